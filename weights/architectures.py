@@ -1,0 +1,60 @@
+"""The networks as tables: a row a layer, in the order in which an image passes through them.
+
+A convolution is always followed by its ReLU, which carries the convolution's number: ``conv4_2`` is
+followed by ``relu4_2``. Convolutions pad with zeros; pools drop an odd last row or column.
+"""
+
+from typing import NamedTuple
+
+
+class Conv(NamedTuple):
+    """A convolution with bias, and the ReLU behind it."""
+
+    name: str
+    in_channels: int
+    out_channels: int
+    size: int = 3
+    stride: int = 1
+    padding: int = 1
+
+    @property
+    def relu(self):
+        """Name of the ReLU behind the convolution: ``relu4_2`` for ``conv4_2``."""
+        return "relu" + self.name.removeprefix("conv")
+
+
+class Pool(NamedTuple):
+    """A pool over windows of size x size positions; whether it takes maxima or means is the user's choice."""
+
+    name: str
+    size: int = 2
+    stride: int = 2
+
+
+def _vgg(*convolutions_per_block):
+    """Blocks of 3 x 3 convolutions, each followed by a pool (Simonyan and Zisserman 2014, table 1)."""
+    layers, channels = [], 3
+    for block, count in enumerate(convolutions_per_block, start=1):
+        width = min(64 * 2 ** (block - 1), 512)
+        for i in range(1, count + 1):
+            layers.append(Conv(f"conv{block}_{i}", channels, width))
+            channels = width
+        layers.append(Pool(f"pool{block}"))
+    return tuple(layers)
+
+
+ARCHITECTURES = {
+    "vgg19": _vgg(2, 2, 4, 4, 4),
+    "vgg16": _vgg(2, 2, 3, 3, 3),
+    # AlexNet as torchvision has it (Krizhevsky 2014, "One weird trick", one column).
+    "alexnet": (
+        Conv("conv1", 3, 64, size=11, stride=4, padding=2),
+        Pool("pool1", size=3),
+        Conv("conv2", 64, 192, size=5, padding=2),
+        Pool("pool2", size=3),
+        Conv("conv3", 192, 384),
+        Conv("conv4", 384, 256),
+        Conv("conv5", 256, 256),
+        Pool("pool5", size=3),
+    ),
+}
