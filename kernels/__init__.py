@@ -1,0 +1,23 @@
+"""The arithmetic of the program, written once per device.
+
+A backend is a module with the functions below, under the same names and with the same meanings. They take
+channels-last arrays with the batch in front, (N, H, W, C), and write into arrays that the caller gives them.
+
+- ``prepare``: filters and bias of a convolution in the form that the backend works with,
+- ``conv_relu``, ``conv_relu_pool`` and their ``_backward``: a convolution with what follows it,
+- ``max_pool``, ``average_pool`` and their ``_backward``,
+- ``gram`` and ``gram_backward``: the Gram matrix of a feature map and its gradient,
+- ``half_squared_distance`` and ``half_squared_distance_backward``: the content term.
+
+`reference` is plain NumPy in float64: slow, obvious, and the truth that the others are tested against.
+`cpu` is Numba and BLAS on all cores.
+
+Two small encodings tie each forward pass to its backward pass, in place of the activations:
+
+- a *mask* holds one bit per ReLU output, set where the output is positive; eight neighbouring channels share
+  a byte, the lowest channel in the lowest bit: (N, H, W, ceil(C / 8)) uint8,
+- a *route* holds one byte per pooled maximum: which position of its window it came from, counted row by row,
+  or `BLOCKED` where a ReLU in front of the pool lets nothing through: the shape of the pooled map, uint8.
+"""
+
+BLOCKED = 255

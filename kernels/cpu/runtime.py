@@ -1,0 +1,79 @@
+"""How the CPU kernels are compiled, their threads and their scratch memory.
+
+The kernels divide their work among Numba's threads and call BLAS inside each, so BLAS itself must keep to one
+thread meanwhile: nested, the two would fight over the cores. It also makes the sums of BLAS independent of the
+number of threads, and with them every result of the program.
+"""
+
+import threading
+from contextlib import contextmanager
+from functools import cache
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+# Sums may be reordered and multiplied-and-added at once, which vectorises them; infinities and NaN keep their
+# meaning, so that a diverging run is seen.
+FAST = {"fastmath": {"contract", "nsz", "reassoc"}, "cache": True}
+
+_lock = threading.Lock()
+_entered = 0
+_limit = None
+_local = threading.local()
+
+
+@cache
+def _blas_libraries():
+    import scipy.linalg.cython_blas  # noqa: F401  (Numba calls SciPy's BLAS, so it must be loaded to be found)
+
+    return ThreadpoolController().select(user_api="blas")
+
+
+@contextmanager
+def one_blas_thread():
+    """Hold BLAS to one thread per caller inside the ``with`` block, and give back the former limits after it.
+
+    Blocks may be nested and may be entered by several Python threads: the first in sets the limit, and the last
+    out restores it.
+    """
+    global _entered, _limit
+    with _lock:
+        if _entered == 0:
+            _limit = _blas_libraries().limit(limits=1)
+        _entered += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _entered -= 1
+            if _entered == 0:
+                _limit.restore_original_limits()
+
+
+def scratch(size, dtype):
+    """Memory that a kernel may write to until it returns.
+
+    One block per Python thread, which grows when more is asked for and is used by all kernels in turn: fresh
+    memory costs a page fault for every 4 KB at its first use, which was measured to take as long as the work.
+
+    Parameters
+    ----------
+    size : int
+        Numbers.
+    dtype : dtype
+
+    Returns
+    -------
+    ndarray, (size,)
+        With arbitrary content.
+    """
+    wanted = size * np.dtype(dtype).itemsize
+    if wanted > getattr(_local, "block", np.empty(0)).nbytes:
+        _local.block = None
+        _local.block = np.empty(-(-wanted // 8), np.float64)
+    return _local.block.view(dtype)[:size]
+
+
+def release_scratch():
+    """Give this thread's scratch memory back to the system."""
+    _local.block = np.empty(0)

@@ -1,0 +1,345 @@
+"""The reference: every operation in plain NumPy and float64, as its formula says.
+
+Slow and obvious on purpose; the other backends are tested against it, and it against finite differences.
+See `stylecore.kernels` for what a backend is. Besides the backend's functions there are here the single steps
+that those are made of: `conv2d`, `relu` and their gradients.
+"""
+
+from contextlib import nullcontext
+from typing import NamedTuple
+
+import numpy as np
+
+from stylecore.kernels import BLOCKED
+
+
+class Convolution(NamedTuple):
+    """Filters and bias of a convolution, as the functions here take them; made by `prepare`."""
+
+    filters: np.ndarray
+    bias: np.ndarray
+    stride: int
+    padding: int
+
+    @property
+    def fuses_pool(self):
+        """Whether `conv_relu_pool` takes this convolution: here any."""
+        return True
+
+
+def prepare(filters, bias, stride, padding, dtype):
+    """Bring a convolution into the form that the functions here take.
+
+    Parameters
+    ----------
+    filters : ndarray, (k, k, C, K)
+    bias : ndarray, (K,)
+    stride, padding : int
+    dtype : dtype
+        float64.
+
+    Returns
+    -------
+    Convolution
+    """
+    return Convolution(np.asarray(filters, dtype), np.asarray(bias, dtype), stride, padding)
+
+
+def scratch_bytes(conv, positions):
+    """Bytes that a convolution takes for a moment: a product of the size of its output, and its padded input.
+
+    Parameters
+    ----------
+    conv : Convolution
+    positions : tuple of int, (N, H', W')
+
+    Returns
+    -------
+    int
+    """
+    n, height, width = positions
+    return 8 * n * height * width * (3 * conv.filters.shape[3] + conv.stride**2 * conv.filters.shape[2])
+
+
+one_blas_thread = nullcontext
+
+
+def release_scratch():
+    """Do nothing: memory is returned as soon as it is used."""
+
+
+def _windows(size, stride, height, width):
+    """For each place (u, v) of a filter, the slices of the padded input that it sees."""
+    for u in range(size):
+        for v in range(size):
+            yield (
+                u,
+                v,
+                (
+                    slice(None),
+                    slice(u, u + stride * (height - 1) + 1, stride),
+                    slice(v, v + stride * (width - 1) + 1, stride),
+                ),
+            )
+
+
+def conv2d(x, filters, bias, stride=1, padding=1):
+    """Convolution: y[i, j] = bias + sum over (u, v) of x[i stride + u - padding, j stride + v - padding] w[u, v].
+
+    Parameters
+    ----------
+    x : ndarray, (N, H, W, C)
+    filters : ndarray, (k, k, C, K)
+    bias : ndarray, (K,)
+    stride, padding : int
+        `padding` rows and columns of zeros on each side.
+
+    Returns
+    -------
+    ndarray, (N, H', W', K)
+        H' = (H + 2 padding - k) // stride + 1.
+    """
+    size = filters.shape[0]
+    padded = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    height, width = ((side - size) // stride + 1 for side in padded.shape[1:3])
+    y = np.zeros((len(x), height, width, filters.shape[3])) + bias
+    for u, v, seen in _windows(size, stride, height, width):
+        y += padded[seen] @ filters[u, v]
+    return y
+
+
+def conv2d_backward(dy, filters, x_shape, stride=1, padding=1):
+    """Gradient of `conv2d` with respect to x.
+
+    Parameters
+    ----------
+    dy : ndarray, (N, H', W', K)
+    filters : ndarray, (k, k, C, K)
+    x_shape : tuple of int, (N, H, W, C)
+    stride, padding : int
+
+    Returns
+    -------
+    ndarray, (N, H, W, C)
+    """
+    n, height, width, channels = x_shape
+    padded = np.zeros((n, height + 2 * padding, width + 2 * padding, channels))
+    for u, v, seen in _windows(filters.shape[0], stride, *dy.shape[1:3]):
+        padded[seen] += dy @ filters[u, v].T
+    return padded[:, padding : padding + height, padding : padding + width]
+
+
+def relu(x):
+    """max(x, 0)."""
+    return np.maximum(x, 0)
+
+
+def relu_mask(y):
+    """Mask of a ReLU's output.
+
+    Parameters
+    ----------
+    y : ndarray, (N, H, W, C)
+
+    Returns
+    -------
+    ndarray, (N, H, W, ceil(C / 8)) uint8
+        One bit per element, set where y > 0.
+    """
+    return np.packbits(y > 0, axis=-1, bitorder="little")
+
+
+def relu_backward(dy, mask):
+    """Gradient of `relu`: dy where the output was positive, else 0.
+
+    Parameters
+    ----------
+    dy : ndarray, (N, H, W, C)
+    mask : ndarray, (N, H, W, ceil(C / 8)) uint8
+
+    Returns
+    -------
+    ndarray, (N, H, W, C)
+    """
+    return dy * np.unpackbits(mask, axis=-1, count=dy.shape[-1], bitorder="little")
+
+
+def conv_relu(x, conv, y, mask):
+    """Convolve, add the bias and cut at zero: y = max(x * filters + bias, 0).
+
+    Parameters
+    ----------
+    x : ndarray, (N, H, W, C)
+    conv : Convolution
+    y : ndarray, (N, H', W', K)
+        Result.
+    mask : ndarray, (N, H', W', ceil(K / 8)) uint8
+        Where y is positive.
+    """
+    y[...] = relu(conv2d(x, *conv))
+    mask[...] = relu_mask(y)
+
+
+def conv_relu_backward(dy, mask, conv, dx):
+    """Gradient of `conv_relu` with respect to x.
+
+    Parameters
+    ----------
+    dy : ndarray, (N, H', W', K)
+    mask : ndarray, (N, H', W', ceil(K / 8)) uint8
+    conv : Convolution
+    dx : ndarray, (N, H, W, C)
+        Result.
+    """
+    dx[...] = conv2d_backward(relu_backward(dy, mask), conv.filters, dx.shape, conv.stride, conv.padding)
+
+
+def conv_relu_pool(x, conv, y, route):
+    """`conv_relu`, then a 2 x 2 max pool with stride 2.
+
+    Parameters
+    ----------
+    x : ndarray, (N, H, W, C)
+    conv : Convolution
+    y : ndarray, (N, H' // 2, W' // 2, K)
+        Result.
+    route : ndarray, (N, H' // 2, W' // 2, K) uint8
+        Where each maximum stood, or BLOCKED where it was not positive.
+    """
+    max_pool(relu(conv2d(x, *conv)), 2, 2, y, route)
+    route[y <= 0] = BLOCKED
+
+
+def conv_relu_pool_backward(dy, route, conv, dx):
+    """Gradient of `conv_relu_pool` with respect to x.
+
+    Parameters
+    ----------
+    dy : ndarray, (N, H' // 2, W' // 2, K)
+    route : ndarray, (N, H' // 2, W' // 2, K) uint8
+    conv : Convolution
+    dx : ndarray, (N, H, W, C)
+        Result.
+    """
+    n, height, width, _ = dx.shape
+    size = conv.filters.shape[0]
+    height, width = ((side + 2 * conv.padding - size) // conv.stride + 1 for side in (height, width))
+    unpooled = np.zeros((n, height, width, dy.shape[3]))
+    max_pool_backward(dy, route, 2, 2, unpooled)
+    dx[...] = conv2d_backward(unpooled, conv.filters, dx.shape, conv.stride, conv.padding)
+
+
+def max_pool(x, size, stride, y, route):
+    """Take the maximum of each window of size x size positions.
+
+    Parameters
+    ----------
+    x : ndarray, (N, H, W, C)
+    size, stride : int
+    y : ndarray, (N, H', W', C)
+        Result, H' = (H - size) // stride + 1: rows and columns that no whole window covers are dropped.
+    route : ndarray, (N, H', W', C) uint8
+        Where in its window each maximum stood, row by row; the first of equals.
+    """
+    windows = np.stack([x[seen] for _, _, seen in _windows(size, stride, *y.shape[1:3])])
+    route[...] = windows.argmax(axis=0)
+    y[...] = windows.max(axis=0)
+
+
+def max_pool_backward(dy, route, size, stride, dx):
+    """Gradient of `max_pool`: each maximum's gradient goes where it came from.
+
+    Parameters
+    ----------
+    dy : ndarray, (N, H', W', C)
+    route : ndarray, (N, H', W', C) uint8
+    size, stride : int
+    dx : ndarray, (N, H, W, C)
+        Result.
+    """
+    dx[...] = 0
+    for u, v, seen in _windows(size, stride, *dy.shape[1:3]):
+        dx[seen] += dy * (route == u * size + v)
+
+
+def average_pool(x, size, stride, y):
+    """Take the mean of each window of size x size positions.
+
+    Parameters
+    ----------
+    x : ndarray, (N, H, W, C)
+    size, stride : int
+    y : ndarray, (N, H', W', C)
+        Result, H' = (H - size) // stride + 1.
+    """
+    y[...] = sum(x[seen] for _, _, seen in _windows(size, stride, *y.shape[1:3])) / size**2
+
+
+def average_pool_backward(dy, size, stride, dx):
+    """Gradient of `average_pool`: each window's gradient is shared out evenly.
+
+    Parameters
+    ----------
+    dy : ndarray, (N, H', W', C)
+    size, stride : int
+    dx : ndarray, (N, H, W, C)
+        Result.
+    """
+    dx[...] = 0
+    for _, _, seen in _windows(size, stride, *dy.shape[1:3]):
+        dx[seen] += dy / size**2
+
+
+def gram(features):
+    """Gram matrix G = F^T F (paper, section 5.2).
+
+    Parameters
+    ----------
+    features : ndarray, (M, C)
+        A feature map as a matrix of M positions x C channels.
+
+    Returns
+    -------
+    ndarray, (C, C)
+    """
+    return features.T @ features
+
+
+def gram_backward(features, difference, scale, gradient):
+    """Add scale F D to the gradient: of 1/4 sum (G - A)^2 that is F (G - A) (paper, section 5.2).
+
+    Parameters
+    ----------
+    features : ndarray, (M, C)
+    difference : ndarray, (C, C)
+        D, symmetric.
+    scale : float
+    gradient : ndarray, (M, C)
+        Changed in place.
+    """
+    gradient += scale * (features @ difference)
+
+
+def half_squared_distance(a, b):
+    """Half the sum of squared differences: the content term 1/2 sum (F - P)^2 (paper, section 5.1).
+
+    Parameters
+    ----------
+    a, b : ndarray, (M, C)
+
+    Returns
+    -------
+    float
+    """
+    return 0.5 * float(np.sum((a - b) ** 2))
+
+
+def half_squared_distance_backward(a, b, scale, gradient):
+    """Add scale (a - b), the gradient with respect to a, to `gradient` in place.
+
+    Parameters
+    ----------
+    a, b, gradient : ndarray, (M, C)
+    scale : float
+    """
+    gradient += scale * (a - b)
