@@ -4,6 +4,7 @@ A convolution is always followed by its ReLU, which carries the convolution's nu
 followed by ``relu4_2``. Convolutions pad with zeros; pools drop an odd last row or column.
 """
 
+import json
 from typing import NamedTuple
 
 
@@ -58,3 +59,62 @@ ARCHITECTURES = {
         Pool("pool5", size=3),
     ),
 }
+
+
+def to_json(layers):
+    """Write a table of layers as JSON.
+
+    Parameters
+    ----------
+    layers : sequence of Conv and Pool
+
+    Returns
+    -------
+    str
+        A list with an object a layer, whose ``kind`` is "conv" or "pool".
+    """
+    return json.dumps([{"kind": type(layer).__name__.lower(), **layer._asdict()} for layer in layers])
+
+
+def from_json(text):
+    """Read a table of layers that `to_json` wrote.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    tuple of Conv and Pool
+
+    Raises
+    ------
+    ValueError
+        If the text is no such table, or its layers cannot follow one another.
+    """
+    kinds = {"conv": Conv, "pool": Pool}
+    try:
+        layers = tuple(kinds[row.pop("kind")](**row) for row in json.loads(text))
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"not a table of layers: {error}") from error
+    _check_table(layers)
+    return layers
+
+
+def _check_table(layers):
+    """Refuse layers with impossible sizes, names that occur twice, or channels that do not follow."""
+    if len({layer.name for layer in layers}) < len(layers):
+        raise ValueError("two layers have the same name")
+    channels = 3
+    for name, *sizes in layers:
+        if not isinstance(name, str) or not name or "/" in name or name.startswith("."):
+            raise ValueError(f"{name!r} is no name for a layer")
+        if any(type(size) is not int or size < 0 for size in sizes):
+            raise ValueError(f"{name} has a size that is no whole number")
+    for layer in layers:
+        if layer.size < 1 or layer.stride < 1:
+            raise ValueError(f"{layer.name} has no extent")
+        if isinstance(layer, Conv):
+            if layer.in_channels != channels or layer.out_channels < 1:
+                raise ValueError(f"{layer.name} does not take the {channels} channels that it is given")
+            channels = layer.out_channels

@@ -1,0 +1,338 @@
+"""The function that a style transfer minimises, with its gradient (paper, section 5.4)."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from stylecore.errors import ParameterError
+from stylecore.images import read_image, resize
+from stylecore.losses import ContentLoss, StyleLoss, regularization, total_variation
+from stylecore.messages import near_matches
+from stylecore.network import Network, Plan
+
+CONTENT_LAYERS = ("relu4_2",)
+STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+DTYPES = ("float32", "float64")
+DEVICES = ("cpu", "reference")
+
+
+def load_backend(device):
+    """Return the kernels of a device.
+
+    Parameters
+    ----------
+    device : {"cpu", "reference"}
+        Numba kernels on all cores, or plain NumPy in float64.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such device.
+    """
+    if device == "cpu":
+        from stylecore.kernels import cpu
+
+        return cpu
+    if device == "reference":
+        from stylecore.kernels import reference
+
+        return reference
+    raise ParameterError(f'device "{device}" is not known{near_matches(device, DEVICES)}.')
+
+
+def load_network(network, device="cpu", pooling="max", dtype="float32"):
+    """Load a network onto a device, unless it is one already.
+
+    Parameters
+    ----------
+    network : str, path, Weights or Network
+    device : {"cpu", "reference"}
+    pooling : {"max", "average"}
+    dtype : {"float32", "float64"}
+        The reference computes in float64 only.
+
+    Returns
+    -------
+    Network
+
+    Raises
+    ------
+    ParameterError
+        If one of the settings is not known.
+    WeightsError
+        If the weights cannot be fetched or read.
+    """
+    if isinstance(network, Network):
+        return network
+    if dtype not in DTYPES:
+        raise ParameterError(f'dtype "{dtype}" is not known; choose "float32" or "float64".')
+    return Network(network, load_backend(device), pooling, "float64" if device == "reference" else dtype)
+
+
+class Objective:
+    """Loss and gradient of an image, given a content and a style image.
+
+    The loss is alpha content + beta style + gamma regularisation + weight of TV x TV, where content and style are
+    weighted sums over layers.
+
+    Parameters
+    ----------
+    content, style : path, PIL image or array
+        Arrays are (H, W, 3), sRGB in [0, 1]. Content, style and result may all differ in size: the content image is
+        resized to the result's size, the style image is taken as it is.
+    network : str, path, Weights or Network
+        Name of a network in the catalogue, or file in the project's HDF5 layout.
+    content_layers, style_layers : sequence of str
+        Layers that carry a loss, by their usual names.
+    content_weight, style_weight, regularization_weight, tv_weight : float
+        alpha, beta, gamma and the weight of the total variation; zero or more.
+    layer_weights : "relative", "paper" or mapping
+        What stands in front of each term of the paper.
+
+        - "relative": each content term is divided by 1/2 sum P^2 and each style term by 1 / (4 N^2 M^2) sum A^2, its
+          value for a blank image, so that all layers pull alike, and averaged over its layers; regularisation and
+          TV are divided by the number of values in the image. The look then does not depend on the image's size.
+        - "paper": 1 / number of layers for content and style, 1 for regularisation and TV.
+        - a mapping gives the weight of each layer, as in "paper".
+    pooling : {"max", "average"}
+    device : {"cpu", "reference"}
+    dtype : {"float32", "float64"}
+
+    Raises
+    ------
+    ImageError
+        If an image cannot be read.
+    ParameterError
+        If a setting is out of its range or an image is too small for the layers.
+    WeightsError
+        If the network's weights cannot be had.
+
+    References
+    ----------
+    Gatys, Ecker and Bethge (2016), "Image Style Transfer Using Convolutional Neural Networks", CVPR.
+    """
+
+    def __init__(
+        self,
+        content,
+        style,
+        *,
+        network="vgg19",
+        content_layers=CONTENT_LAYERS,
+        style_layers=STYLE_LAYERS,
+        content_weight=1.0,
+        style_weight=10.0,
+        regularization_weight=0.0,
+        tv_weight=0.0,
+        layer_weights="relative",
+        pooling="max",
+        device="cpu",
+        dtype="float32",
+    ):
+        self._weights = {
+            "content": _checked_weight("content_weight", content_weight),
+            "style": _checked_weight("style_weight", style_weight),
+            "regularization": _checked_weight("regularization_weight", regularization_weight),
+            "tv": _checked_weight("tv_weight", tv_weight),
+        }
+        self._content_layers = _checked_layers("content_layers", content_layers)
+        self._style_layers = _checked_layers("style_layers", style_layers)
+        self._layer_weights = _checked_layer_weights(layer_weights, self._content_layers + self._style_layers)
+        self._content = read_image(content, name="content image")[0]
+        style = read_image(style, name="style image")[0]
+        self.network = load_network(network, device, pooling, dtype)
+        self.network.check_layers(self.layers)
+        self._style_targets = self._gram_per_position(style)
+        self._plan = None
+        self._shape = None
+
+    @property
+    def layers(self):
+        """All layers that carry a loss."""
+        return sorted({*self._content_layers, *self._style_layers})
+
+    def bytes(self, height, width):
+        """Memory that an evaluation at this size takes, in bytes; nothing is allocated for it.
+
+        Parameters
+        ----------
+        height, width : int
+
+        Returns
+        -------
+        int
+        """
+        plan = Plan(self.network, height, width, self.layers)
+        return plan.bytes
+
+    def __call__(self, x):
+        """Loss and its gradient at an image.
+
+        Parameters
+        ----------
+        x : ndarray, (H, W, 3)
+            sRGB in [0, 1], of any size that reaches the deepest layer.
+
+        Returns
+        -------
+        loss : float
+        gradient : ndarray, (H, W, 3)
+            d loss / d x, in the dtype of the objective.
+        """
+        loss, gradient, _ = self.evaluate(x)
+        return loss, gradient
+
+    def evaluate(self, x):
+        """Loss, gradient and terms at an image, in one pass.
+
+        Parameters
+        ----------
+        x : ndarray, (H, W, 3)
+
+        Returns
+        -------
+        loss : float
+        gradient : ndarray, (H, W, 3)
+        terms : dict of str to float
+            As `terms` gives them.
+        """
+        x = self._prepare(x)
+        weights = self.term_weights
+        values, gradient = self._terms_and_gradient(x, weights)
+        return sum(weights[name] * value for name, value in values.items()), gradient, values
+
+    def terms(self, x, gradients=False):
+        """The paper's own terms at an image, unweighted, whatever the weights are.
+
+        Parameters
+        ----------
+        x : ndarray, (H, W, 3)
+        gradients : bool
+            Whether to give each term's gradient as well, which takes a pass through the network for each.
+
+        Returns
+        -------
+        dict
+            From ``content:LAYER``, ``style:LAYER``, ``regularization`` and ``tv`` to the value, or to
+            (value, gradient).
+        """
+        x = self._prepare(x)
+        values = self._values(x)
+        if not gradients:
+            return values
+        return {name: (value, self._terms_and_gradient(x, {name: 1.0})[1]) for name, value in values.items()}
+
+    @property
+    def term_weights(self):
+        """What each term is multiplied with in the loss, by name; known once an image has set the size."""
+        if self._shape is None:
+            self._prepare(self._content)
+        weights = {}
+        for kind, losses in (("content", self._content_losses), ("style", self._style_losses)):
+            for layer, loss in losses.items():
+                weights[f"{kind}:{layer}"] = self._weights[kind] * self._layer_weight(layer, loss, len(losses))
+        values = 3 * self._shape[0] * self._shape[1] if self._layer_weights == "relative" else 1
+        weights["regularization"] = self._weights["regularization"] / values
+        weights["tv"] = self._weights["tv"] / values
+        return weights
+
+    def _layer_weight(self, layer, loss, count):
+        if self._layer_weights == "relative":
+            return loss.relative_weight / count
+        return 1 / count if self._layer_weights == "paper" else float(self._layer_weights[layer])
+
+    def _gram_per_position(self, style):
+        """Gram matrix of the style image at each style layer, divided by the layer's number of positions."""
+        backend, targets = self.network.backend, {}
+
+        def visit(layer, features):
+            targets[layer] = backend.gram(features) / len(features)
+
+        if self._style_layers:
+            Plan(self.network, *style.shape[:2], self._style_layers, gradient=False).forward(style, visit)
+        return targets
+
+    def _prepare(self, x):
+        """Bring x into the objective's dtype, and the plan and the targets to the size of x."""
+        x = np.asarray(x, self.network.dtype)
+        if x.ndim != 3 or x.shape[2] != 3:
+            raise ParameterError(f"the image has shape {x.shape}; the objective takes (height, width, 3).")
+        if x.shape[:2] != self._shape:
+            self._plan = Plan(self.network, *x.shape[:2], self.layers)
+            self._set_targets(x.shape[:2])
+            self._shape = x.shape[:2]
+        return x
+
+    def _set_targets(self, shape):
+        backend = self.network.backend
+        self._content_losses, self._style_losses = {}, {}
+
+        def visit(layer, features):
+            if layer in self._content_layers:
+                self._content_losses[layer] = ContentLoss(features, backend)
+            if layer in self._style_layers:
+                self._style_losses[layer] = StyleLoss(self._style_targets[layer], len(features), backend)
+
+        self._plan.forward(resize(self._content, shape), visit)
+
+    def _losses_at(self, layer):
+        """The terms at a layer, by name."""
+        for kind, losses in (("content", self._content_losses), ("style", self._style_losses)):
+            if layer in losses:
+                yield f"{kind}:{layer}", losses[layer]
+
+    def _values(self, x):
+        """Run the network forward and return the value of each term."""
+        values = {}
+
+        def visit(layer, features):
+            for name, loss in self._losses_at(layer):
+                values[name] = loss.value(features)
+
+        self._plan.forward(x, visit)
+        values["regularization"] = regularization(x, self.network.mean)[0]
+        values["tv"] = total_variation(x)[0]
+        return values
+
+    def _terms_and_gradient(self, x, weights):
+        """Value of each term, and the gradient of their sum with these weights; a missing weight is zero."""
+        values = self._values(x)
+
+        def add_gradient(layer, features, gradient):
+            for name, loss in self._losses_at(layer):
+                if weights.get(name):
+                    loss.add_gradient(features, weights[name], gradient)
+
+        gradient = self._plan.backward(add_gradient)
+        if weights.get("regularization"):
+            gradient += weights["regularization"] * regularization(x, self.network.mean)[1]
+        if weights.get("tv"):
+            gradient += weights["tv"] * total_variation(x)[1]
+        return values, gradient
+
+
+def _checked_weight(name, value):
+    if not (np.isscalar(value) and np.isreal(value) and np.isfinite(value) and value >= 0):
+        raise ParameterError(f"{name} is {value!r}; it must be a number of zero or more.")
+    return float(value)
+
+
+def _checked_layers(name, layers):
+    if isinstance(layers, str):
+        raise ParameterError(f'{name} is the text "{layers}"; give a list of layer names.')
+    layers = tuple(layers)
+    if len(set(layers)) < len(layers):
+        raise ParameterError(f"{name} names a layer twice: {', '.join(layers)}.")
+    return layers
+
+
+def _checked_layer_weights(layer_weights, layers):
+    if isinstance(layer_weights, Mapping):
+        for layer in layers:
+            if layer not in layer_weights:
+                raise ParameterError(f"layer_weights has no weight for {layer}.")
+            _checked_weight(f"the layer weight of {layer}", layer_weights[layer])
+        return dict(layer_weights)
+    if layer_weights not in ("relative", "paper"):
+        raise ParameterError(f'layer_weights is "{layer_weights}"; choose "relative", "paper" or a mapping.')
+    return layer_weights

@@ -1,0 +1,74 @@
+"""Where networks come from: fetched once, or converted from other programs' files, and kept as HDF5."""
+
+import os
+
+from stylecore.weights.architectures import ARCHITECTURES
+from stylecore.weights.catalogue import CATALOGUE, cache_folder, cached_file, catalogue_rows
+from stylecore.weights.convert import convert
+from stylecore.weights.fetch import fetch
+from stylecore.weights.store import PREPROCESSINGS, Preprocessing, Weights, describe, read, write
+
+from stylecore.errors import ParameterError, WeightsError
+from stylecore.messages import near_matches
+
+__all__ = [
+    "ARCHITECTURES",
+    "CATALOGUE",
+    "PREPROCESSINGS",
+    "Preprocessing",
+    "Weights",
+    "cache_folder",
+    "cached_file",
+    "catalogue_rows",
+    "convert",
+    "describe",
+    "fetch",
+    "load",
+    "read",
+    "write",
+]
+
+
+def load(network, progress=True):
+    """Load a network's weights; one of the catalogue is fetched into the cache folder at first use.
+
+    Parameters
+    ----------
+    network : str, path or Weights
+        A name in `CATALOGUE`, such as "vgg19"; or an HDF5 file that `convert` wrote; or weights, which are
+        returned as they are.
+    progress : bool
+        Show a progress bar while fetching.
+
+    Returns
+    -------
+    Weights
+
+    Raises
+    ------
+    ParameterError
+        If there is no network of that name.
+    WeightsError
+        If the weights cannot be fetched or read.
+    """
+    if isinstance(network, Weights):
+        return network
+    if network in CATALOGUE:
+        path = fetch(network, progress=progress)
+        try:
+            return read(path)
+        except WeightsError as error:
+            raise WeightsError(
+                f"the cached network {path} cannot be used; delete it, or run "
+                f"`stylecore weights fetch {network}`, which fetches it anew."
+            ) from error
+    if isinstance(network, os.PathLike) or _looks_like_path(str(network)):
+        return read(network)
+    raise ParameterError(
+        f'network "{network}" is not known{near_matches(network, CATALOGUE)}; a file of weights ends in .h5.'
+    )
+
+
+def _looks_like_path(text):
+    separators = os.sep + (os.altsep or "")
+    return text.endswith((".h5", ".hdf5")) or any(c in text for c in separators) or os.path.exists(text)
