@@ -1,0 +1,22 @@
+"""Neural style transfer on an engine of its own.
+
+`transfer` makes a picture, `Objective` is the function that it minimises, with its gradient; see the README.
+"""
+
+from stylecore.errors import ImageError, ParameterError, StylecoreError, TooLargeError, WeightsError
+from stylecore.objective import Objective
+from stylecore.transfer import Evaluation, Result, transfer
+from stylecore.version import __version__
+
+__all__ = [
+    "Evaluation",
+    "ImageError",
+    "Objective",
+    "ParameterError",
+    "Result",
+    "StylecoreError",
+    "TooLargeError",
+    "WeightsError",
+    "__version__",
+    "transfer",
+]

@@ -133,6 +133,10 @@ class Network:
             shape = step.shape
         return steps
 
+    def features_bytes(self, height, width, layer):
+        """Size of a layer's features, in bytes, for an image of this size."""
+        return prod(self.steps(height, width, [layer])[-1].shape) * self.dtype.itemsize
+
     def _last(self, layers):
         return max(layers, key=self.layer_names.index)
 

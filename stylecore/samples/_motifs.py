@@ -37,9 +37,8 @@ def house(scene, rng, x, y, z, w, d, storeys, yaw, timbered):
         live &= storey >= 0
         colour[live & (side < 1.08) & (np.abs(level - 1.63) < 0.83) & (not timbered)] = shutter
         colour[live & (side < 0.64) & (np.abs(level - 1.63) < 0.87)] = 0.78
-        pane = (
-            live & (np.abs(side - 0.27) < 0.22) & (np.abs(level - 1.63) < 0.74) & (np.abs(level - 1.8) > 0.05)
-        )
+        pane = live & (np.abs(side - 0.27) < 0.22)
+        pane &= (np.abs(level - 1.63) < 0.74) & (np.abs(level - 1.8) > 0.05)
         glass = curtains[storey.astype(int) % 20, column.astype(int) % 20] * np.clip(level - 0.7, 0, 2)
         colour[pane] = (np.array([0.04, 0.055, 0.08]) * (0.4 + 1.8 * glass[..., None]))[pane]
         colour[(storey <= 0) & (column == int(seed) % n) & (side < 0.6) & (v < 3.8)] = 0.7 * shutter
@@ -72,30 +71,27 @@ def house(scene, rng, x, y, z, w, d, storeys, yaw, timbered):
     roof(back * d / 2 + up * rise)
 
 
-def church(scene, rng, x, y, z):
+def church(scene, _, x, y, z):
     """Paint a square tower with a spire and a clock."""
     base, stone = np.array([x, y - 1, z]), (0.62, 0.55, 0.44)
 
     def tower(u, v, w, h):
         colour = masonry(stone, u, v, 5)
-        bell = (np.abs(np.abs(u - w / 2) - 0.9) < 0.5) & (
-            np.abs(v - h + 3) < 1.5 - 1.2 * (np.abs(np.abs(u - w / 2) - 0.9))
-        )
-        colour[bell | (np.abs(u - w / 2) < 0.35) & (np.abs(v - h * 0.45) < 1.1)] = 0.03
+        middle = np.abs(u - w / 2)
+        arch = np.abs(middle - 0.9)
+        bell = (arch < 0.5) & (np.abs(v - h + 3) < 1.5 - 1.2 * arch)
+        colour[bell | (middle < 0.35) & (np.abs(v - h * 0.45) < 1.1)] = 0.03
         dial = np.hypot(u - w / 2, v - h + 7)
         colour[dial < 1.5] = 0.1
-        colour[(dial < 1.25)] = 0.85
-        colour[(dial < 1.1) & (np.abs(u - w / 2) < 0.14) & (v > h - 7)] = 0.05
+        colour[dial < 1.25] = 0.85
+        colour[(dial < 1.1) & (middle < 0.14) & (v > h - 7)] = 0.05
         ledge = (v > h - 0.6) | (np.abs(v - h + 9.3) < 0.25)
         return colour, np.where(ledge, 1.25, 1), u >= 0
 
     def slate(u, v, w, h):
         tone = 0.9 + 0.25 * noise.fractal(u * 2, v, 3) + 0.15 * (v * 2 % 1)
-        return (
-            np.array([0.13, 0.17, 0.19]) * tone[..., None],
-            np.ones(u.shape),
-            np.abs(u - w / 2) <= w / 2 * (1 - v / h),
-        )
+        triangle = np.abs(u - w / 2) <= w / 2 * (1 - v / h)
+        return np.array([0.13, 0.17, 0.19]) * tone[..., None], np.ones(u.shape), triangle
 
     up, w = np.array([0, 1.0, 0]), 6.5
     for turn in (0.3 + np.pi / 2, 0.3 - np.pi / 2, 0.3):
@@ -107,15 +103,14 @@ def church(scene, rng, x, y, z):
 
 def tree(scene, rng, x, y, z, tall, slim):
     """Paint a crown of a few boughs, each a ball of clumps of leaves that are lit from the sun's side."""
+
+    def bark(u, v, w, h):
+        return masonry((0.10, 0.07, 0.05), u, v, x, (0.1, 0.5)), np.ones(u.shape), u >= 0
+
     hue = np.array([0.085, 0.12, 0.03]) * rng.uniform(0.75, 1.25, 3) * rng.uniform(0.8, 1.3)
     sun = scene.sunshine(np.array([x - 0.4 * tall]), y + 0.8 * tall, np.array([z]))
-    bark = np.array([0.10, 0.07, 0.05])
-    scene.panel(
-        np.array([x - 0.2, y, z]),
-        np.array([0.4, 0, 0]),
-        np.array([0, 0.4 * tall, 0]),
-        lambda u, v, w, h: (bark * np.ones((*u.shape, 1)), np.ones(u.shape), u >= 0),
-    )
+    right, up = np.array([[0.4, 0, 0], [0, 0.4 * tall, 0]])
+    scene.panel(np.array([x - 0.2, y, z]), right, up, bark)
     scale, ways = scene.focal / z * tall, rng.normal(size=(260, 3))
     ways /= np.linalg.norm(ways, axis=1, keepdims=True)
     clumps = 0.42 * ways + 0.75 * (ways[:9] * rng.random((9, 1)) ** 0.4)[rng.integers(9, size=260)]
@@ -131,31 +126,23 @@ def tree(scene, rng, x, y, z, tall, slim):
         scene.paint(place, hue * (bright + (0.5 + 0.3 * clumps[i, 1]) * SKYLIGHT), alpha, z)
 
 
-def boat(scene, rng, x, z, half):
+def boat(scene, x, z, half):
     """Paint a rowing boat of length 2 * half, from the side and a little above, and its mirror image."""
     px, py = scene.project(x, 0, z)
     size = scene.focal / z
-    place, (rows, columns) = scene.window(
-        px + half * size * np.array([-1.1, 1.1]), py + size * np.array([-1.5, 1.2])
-    )
+    corners = px + half * size * np.array([-1.1, 1.1]), py + size * np.array([-1.5, 1.2])
+    place, (rows, columns) = scene.window(*corners)
     s, b = (columns - px) / size / half, (py - rows) / size
     ripple = 0.06 * noise.fractal(s * 2, b * 9, 3) * (b < 0)
     s, b = s + ripple, np.abs(b + ripple)
     sheer, beam = 0.55 + 0.35 * s**2, 0.24 * np.sqrt(np.clip(1 - np.abs(s) ** 2.6, 0, 1))
     near, keel = sheer - beam, 0.9 * np.abs(s) ** 7
     planks = 0.8 + 0.25 * ((b - keel) / (near - keel + 1e-3) * 4 % 1) + 0.1 * noise.fractal(s * 9, b * 30, 3)
-    hull = (
-        np.array([0.62, 0.60, 0.52])
-        * (planks * (1.15 - 0.5 * (s + 1)))[..., None]
-        * (SUNLIGHT * 0.35 + SKYLIGHT)
-    )
-    band = np.abs(b - near + 0.1) < 0.07
-    hull[band] *= (0.75, 0.10, 0.06)
-    floor = (
-        np.array([0.30, 0.17, 0.08])
-        * (0.5 + 0.25 * noise.fractal(s * 4, b * 40, 3))[..., None]
-        * (SUNLIGHT * 0.4 + SKYLIGHT)
-    )
+    planks *= 1.15 - 0.5 * (s + 1)  # the bow turns away from the sun
+    hull = np.array([0.62, 0.60, 0.52]) * (SUNLIGHT * 0.35 + SKYLIGHT) * planks[..., None]
+    hull[np.abs(b - near + 0.1) < 0.07] *= (0.75, 0.10, 0.06)
+    grain = 0.5 + 0.25 * noise.fractal(s * 4, b * 40, 3)
+    floor = np.array([0.30, 0.17, 0.08]) * (SUNLIGHT * 0.4 + SKYLIGHT) * grain[..., None]
     floor[(np.abs(np.abs(s) - 0.32) < 0.06) | (np.abs(s) > 0.82)] *= 2.3
     rim = np.minimum(np.abs(b - near), np.abs(b - sheer - beam)) < 0.05
     colour = np.where(((b > near) & ~rim)[..., None], floor, hull)

@@ -44,8 +44,9 @@ def sky(scene):
 
     def cover(u, v):
         bend = 0.15 * noise.fractal(2 * u + 9, 2 * v, 3)
+        scales = 2.0 ** np.arange(5)
         folds = (
-            0.5**i * np.abs(noise(u * 2.2 * 2**i + 5 * i + bend, v * 2.2 * 2**i + bend)) for i in range(5)
+            np.abs(noise(2.2 * u * s + 5 * i + bend, 2.2 * v * s + bend)) / s for i, s in enumerate(scales)
         )
         return 0.9 + 0.75 * noise.fractal(0.8 * u, 0.8 * v, 3) - 0.65 * sum(folds)
 
@@ -65,16 +66,15 @@ def land(scene, z, step):
     normal = np.stack([-tilt_x, np.ones(x.shape), -tilt_z], -1)
     normal /= np.linalg.norm(normal, axis=1, keepdims=True)
     grass = np.array([0.15, 0.18, 0.05]) * (1 + 0.3 * noise.fractal(x / 2, z / 2, 4))[:, None]
-    leaves = (
-        np.array([0.075, 0.115, 0.035]) * np.clip(1 + 0.4 * noise.fractal(x / 4, z / 4, 3), 0.3, 2)[:, None]
-    )
-    leaves *= np.clip(0.45 + 0.1 * canopy(x, z), 0, 1.3)[:, None]  # hollows are dark
+    hollow = np.clip(0.45 + 0.1 * canopy(x, z), 0, 1.3)  # between the treetops it is dark
+    hollow *= np.clip(1 + 0.4 * noise.fractal(x / 4, z / 4, 3), 0.3, 2)
+    leaves = np.array([0.075, 0.115, 0.035]) * hollow[:, None]
     wood = np.clip((z - 200) / 40 + 0.3 * noise(x / 9, z / 9), 0, 1)[:, None]
     field = np.clip(2 * noise(x / 120 + 5, z / 160) - 1.4, 0, 1)[:, None] * (z > 320)
     colour = grass + wood * (leaves - grass)
     colour += field * (np.array([0.30, 0.26, 0.09]) - colour)
     sun = np.clip(normal @ SUN, 0, None) * (scene.sunshine(x, y + 0.1, np.full(x.shape, z)) if z < 260 else 1)
-    light = sun[:, None] * SUNLIGHT + (0.4 + 0.6 * normal[:, 1:] ** 2)[:, :1] * SKYLIGHT
+    light = sun[:, None] * SUNLIGHT + (0.4 + 0.6 * normal[:, 1:2] ** 2) * SKYLIGHT
     top, below = scene.project(x, y, z)[1], scene.project(x * step, nearer, z * step)[1]
     rows = slice(int(max(top.min(), 0)), int(min(below.max() + 3, len(scene.light))))
     scene.paint(rows, colour * light, np.clip(np.arange(rows.start, rows.stop)[:, None] + 1 - top, 0, 1), z)
@@ -146,8 +146,8 @@ def water(scene):
     scene.light[int(shore) :] = seen * clear + (1 - clear) * np.array([0.045, 0.085, 0.075])
 
 
-def develop(light, rng):
-    """Turn light into a photograph: glow, vignette, film curve, grain."""
+def develop(light):
+    """Turn light into a photograph: glow, vignette, film curve."""
     height, width = light.shape[:2]
     glow = gaussian_filter(np.clip(light - 0.9, 0, None), (0.012 * width, 0.012 * width, 0))
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
@@ -163,9 +163,9 @@ def draw(width=768):
     sky(scene)
     village(scene, rng)
     water(scene)
-    boat(scene, rng, -7.5, 33, 2.4)
-    boat(scene, rng, 11, 62, 2.4)
-    photo = develop(scene.light, rng)
+    boat(scene, -7.5, 33, 2.4)
+    boat(scene, 11, 62, 2.4)
+    photo = develop(scene.light)
     photo = photo.reshape(-1, 2, width, 2, 3).mean(axis=(1, 3))
     photo += 0.012 * gaussian_filter(rng.normal(size=photo.shape[:2]), 0.6)[..., None]
     return Image.fromarray(np.uint8(np.clip(photo, 0, 1) * 255 + 0.5))
