@@ -9,7 +9,15 @@ filters gives every position's share of each input it saw, and the shares are su
 import numpy as np
 from numba import get_num_threads, get_thread_id, njit, prange
 
+from stylecore.kernels.cpu.bits import copy_where, positive_bits
 from stylecore.kernels.cpu.runtime import FAST
+
+
+@njit(**FAST)
+def _inside(j, stride, padding, size, width):
+    """The part of the window of output column j that lies inside the input: its first and last column, and offset."""
+    left = j * stride - padding
+    return max(left, 0), min(left + size, width), max(-left, 0)
 
 
 @njit(**FAST)
@@ -18,24 +26,53 @@ def _lower(x, n, first, last, width, size, stride, padding, columns):
     zero = x.dtype.type(0)
     channels = x.shape[3]
     for i in range(first, last):
-        for j in range(width):
-            row = columns[(i - first) * width + j]
-            for u in range(size):
-                for v in range(size):
-                    at = (u * size + v) * channels
-                    y, z = i * stride - padding + u, j * stride - padding + v
-                    if 0 <= y < x.shape[1] and 0 <= z < x.shape[2]:
-                        source = x[n, y, z]
-                        for c in range(channels):
-                            row[at + c] = source[c]
-                    else:
-                        for c in range(channels):
-                            row[at + c] = zero
+        for u in range(size):
+            y = i * stride - padding + u
+            if y < 0 or y >= x.shape[1]:
+                for j in range(width):
+                    columns[(i - first) * width + j, u * size * channels : (u + 1) * size * channels] = zero
+                continue
+            source = x[n, y].reshape(-1)
+            for j in range(width):
+                row = columns[(i - first) * width + j]
+                begin, end, skipped = _inside(j, stride, padding, size, x.shape[2])
+                at, count = u * size * channels, (end - begin) * channels
+                if end - begin < size:
+                    row[at : at + size * channels] = zero
+                    at += skipped * channels
+                for c in range(count):
+                    row[at + c] = source[begin * channels + c]
+
+
+@njit(**FAST)
+def _bias_relu(row, bias, bits):
+    """Add the bias and cut at zero, in place, and write the mask."""
+    zero = row.dtype.type(0)
+    for k in range(row.size):
+        value = row[k] + bias[k]
+        row[k] = value if value > zero else zero
+    whole = row.size // 8
+    for b in range(whole):
+        bits[b] = positive_bits(row, 8 * b)
+    if 8 * whole < row.size:
+        byte = 0
+        for k in range(8 * whole, row.size):
+            byte |= (row[k] > zero) << k % 8
+        bits[whole] = byte
+
+
+@njit(**FAST)
+def _gate(source, bits, row):
+    """Copy where the mask is set, zero elsewhere."""
+    whole = row.size // 8
+    for b in range(whole):
+        copy_where(bits[b], source, 8 * b, row, 8 * b)
+    for k in range(8 * whole, row.size):
+        row[k] = source[k] if bits[whole] >> k % 8 & 1 else row.dtype.type(0)
 
 
 @njit(parallel=True, **FAST)
 def _forward(x, filters, bias, size, stride, padding, rows, scratch, y, mask):
-    zero = y.dtype.type(0)
     height, width, outputs = y.shape[1:]
     blocks = (height + rows - 1) // rows
     for block in prange(x.shape[0] * blocks):
@@ -48,15 +85,7 @@ def _forward(x, filters, bias, size, stride, padding, rows, scratch, y, mask):
         np.dot(columns, filters, products)
         bits = mask[n, first:last].reshape((count, mask.shape[3]))
         for q in range(count):
-            row = products[q]
-            for k in range(outputs):
-                value = row[k] + bias[k]
-                row[k] = value if value > zero else zero
-            for b in range(mask.shape[3]):
-                byte = 0
-                for k in range(8 * b, min(8 * b + 8, outputs)):
-                    byte |= (row[k] > zero) << k % 8
-                bits[q, b] = byte
+            _bias_relu(products[q], bias, bits[q])
 
 
 @njit(**FAST)
@@ -64,31 +93,28 @@ def _raise(columns, n, first, last, top, bottom, width, size, stride, padding, d
     """Add the shares of output rows first to last to the input rows top to bottom."""
     channels = dx.shape[3]
     for i in range(first, last):
-        for j in range(width):
-            row = columns[(i - first) * width + j]
-            for u in range(size):
-                y = i * stride - padding + u
-                if y < top or y >= bottom:
-                    continue
-                for v in range(size):
-                    z = j * stride - padding + v
-                    if 0 <= z < dx.shape[2]:
-                        at = (u * size + v) * channels
-                        target = dx[n, y, z]
-                        for c in range(channels):
-                            target[c] += row[at + c]
+        for u in range(size):
+            y = i * stride - padding + u
+            if y < top or y >= bottom:
+                continue
+            target = dx[n, y].reshape(-1)
+            for j in range(width):
+                row = columns[(i - first) * width + j]
+                begin, end, skipped = _inside(j, stride, padding, size, dx.shape[2])
+                at = (u * size + skipped) * channels
+                for c in range((end - begin) * channels):
+                    target[begin * channels + c] += row[at + c]
 
 
 @njit(parallel=True, **FAST)
 def _backward(dy, mask, filters, size, stride, padding, rows, scratch, dx):
-    zero = dx.dtype.type(0)
     width, outputs = dy.shape[2:]
     height = dx.shape[1]
     blocks = (height + rows - 1) // rows
     for block in prange(dx.shape[0] * blocks):
         n, top = block // blocks, block % blocks * rows
         bottom = min(top + rows, height)
-        dx[n, top:bottom] = zero
+        dx[n, top:bottom] = dx.dtype.type(0)
         # Output row i sees the input rows from i stride - padding, `size` of them.
         first = max(0, (top + padding - size + stride) // stride)
         last = min(dy.shape[1], (bottom - 1 + padding) // stride + 1)
@@ -97,9 +123,8 @@ def _backward(dy, mask, filters, size, stride, padding, rows, scratch, dx):
         gated = own[: count * outputs].reshape((count, outputs))
         columns = own[count * outputs : count * (outputs + filters.shape[0])].reshape((count, filters.shape[0]))
         for q in range(count):
-            source, bits, row = dy[n, first + q // width, q % width], mask[n, first + q // width, q % width], gated[q]
-            for k in range(outputs):
-                row[k] = source[k] if bits[k // 8] >> (k % 8) & 1 else zero
+            i, j = first + q // width, q % width
+            _gate(dy[n, i, j], mask[n, i, j], gated[q])
         np.dot(gated, filters.T, columns)
         _raise(columns, n, first, last, top, bottom, width, size, stride, padding, dx)
 

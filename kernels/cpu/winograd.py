@@ -56,6 +56,32 @@ def _transform_filters(filters, g, u):
                     row[k] = g[b, 0] * half[3 * a, k] + g[b, 1] * half[3 * a + 1, k] + g[b, 2] * half[3 * a + 2, k]
 
 
+@njit(parallel=True, **FAST)
+def _exchange_channels(filters, exchanged):
+    """Transpose (9, C, K) to (9, K, C), in squares that fit the first-level cache."""
+    taps, inputs, outputs = filters.shape
+    for block in prange(taps * ((inputs + 31) // 32)):
+        tap, first = block % taps, block // taps * 32
+        source, target = filters[tap], exchanged[tap]
+        for begin in range(0, outputs, 32):
+            for k in range(begin, min(begin + 32, outputs)):
+                for c in range(first, min(first + 32, inputs)):
+                    target[k, c] = source[c, k]
+
+
+def _transformed(filters, exchange, memory):
+    """Transform filters (3, 3, C, K) into matrices (36, C, K), or (36, K, C) if `exchange`, and the memory behind."""
+    inputs, outputs = filters.shape[2:]
+    u, rest = memory[: 36 * inputs * outputs], memory[36 * inputs * outputs :]
+    if exchange:
+        exchanged = rest[: filters.size].reshape(3, 3, outputs, inputs)
+        _exchange_channels(filters.reshape(9, inputs, outputs), exchanged.reshape(9, outputs, inputs))
+        filters = exchanged
+    u = u.reshape(36, *filters.shape[2:])
+    _transform_filters(filters, G.astype(filters.dtype), u)
+    return u, rest
+
+
 @njit(**FAST)
 def _input_transform(tile, start, step):
     """B^T d in place, along one side: six rows of LANES numbers, `step` apart."""
@@ -241,10 +267,7 @@ def _by_block(x, gate, reading, reverse, u, bias, grid, size, scratch, pool, y, 
         m = own[36 * count * inputs : 36 * count * (inputs + outputs)].reshape((36, count, outputs))
         _into_tiles(x, gate, reading, reverse, grid, begin, end, v, 0)
         for k in range(36):
-            if reverse:
-                np.dot(v[k], u[k].T, m[k])
-            else:
-                np.dot(v[k], u[k], m[k])
+            np.dot(v[k], u[k], m[k])
         _out_of_tiles(m, bias, grid, begin, end, 0, reverse, pool, y, code)
 
 
@@ -261,10 +284,7 @@ def _by_product(x, gate, reading, reverse, u, bias, grid, size, scratch, pool, y
         for t in prange(count):
             _into_tiles(x, gate, reading, reverse, grid, begin + t, begin + t + 1, v, t)
         for k in prange(36):
-            if reverse:
-                np.dot(v[k], u[k].T, m[k])
-            else:
-                np.dot(v[k], u[k], m[k])
+            np.dot(v[k], u[k].T, m[k])
         for t in prange(count):
             _out_of_tiles(m, bias, grid, begin + t, begin + t + 1, t, reverse, pool, y, code)
 
@@ -298,7 +318,8 @@ def scratch_size(inputs, outputs, positions):
     n, height, width = positions
     method, size = _tiling(inputs, outputs, n * -(-height // 4) * -(-width // 4))
     blocks = get_num_threads() if method is _by_block else 1
-    return 36 * inputs * outputs + blocks * 36 * size * (inputs + outputs)
+    # Exchanged filters take the place of the tiles before these are needed.
+    return 36 * inputs * outputs + max(blocks * 36 * size * (inputs + outputs), 9 * inputs * outputs)
 
 
 def convolve(x, gate, reading, filters, bias, reverse, pool, positions, y, code, scratch):
@@ -337,8 +358,8 @@ def convolve(x, gate, reading, filters, bias, reverse, pool, positions, y, code,
     n, height, width = positions
     grid = (-(-height // 4), -(-width // 4))
     run, size = _tiling(inputs, outputs, n * grid[0] * grid[1])
-    u = scratch[: 36 * inputs * outputs].reshape(36, inputs, outputs)
-    _transform_filters(filters, G.astype(filters.dtype), u)
-    rest = scratch[u.size : scratch_size(inputs, outputs, positions)]
-    blocks = rest.reshape(-1, 36 * size * (inputs + outputs))
+    # By block, BLAS takes the filters as (from, to) matrices, and by product transposed: each is faster for its sizes.
+    u, rest = _transformed(filters, reverse == (run is _by_block), scratch)
+    blocks = rest[: rest.size // (36 * size * (inputs + outputs)) * (36 * size * (inputs + outputs))]
+    blocks = blocks.reshape(-1, 36 * size * (inputs + outputs))
     run(x, gate, reading, reverse, u, bias, grid, size, blocks, pool, y, code)
