@@ -9,7 +9,6 @@ from contextlib import nullcontext
 from typing import NamedTuple
 
 import numpy as np
-
 from stylecore.kernels import BLOCKED
 
 

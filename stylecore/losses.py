@@ -58,7 +58,7 @@ class StyleLoss:
     def value(self, features):
         """Value at F (M, N); remembers G - A for `add_gradient`."""
         self._difference = self._backend.gram(features) - self._target
-        return 0.25 * self._scale * float(np.sum(self._difference**2))
+        return 0.25 * self._scale * float(np.vdot(self._difference, self._difference))
 
     def add_gradient(self, features, weight, gradient):
         """Add weight / (N^2 M^2) F (G - A) to `gradient` (M, N), at the F of the last `value`."""

@@ -12,7 +12,7 @@ import numpy as np
 from stylecore import weights as weights_package
 from stylecore.errors import ParameterError
 from stylecore.messages import near_matches
-from stylecore.weights.architectures import Conv, Pool
+from stylecore.weights.architectures import Conv
 
 POOLINGS = ("max", "average")
 
@@ -50,7 +50,11 @@ class Network:
         self.preprocessing = weights.preprocessing
         self._convolutions = {
             layer.name: backend.prepare(
-                weights.filters[layer.name], weights.biases[layer.name], layer.stride, layer.padding, self.dtype
+                weights.filters[layer.name],
+                weights.biases[layer.name],
+                layer.stride,
+                layer.padding,
+                self.dtype,
             )
             for layer in weights.layers
             if isinstance(layer, Conv)

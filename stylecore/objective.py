@@ -194,11 +194,11 @@ class Objective:
         loss : float
         gradient : ndarray, (H, W, 3)
         terms : dict of str to float
-            As `terms` gives them.
+            As `terms` gives them, those that have a weight.
         """
         x = self._prepare(x)
         weights = self.term_weights
-        values, gradient = self._terms_and_gradient(x, weights)
+        values, gradient = self._weighted(x, weights)
         return sum(weights[name] * value for name, value in values.items()), gradient, values
 
     def terms(self, x, gradients=False):
@@ -217,10 +217,11 @@ class Objective:
             (value, gradient).
         """
         x = self._prepare(x)
-        values = self._values(x)
+        values = self._features_terms(x)
+        values.update({name: term()[0] for name, term in self._image_terms(x).items()})
         if not gradients:
             return values
-        return {name: (value, self._terms_and_gradient(x, {name: 1.0})[1]) for name, value in values.items()}
+        return {name: (value, self._weighted(x, {name: 1.0})[1]) for name, value in values.items()}
 
     @property
     def term_weights(self):
@@ -281,8 +282,8 @@ class Objective:
             if layer in losses:
                 yield f"{kind}:{layer}", losses[layer]
 
-    def _values(self, x):
-        """Run the network forward and return the value of each term."""
+    def _features_terms(self, x):
+        """Run the network forward and return the value of each term at a layer."""
         values = {}
 
         def visit(layer, features):
@@ -290,24 +291,29 @@ class Objective:
                 values[name] = loss.value(features)
 
         self._plan.forward(x, visit)
-        values["regularization"] = regularization(x, self.network.mean)[0]
-        values["tv"] = total_variation(x)[0]
         return values
 
-    def _terms_and_gradient(self, x, weights):
-        """Value of each term, and the gradient of their sum with these weights; a missing weight is zero."""
-        values = self._values(x)
+    def _image_terms(self, x):
+        """The terms of the image itself, by name, as functions that give (value, gradient)."""
+        return {
+            "regularization": lambda: regularization(x, self.network.mean),
+            "tv": lambda: total_variation(x),
+        }
+
+    def _weighted(self, x, weights):
+        """Value of each term that has a weight, and the gradient of their weighted sum."""
+        values = {name: value for name, value in self._features_terms(x).items() if weights.get(name)}
 
         def add_gradient(layer, features, gradient):
             for name, loss in self._losses_at(layer):
-                if weights.get(name):
+                if name in values:
                     loss.add_gradient(features, weights[name], gradient)
 
         gradient = self._plan.backward(add_gradient)
-        if weights.get("regularization"):
-            gradient += weights["regularization"] * regularization(x, self.network.mean)[1]
-        if weights.get("tv"):
-            gradient += weights["tv"] * total_variation(x)[1]
+        for name, term in self._image_terms(x).items():
+            if weights.get(name):
+                values[name], term_gradient = term()
+                gradient += weights[name] * term_gradient
         return values, gradient
 
 

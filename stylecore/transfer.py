@@ -268,7 +268,9 @@ class _Run:
         def evaluate(x):
             loss, gradient, terms = objective.evaluate(x)
             if not np.isfinite(loss):
-                raise StylecoreError(f"the loss became {loss} at evaluation {len(self.history) + 1}; lower the weights.")
+                raise StylecoreError(
+                    f"the loss became {loss} at evaluation {len(self.history) + 1}; lower the weights."
+                )
             self._note(loss, terms, x)
             return loss, gradient
 

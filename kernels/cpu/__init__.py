@@ -7,7 +7,6 @@ disk.
 from typing import NamedTuple
 
 import numpy as np
-
 from stylecore.kernels.cpu import features, lowering, pools, winograd
 from stylecore.kernels.cpu.runtime import one_blas_thread, release_scratch, scratch
 
@@ -41,13 +40,8 @@ class Convolution(NamedTuple):
     bias: np.ndarray
     stride: int
     padding: int
-
-    @property
-    def fuses_pool(self):
-        """Whether `conv_relu_pool` takes this convolution."""
-        size, _, inputs, outputs = self.filters.shape
-        shape_fits = (size, self.stride, self.padding) == (3, 1, 1)
-        return shape_fits and inputs % 8 == 0 and outputs % 8 == 0
+    channels: tuple
+    fuses_pool: bool
 
 
 def prepare(filters, bias, stride, padding, dtype):
@@ -64,8 +58,14 @@ def prepare(filters, bias, stride, padding, dtype):
     Returns
     -------
     Convolution
+        Its ``fuses_pool`` says whether `conv_relu_pool` takes it: those do that run by Winograd's algorithm.
     """
-    return Convolution(np.ascontiguousarray(filters, dtype), np.ascontiguousarray(bias, dtype), stride, padding)
+    channels = filters.shape[2:]
+    by_winograd = (filters.shape[0], stride, padding) == (3, 1, 1) and not any(count % 8 for count in channels)
+    filters = np.ascontiguousarray(filters, dtype)
+    if by_winograd:
+        filters = winograd.pack_filters(filters)
+    return Convolution(filters, np.ascontiguousarray(bias, dtype), stride, padding, channels, by_winograd)
 
 
 def scratch_bytes(conv, positions):
@@ -82,7 +82,7 @@ def scratch_bytes(conv, positions):
     int
     """
     if conv.fuses_pool:
-        size = winograd.scratch_size(*conv.filters.shape[2:], positions)
+        size = max(winograd.scratch_size(*way, positions) for way in (conv.channels, conv.channels[::-1]))
     else:
         size = max(lowering.scratch_size(conv.filters, conv.stride, positions[2], b) for b in (False, True))
     return size * conv.filters.itemsize
@@ -102,10 +102,10 @@ def conv_relu(x, conv, y, mask):
     """
     with one_blas_thread():
         if conv.fuses_pool:
-            _winograd(x, _NO_CODE, winograd.PLAIN, conv, False, False, y.shape[:3], y, mask)
+            winograd.convolve(x, _NO_CODE, winograd.PLAIN, conv.filters, conv.bias, False, False, y.shape[:3], y, mask)
         else:
             size = lowering.scratch_size(conv.filters, conv.stride, y.shape[2], backward=False)
-            lowering.forward(x, *conv, y, mask, scratch(size, x.dtype))
+            lowering.forward(x, conv.filters, conv.bias, conv.stride, conv.padding, y, mask, scratch(size, x.dtype))
 
 
 def conv_relu_backward(dy, mask, conv, dx):
@@ -121,7 +121,9 @@ def conv_relu_backward(dy, mask, conv, dx):
     """
     with one_blas_thread():
         if conv.fuses_pool:
-            _winograd(dy, mask, winograd.MASKED, conv, True, False, dx.shape[:3], dx, _NO_CODE)
+            winograd.convolve(
+                dy, mask, winograd.MASKED, conv.filters, conv.bias, True, False, dx.shape[:3], dx, _NO_CODE
+            )
         else:
             size = lowering.scratch_size(conv.filters, conv.stride, dy.shape[2], backward=True)
             lowering.backward(dy, mask, conv.filters, conv.stride, conv.padding, dx, scratch(size, dy.dtype))
@@ -141,7 +143,7 @@ def conv_relu_pool(x, conv, y, route):
         Where each maximum stood, or BLOCKED where it was not positive.
     """
     with one_blas_thread():
-        _winograd(x, _NO_CODE, winograd.PLAIN, conv, False, True, x.shape[:3], y, route)
+        winograd.convolve(x, _NO_CODE, winograd.PLAIN, conv.filters, conv.bias, False, True, x.shape[:3], y, route)
 
 
 def conv_relu_pool_backward(dy, route, conv, dx):
@@ -156,14 +158,7 @@ def conv_relu_pool_backward(dy, route, conv, dx):
         Result.
     """
     with one_blas_thread():
-        _winograd(dy, route, winograd.ROUTED, conv, True, False, dx.shape[:3], dx, _NO_CODE)
-
-
-def _winograd(x, gate, reading, conv, reverse, pool, positions, y, code):
-    size = winograd.scratch_size(*conv.filters.shape[2:], positions)
-    winograd.convolve(
-        x, gate, reading, conv.filters, conv.bias, reverse, pool, positions, y, code, scratch(size, x.dtype)
-    )
+        winograd.convolve(dy, route, winograd.ROUTED, conv.filters, conv.bias, True, False, dx.shape[:3], dx, _NO_CODE)
 
 
 max_pool = pools.max_pool

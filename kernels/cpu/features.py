@@ -4,20 +4,12 @@ All sums run over pieces of the map whose number depends on its shape alone and 
 that the results are the same bits whatever the number of threads.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
+
 import numpy as np
-from numba import njit, prange
-
+from numba import get_num_threads, njit, prange
 from stylecore.kernels.cpu.runtime import FAST
-
-
-@njit(parallel=True, **FAST)
-def _gram(features, parts):
-    step = (features.shape[0] + parts.shape[0] - 1) // parts.shape[0]
-    for p in prange(parts.shape[0]):
-        rows = features[min(p * step, features.shape[0]) : min((p + 1) * step, features.shape[0])]
-        np.dot(rows.T, rows, parts[p])
-    for p in range(1, parts.shape[0]):
-        parts[0] += parts[p]
 
 
 def gram(features):
@@ -32,9 +24,10 @@ def gram(features):
     ndarray, (C, C)
     """
     positions, channels = features.shape
-    parts = np.empty((min(max(positions // channels, 1), 16), channels, channels), features.dtype)
-    _gram(features, parts)
-    return parts[0].copy()
+    parts = np.array_split(features, min(max(positions // channels, 1), 16))
+    # NumPy sees that both factors are one array and computes half of the product; Numba does not.
+    with ThreadPoolExecutor(get_num_threads()) as pool:
+        return reduce(np.add, pool.map(lambda part: part.T @ part, parts))
 
 
 @njit(parallel=True, **FAST)

@@ -8,7 +8,6 @@ filters gives every position's share of each input it saw, and the shares are su
 
 import numpy as np
 from numba import get_num_threads, get_thread_id, njit, prange
-
 from stylecore.kernels.cpu.bits import copy_where, positive_bits
 from stylecore.kernels.cpu.runtime import FAST
 

@@ -6,7 +6,6 @@ send back, and no two threads write to one place.
 """
 
 from numba import njit, prange
-
 from stylecore.kernels.cpu.runtime import FAST
 
 
@@ -54,7 +53,7 @@ def max_pool_backward(dy, route, size, stride, dx):
         Result.
     """
     zero = dx.dtype.type(0)
-    height, width, channels = dx.shape[1:]
+    height, _, channels = dx.shape[1:]
     for line in prange(dx.shape[0] * height):
         n, i = line // height, line % height
         dx[n, i] = zero
@@ -106,7 +105,7 @@ def average_pool_backward(dy, size, stride, dx):
     dx : ndarray, (N, H, W, C)
         Result.
     """
-    height, width, channels = dx.shape[1:]
+    height, _, channels = dx.shape[1:]
     share = dx.dtype.type(1 / (size * size))
     for line in prange(dx.shape[0] * height):
         n, i = line // height, line % height

@@ -3,26 +3,31 @@
 A tile of 6 x 6 inputs gives 4 x 4 outputs with 36 multiplications per pair of channels instead of 144:
 Y = A^T [(G g G^T) * (B^T d B)] A (Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural Networks").
 Summed over channels, the 36 products become 36 matrix products between the transformed tiles (tiles x C) and the
-transformed filters (C x K), and those are BLAS's.
+transformed filters (C x K).
 
 The gradient with respect to the input is a convolution of the output's gradient with the filters rotated by 180
 degrees and their channels exchanged. Rotating the filters is the same as rotating the tiles, so the backward pass
-reads and writes its tiles back to front and multiplies with the transposed products: one set of transformed
-filters serves both directions.
+is the forward pass with exchanged channels that reads and writes its tiles back to front.
+
+The filters are transformed at every call: that takes less than a tenth of the convolution's time, and four times the
+memory of all filters would have to be held otherwise.
 """
+
+from math import prod
 
 import numpy as np
 from numba import get_num_threads, get_thread_id, njit, prange
-
 from stylecore.kernels import BLOCKED
 from stylecore.kernels.cpu.bits import copy_where, equal_bits, positive_bits
-from stylecore.kernels.cpu.runtime import FAST
+from stylecore.kernels.cpu.product import ROWS, multiply, panel_columns
+from stylecore.kernels.cpu.runtime import FAST, scratch
 
 # How a tile is read: as it stands, through the mask of a ReLU, or out of a pool by its route.
 PLAIN, MASKED, ROUTED = 0, 1, 2
 
-# Channels that are transformed at a time: 36 of these rows stay in the first-level cache.
-LANES = 64
+# Channels that are transformed, and output channels that are computed, at a time: 36 such rows stay in the first-level
+# cache, and so many of the filters in the second-level cache.
+LANES = 32
 
 # Points 0, 1, -1, 2, -2 and infinity.
 G = np.array(
@@ -37,49 +42,73 @@ G = np.array(
 )
 
 
-@njit(parallel=True, **FAST)
-def _transform_filters(filters, g, u):
-    """U = G g G^T for every pair of channels; `filters` (3, 3, C, K), `u` (36, C, K)."""
+def pack_filters(filters):
+    """Lay out 3 x 3 filters as `convolve` reads them, by groups of LANES outputs.
+
+    Parameters
+    ----------
+    filters : ndarray, (3, 3, C, K)
+
+    Returns
+    -------
+    ndarray, (ceil(K / LANES), 9, C, LANES)
+        The last group is filled up with zeros.
+    """
     inputs, outputs = filters.shape[2:]
-    for c in prange(inputs):
-        half = np.empty((18, outputs), filters.dtype)
+    groups = -(-outputs // LANES)
+    packed = np.zeros((9, inputs, groups * LANES), filters.dtype)
+    packed[:, :, :outputs] = filters.reshape(9, inputs, outputs)
+    return np.ascontiguousarray(packed.reshape(9, inputs, groups, LANES).transpose(2, 0, 1, 3))
+
+
+@njit(**FAST)
+def _exchange_group(packed, group, outputs, exchanged):
+    """The filters of one group of inputs, exchanged to outputs: (9, outputs, LANES) of (groups, 9, inputs, LANES)."""
+    first = group * LANES
+    count = min(LANES, packed.shape[2] - first)
+    for tap in range(9):
+        for k in range(outputs):
+            source, row = packed[k // LANES, tap], exchanged[tap, k]
+            for c in range(count):
+                row[c] = source[first + c, k % LANES]
+            for c in range(count, LANES):
+                row[c] = 0
+
+
+@njit(**FAST)
+def _transform_group(filters, g, u):
+    """U = G g G^T of a group of filters (9, C, LANES), as 36 matrices packed for `multiply`, (36 C LANES,) flat."""
+    inputs = filters.shape[1]
+    width = panel_columns(u.dtype)
+    half = np.empty((18, LANES), u.dtype)
+    for c in range(inputs):
         for a in range(6):
+            g0, g1, g2 = g[a, 0], g[a, 1], g[a, 2]
             for j in range(3):
-                for k in range(outputs):
-                    half[3 * a + j, k] = (
-                        g[a, 0] * filters[0, j, c, k] + g[a, 1] * filters[1, j, c, k] + g[a, 2] * filters[2, j, c, k]
-                    )
+                f0, f1, f2, row = filters[j, c], filters[3 + j, c], filters[6 + j, c], half[3 * a + j]
+                for k in range(LANES):
+                    row[k] = g0 * f0[k] + g1 * f1[k] + g2 * f2[k]
         for a in range(6):
+            h0, h1, h2 = half[3 * a], half[3 * a + 1], half[3 * a + 2]
             for b in range(6):
-                row = u[6 * a + b, c]
-                for k in range(outputs):
-                    row[k] = g[b, 0] * half[3 * a, k] + g[b, 1] * half[3 * a + 1, k] + g[b, 2] * half[3 * a + 2, k]
+                g0, g1, g2 = g[b, 0], g[b, 1], g[b, 2]
+                matrix = (6 * a + b) * inputs * LANES
+                for first in range(0, LANES, width):
+                    start = matrix + first * inputs + c * width
+                    for k in range(width):
+                        u[start + k] = g0 * h0[first + k] + g1 * h1[first + k] + g2 * h2[first + k]
 
 
 @njit(parallel=True, **FAST)
-def _exchange_channels(filters, exchanged):
-    """Transpose (9, C, K) to (9, K, C), in squares that fit the first-level cache."""
-    taps, inputs, outputs = filters.shape
-    for block in prange(taps * ((inputs + 31) // 32)):
-        tap, first = block % taps, block // taps * 32
-        source, target = filters[tap], exchanged[tap]
-        for begin in range(0, outputs, 32):
-            for k in range(begin, min(begin + 32, outputs)):
-                for c in range(first, min(first + 32, inputs)):
-                    target[k, c] = source[c, k]
-
-
-def _transformed(filters, exchange, memory):
-    """Transform filters (3, 3, C, K) into matrices (36, C, K), or (36, K, C) if `exchange`, and the memory behind."""
-    inputs, outputs = filters.shape[2:]
-    u, rest = memory[: 36 * inputs * outputs], memory[36 * inputs * outputs :]
-    if exchange:
-        exchanged = rest[: filters.size].reshape(3, 3, outputs, inputs)
-        _exchange_channels(filters.reshape(9, inputs, outputs), exchanged.reshape(9, outputs, inputs))
-        filters = exchanged
-    u = u.reshape(36, *filters.shape[2:])
-    _transform_filters(filters, G.astype(filters.dtype), u)
-    return u, rest
+def _transform_filters(packed, g, reverse, exchanged, u):
+    """U of all groups of the outputs of this direction; `exchanged` has room for one group a thread."""
+    for group in prange(u.shape[0]):
+        if reverse:
+            filters = exchanged[get_thread_id()]
+            _exchange_group(packed, group, filters.shape[1], filters)
+            _transform_group(filters, g, u[group])
+        else:
+            _transform_group(packed[group], g, u[group])
 
 
 @njit(**FAST)
@@ -162,12 +191,12 @@ def _transform_tile(x, gate, reading, n, top, left, reverse, v, q, tile):
 
 
 @njit(**FAST)
-def _product_tile(m, q, first, count, tile):
-    """A^T m A of channels first to first + count of tile q, left in the first 4 x 4 places of the tile."""
+def _product_tile(m, q, tile):
+    """A^T m A of tile q, left in the first 4 x 4 places of the tile."""
     for k in range(36):
         row = m[k, q]
-        for c in range(count):
-            tile[k * LANES + c] = row[first + c]
+        for c in range(LANES):
+            tile[k * LANES + c] = row[c]
     for b in range(6):
         _output_transform(tile, b * LANES, 6 * LANES)
     for a in range(4):
@@ -230,6 +259,7 @@ def _store_reversed(tile, first, count, n, top, left, dx):
 
 @njit(**FAST)
 def _into_tiles(x, gate, reading, reverse, grid, begin, end, v, q):
+    """Transform tiles begin to end into the rows of V from q on."""
     tile = np.empty(36 * LANES, x.dtype)
     for t in range(begin, end):
         n, i, j = t // (grid[0] * grid[1]), t // grid[1] % grid[0], t % grid[1]
@@ -237,77 +267,114 @@ def _into_tiles(x, gate, reading, reverse, grid, begin, end, v, q):
 
 
 @njit(**FAST)
-def _out_of_tiles(m, bias, grid, begin, end, q, reverse, pool, y, code):
+def _out_of_tiles(m, q, group, bias, reverse, pool, grid, begin, end, y, code):
+    """Transform the rows of M from q on into tiles begin to end, the channels of one group."""
     tile = np.empty(36 * LANES, y.dtype)
-    channels = y.shape[3]
+    first = group * LANES
+    count = min(LANES, y.shape[3] - first)
     for t in range(begin, end):
         n, i, j = t // (grid[0] * grid[1]), t // grid[1] % grid[0], t % grid[1]
-        for first in range(0, channels, LANES):
-            count = min(LANES, channels - first)
-            _product_tile(m, q + t - begin, first, count, tile)
-            if reverse:
-                _store_reversed(tile, first, count, n, 4 * i, 4 * j, y)
-            elif pool:
-                _store_pooled(tile, bias, first, count, n, 4 * i, 4 * j, y, code)
-            else:
-                _store_relu(tile, bias, first, count, n, 4 * i, 4 * j, y, code)
+        _product_tile(m, q + t - begin, tile)
+        if reverse:
+            _store_reversed(tile, first, count, n, 4 * i, 4 * j, y)
+        elif pool:
+            _store_pooled(tile, bias, first, count, n, 4 * i, 4 * j, y, code)
+        else:
+            _store_relu(tile, bias, first, count, n, 4 * i, 4 * j, y, code)
+
+
+@njit(**FAST)
+def _to_rows(tiles):
+    """Tiles, filled up to whole register tiles of the product."""
+    return (tiles + ROWS - 1) // ROWS * ROWS
+
+
+@njit(**FAST)
+def _tiles_matrix(memory, count, inputs):
+    """V for so many tiles; the rows that only fill it up are zero, for what lies there could be slow to multiply."""
+    rows = _to_rows(count)
+    v = memory[: 36 * rows * inputs].reshape((36, rows, inputs))
+    v[:, count:] = 0
+    return v
+
+
+@njit(**FAST)
+def _multiply(v, k, u, m):
+    """M[k] = V[k] U[k] for one of the 36 products and one group of outputs."""
+    _, rows, inputs = v.shape
+    start = k * rows * inputs
+    multiply(v.reshape(-1), start, u, k * inputs * LANES, m.reshape(-1), k * rows * LANES, rows, inputs, LANES)
 
 
 @njit(parallel=True, **FAST)
-def _by_block(x, gate, reading, reverse, u, bias, grid, size, scratch, pool, y, code):
-    """One thread takes a block of tiles through all three steps, which stay in its own cache."""
+def _by_block(x, gate, reading, bias, reverse, pool, grid, size, u, blocks, y, code):
+    """Each thread takes blocks of tiles, which stay in its cache, through all steps."""
     tiles = x.shape[0] * grid[0] * grid[1]
-    inputs, outputs = x.shape[3], y.shape[3]
+    inputs = x.shape[3]
     for block in prange((tiles + size - 1) // size):
         begin = block * size
         end = min(begin + size, tiles)
-        count = end - begin
-        own = scratch[get_thread_id()]
-        v = own[: 36 * count * inputs].reshape((36, count, inputs))
-        m = own[36 * count * inputs : 36 * count * (inputs + outputs)].reshape((36, count, outputs))
+        own = blocks[get_thread_id()]
+        v = _tiles_matrix(own, end - begin, inputs)
+        m = own[v.size : v.size + 36 * v.shape[1] * LANES].reshape((36, v.shape[1], LANES))
         _into_tiles(x, gate, reading, reverse, grid, begin, end, v, 0)
-        for k in range(36):
-            np.dot(v[k], u[k], m[k])
-        _out_of_tiles(m, bias, grid, begin, end, 0, reverse, pool, y, code)
+        for group in range(u.shape[0]):
+            for k in range(36):
+                _multiply(v, k, u[group], m)
+            _out_of_tiles(m, 0, group, bias, reverse, pool, grid, begin, end, y, code)
 
 
 @njit(parallel=True, **FAST)
-def _by_product(x, gate, reading, reverse, u, bias, grid, size, scratch, pool, y, code):
-    """All threads share a block and divide its 36 products, so that each reads its own filters only."""
+def _by_product(x, gate, reading, bias, reverse, pool, grid, size, u, blocks, y, code):
+    """All threads share a block of tiles and divide its 36 products, so that each reads its own filters only."""
     tiles = x.shape[0] * grid[0] * grid[1]
-    inputs, outputs = x.shape[3], y.shape[3]
-    own = scratch[0]
+    inputs = x.shape[3]
+    groups = u.shape[0]
     for begin in range(0, tiles, size):
-        count = min(size, tiles - begin)
-        v = own[: 36 * count * inputs].reshape((36, count, inputs))
-        m = own[36 * count * inputs : 36 * count * (inputs + outputs)].reshape((36, count, outputs))
-        for t in prange(count):
-            _into_tiles(x, gate, reading, reverse, grid, begin + t, begin + t + 1, v, t)
+        end = min(begin + size, tiles)
+        v = _tiles_matrix(blocks[0], end - begin, inputs)
+        rows = v.shape[1]
+        m = blocks[0, v.size : v.size + groups * 36 * rows * LANES].reshape((groups, 36, rows, LANES))
+        for t in prange(begin, end):
+            _into_tiles(x, gate, reading, reverse, grid, t, t + 1, v, t - begin)
         for k in prange(36):
-            np.dot(v[k], u[k].T, m[k])
-        for t in prange(count):
-            _out_of_tiles(m, bias, grid, begin + t, begin + t + 1, t, reverse, pool, y, code)
+            for group in range(groups):
+                _multiply(v, k, u[group], m[group])
+        for t in prange(begin, end):
+            for group in range(groups):
+                _out_of_tiles(m[group], t - begin, group, bias, reverse, pool, grid, t, t + 1, y, code)
 
 
-def _tiling(inputs, outputs, tiles):
-    """How the tiles are worked on: by block or by product, and the tiles of a block.
+def _tiling(inputs, outputs):
+    """How the tiles are worked on, by block or by product, and the most tiles of a block.
 
-    With few channels the transforms weigh most, and a thread that keeps its own small block in its second-level
-    cache is fastest (measured: 1.2 times). With many, the filters are larger than that cache, and the threads had
-    better share them out.
+    A thread that keeps its own small block of tiles in its cache waits for no other; but once the filters are much
+    larger than that cache, the threads had better share them out (measured: 1.2 to 1.5 times as fast).
     """
-    if inputs * outputs <= 64 * 128:
-        return _by_block, min(64, tiles)
-    return _by_product, min(2**18 // (inputs + outputs), tiles)
+    return (_by_block if inputs * outputs <= 256 * 256 else _by_product), 3 * ROWS
+
+
+def _sizes(inputs, outputs, positions):
+    """The method, the most tiles of a block, and the numbers that the filters and the blocks take of the memory."""
+    n, height, width = positions
+    method, size = _tiling(inputs, outputs)
+    size = min(size, n * -(-height // 4) * -(-width // 4))
+    groups = -(-outputs // LANES)
+    filters = groups * 36 * inputs * LANES
+    if method is _by_block:
+        blocks = (get_num_threads(), 36 * _to_rows(size) * (inputs + LANES))
+    else:
+        blocks = (1, 36 * _to_rows(size) * (inputs + groups * LANES))
+    return method, size, (groups, filters // groups), blocks
 
 
 def scratch_size(inputs, outputs, positions):
-    """Numbers of scratch memory that a convolution takes.
+    """Numbers of scratch memory that a convolution takes in that direction.
 
     Parameters
     ----------
     inputs, outputs : int
-        Channels.
+        Channels; on the way back, those of the output and of the input.
     positions : tuple of int, (N, H, W)
         Of the full-size map: the convolution's, not the pooled one.
 
@@ -315,14 +382,11 @@ def scratch_size(inputs, outputs, positions):
     -------
     int
     """
-    n, height, width = positions
-    method, size = _tiling(inputs, outputs, n * -(-height // 4) * -(-width // 4))
-    blocks = get_num_threads() if method is _by_block else 1
-    # Exchanged filters take the place of the tiles before these are needed.
-    return 36 * inputs * outputs + max(blocks * 36 * size * (inputs + outputs), 9 * inputs * outputs)
+    _, _, filters, blocks = _sizes(inputs, outputs, positions)
+    return prod(filters) + max(prod(blocks), get_num_threads() * 9 * inputs * LANES)
 
 
-def convolve(x, gate, reading, filters, bias, reverse, pool, positions, y, code, scratch):
+def convolve(x, gate, reading, packed, bias, reverse, pool, positions, y, code):
     """Run a 3 x 3 convolution, or its gradient with respect to the input if `reverse`.
 
     Parameters
@@ -334,7 +398,8 @@ def convolve(x, gate, reading, filters, bias, reverse, pool, positions, y, code,
         Mask or route through which `x` is read; anything if `reading` is PLAIN.
     reading : int
         PLAIN, MASKED or ROUTED.
-    filters : ndarray, (3, 3, C, K)
+    packed : ndarray
+        The filters, of `pack_filters`.
     bias : ndarray, (K,)
         Not used on the way back.
     reverse : bool
@@ -347,19 +412,17 @@ def convolve(x, gate, reading, filters, bias, reverse, pool, positions, y, code,
         Where the result goes: (N, H, W, K), pooled (N, H // 2, W // 2, K), on the way back (N, H, W, C).
     code : ndarray, uint8
         Where the mask or, if `pool`, the route goes; not written on the way back.
-    scratch : ndarray, (scratch_size(...),)
-        Of the type of `x`.
 
     Notes
     -----
     C and K must be multiples of eight, so that masks can be read and written by whole bytes.
     """
-    inputs, outputs = filters.shape[2:]
-    n, height, width = positions
-    grid = (-(-height // 4), -(-width // 4))
-    run, size = _tiling(inputs, outputs, n * grid[0] * grid[1])
-    # By block, BLAS takes the filters as (from, to) matrices, and by product transposed: each is faster for its sizes.
-    u, rest = _transformed(filters, reverse == (run is _by_block), scratch)
-    blocks = rest[: rest.size // (36 * size * (inputs + outputs)) * (36 * size * (inputs + outputs))]
-    blocks = blocks.reshape(-1, 36 * size * (inputs + outputs))
-    run(x, gate, reading, reverse, u, bias, grid, size, blocks, pool, y, code)
+    inputs, outputs = x.shape[3], y.shape[3]
+    run, size, filters, blocks = _sizes(inputs, outputs, positions)
+    memory = scratch(scratch_size(inputs, outputs, positions), x.dtype)
+    u, rest = memory[: prod(filters)].reshape(filters), memory[prod(filters) :]
+    # Exchanged filters take the place of the tiles before these are needed.
+    exchanged = rest[: get_num_threads() * 9 * inputs * LANES].reshape(-1, 9, inputs, LANES)
+    _transform_filters(packed, G.astype(x.dtype), reverse, exchanged, u)
+    grid = (-(-positions[1] // 4), -(-positions[2] // 4))
+    run(x, gate, reading, bias, reverse, pool, grid, size, u, rest[: prod(blocks)].reshape(blocks), y, code)

@@ -1,4 +1,4 @@
-"""Writers of other programs' files of weights, without those programs, for a made-up network of four layers."""
+"""Writers of other programs' files of weights, without those programs, for a made-up network."""
 
 import io
 import json
@@ -80,12 +80,13 @@ def _fake_torch():
     """Modules that hold what a pickle of PyTorch's names, for as long as one is written."""
     torch, utils, parameter = (ModuleType(name) for name in ("torch", "torch._utils", "torch.nn.parameter"))
     for name in ("FloatStorage", "HalfStorage", "DoubleStorage", "LongStorage", "BFloat16Storage"):
-        setattr(torch, name, type(name, (), {"__module__": "torch", "__qualname__": name}))
+        setattr(torch, name, type(name, (), {"__module__": "torch"}))
     for name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
         namespace = {"__name__": "torch._utils"}
         exec(f"def {name}(*arguments): pass", namespace)
         setattr(utils, name, namespace[name])
-    parameter.Parameter = type("Parameter", (), {"__module__": "torch.nn.parameter", "__qualname__": "Parameter"})
+    namespace = {"__module__": "torch.nn.parameter", "__getstate__": lambda self: self.state}
+    parameter.Parameter = type("Parameter", (), namespace)
     modules = {"torch": torch, "torch._utils": utils, "torch.nn.parameter": parameter}
     with mock.patch.dict(sys.modules, modules):
         yield modules
@@ -142,8 +143,6 @@ def write_torch_old(path, tree, function="_rebuild_tensor_v2", parameters=False)
         if parameters:
             for key, tensor in tree.items():
                 tree[key] = modules["torch.nn.parameter"].Parameter()
-                tree[key].__dict__ = {}
-                type(tree[key]).__getstate__ = lambda self: self.state
                 tree[key].state = (tensor, None, OrderedDict(), True, False)
         for value in (0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": True}):
             pickle.dump(value, file, protocol=2)
@@ -156,9 +155,7 @@ def write_torch_old(path, tree, function="_rebuild_tensor_v2", parameters=False)
 def write_flax(path, seed=0, protocol=3):
     """Write a pickle of nested dicts, sorted as JAX does it, so that Conv_10 comes before Conv_9."""
     filters, biases = made_up(seed)
-    layers = {
-        f"Conv_{i}": {"kernel": filters[name], "bias": biases[name]} for i, name in enumerate(NAMES, start=8)
-    }
+    layers = {f"Conv_{i}": {"kernel": filters[name], "bias": biases[name]} for i, name in enumerate(NAMES, start=8)}
     layers["Dense_0"] = {"kernel": np.zeros((6, 2), np.float32), "bias": np.zeros(2, np.float32)}
     with open(path, "wb") as file:
         pickle.dump({"params": dict(sorted(layers.items()))}, file, protocol=protocol)

@@ -1,0 +1,245 @@
+"""The command line: ``stylecore transfer``, ``stylecore demo`` and ``stylecore weights``.
+
+The exit status is 0 when all is done; 2 when something given cannot be worked with, which one sentence on
+standard error explains; and 130 when Ctrl-C or a request to terminate ended the run early, whether or not a
+picture was reached that could be saved.
+"""
+
+import os
+import signal
+import sys
+import threading
+import warnings
+from contextlib import suppress
+
+from stylecore import options, weights
+from stylecore.demo import demo
+from stylecore.errors import ImageError, ParameterError, StylecoreError
+from stylecore.images import check_output, read_image
+from stylecore.transfer import transfer
+
+STOPPED = 130
+
+
+def main(arguments=None):
+    """Run the program.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Without, those of the process.
+
+    Returns
+    -------
+    int
+        The exit status.
+    """
+    # Both are None if the caller closed them.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *place: _say(f"stylecore: warning: {message}")
+            try:
+                return _run(options.parse(arguments))
+            finally:
+                sys.stdout.flush()
+    except StylecoreError as error:
+        return _fail(str(error))
+    except MemoryError:
+        return _fail("the memory is used up; choose a smaller --size, or close other programs.")
+    except KeyboardInterrupt:
+        _say("stylecore: stopped; nothing has been written.")
+        return STOPPED
+    except BrokenPipeError:  # Whoever read the output has had enough of it.
+        _discard_output()
+        return 0
+    except OSError as error:
+        _discard_output()
+        place = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{place}{error.strerror or error}.")
+
+
+def _run(given):
+    with _Watch(given.quiet) as watch:
+        return _COMMANDS[given.command](given, watch)
+
+
+def _transfer(given, watch):
+    settings = {name: getattr(given, name) for name in options.SETTINGS}
+    settings["layer_weights"] = _layer_weights(given.layer_weights)
+    inputs = [given.content, given.style]
+    if given.init not in ("content", "noise"):
+        inputs.append(given.init)
+    check_output(given.output, (given.size, given.size))
+    _keep_inputs(inputs, given.output)
+    _fetch_once(given.network, inputs, watch)
+    result = transfer(given.content, given.style, **settings, callback=watch, progress=watch.bar)
+    result.save(given.output)
+    return _report(result, given.output)
+
+
+def _demo(given, watch):
+    check_output(given.output, (given.size, given.size))
+    check_output(given.sheet)
+    _fetch_once(options.SETTINGS["network"], [], watch)
+    settings = {"size": given.size, "iterations": given.iterations}
+    result = demo(given.output, given.sheet, **settings, callback=watch, progress=watch.bar)
+    return _report(result, f"{given.output} and {given.sheet}")
+
+
+def _weights_list(given, watch):
+    for row in weights.catalogue_rows():
+        state = f"in {row.path}" if row.path else f"not here yet, {row.download_megabytes} MB to fetch"
+        _print(f"{row.network:<8} {row.description}; {state}")
+    return 0
+
+
+def _weights_fetch(given, watch):
+    _print(weights.fetch(given.network, force=given.force, progress=watch.bar))
+    return 0
+
+
+def _weights_convert(given, watch):
+    weights.convert(given.file, given.network, given.output, preprocessing=given.preprocessing)
+    _print(given.output)
+    return 0
+
+
+def _weights_info(given, watch):
+    fetched = given.file in weights.CATALOGUE
+    _print(weights.describe(weights.cached_file(given.file) if fetched else given.file))
+    return 0
+
+
+_COMMANDS = {
+    "transfer": _transfer,
+    "demo": _demo,
+    "weights list": _weights_list,
+    "weights fetch": _weights_fetch,
+    "weights convert": _weights_convert,
+    "weights info": _weights_info,
+}
+
+
+def _layer_weights(words):
+    """Turn --layer-weights into what `transfer` takes: a word, or a dict from NAME=NUMBER pairs."""
+    if isinstance(words, str):
+        return words
+    if len(words) == 1 and "=" not in words[0]:
+        return words[0]
+    try:
+        return {name: float(number) for name, _, number in (word.partition("=") for word in words)}
+    except ValueError:
+        raise ParameterError(
+            f'--layer-weights is "{" ".join(words)}"; it must be relative, paper, or pairs such as relu1_1=2.'
+        ) from None
+
+
+def _keep_inputs(inputs, output):
+    """Refuse to write the result over one of the pictures that it is made from."""
+    for path in inputs:
+        with suppress(OSError):  # That a file is missing is told when it is read.
+            if os.path.samefile(path, output):
+                raise ImageError(f"{output} is one of the pictures to work from; choose another name for the result.")
+
+
+def _fetch_once(network, inputs, watch):
+    """Fetch the network and tell so, if it is one of the catalogue and not here yet."""
+    if network not in weights.CATALOGUE or weights.cached_file(network).is_file():
+        return
+    # `transfer` reads them again; but nobody should wait for a download to hear that a picture is missing.
+    for path in inputs:
+        read_image(path)
+    size = weights.CATALOGUE[network].megabytes
+    watch.say(f"The network {network} is fetched this once: {size} MB, kept in {weights.cache_folder()}.")
+    weights.fetch(network, progress=watch.bar)
+
+
+def _report(result, written):
+    last = result.history[-1]
+    loss = min(evaluation.loss for evaluation in result.history if evaluation.size == last.size)
+    height, width = result.array.shape[:2]
+    steps = f"{'stopped early, ' * result.stopped}{last.number} step{'s' * (last.number > 1)}"
+    _print(f"{written}: {width} x {height} pixels, {steps} in {last.seconds:.0f} s, loss {loss:.4g}")
+    return STOPPED if result.stopped else 0
+
+
+class _Watch:
+    """Follows a transfer as its callback, and ends it early when a signal asks for it.
+
+    The first signal lets the evaluation under way finish, so that the picture reached so far can be saved; the
+    second, or one that comes before there is a picture, ends the program at once.
+
+    Parameters
+    ----------
+    quiet : bool
+        Whether to show no progress.
+
+    Attributes
+    ----------
+    bar : bool
+        Whether a progress bar is wanted and can be drawn; where it cannot, a line now and then stands for it.
+    """
+
+    def __init__(self, quiet):
+        self.bar = not quiet and sys.stderr.isatty()
+        self._quiet = quiet
+        self._reached = False
+        self._asked = False
+        self._next_report = 0
+        self._former_handlers = {}
+
+    def __enter__(self):
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._former_handlers[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *exception):
+        for number, handler in self._former_handlers.items():
+            signal.signal(number, handler)
+
+    def __call__(self, evaluation, image):
+        self._reached = True
+        if not self.bar and evaluation.seconds >= self._next_report:
+            self._next_report = evaluation.seconds + 10
+            height, width = evaluation.size
+            self.say(f"step {evaluation.number}, {width} x {height} pixels, loss {evaluation.loss:.4g}")
+        return self._asked
+
+    def say(self, text):
+        """Tell how the work goes, unless the user wants quiet."""
+        if not self._quiet:
+            _say(text)
+
+    def _on_signal(self, number, frame):
+        if self._asked or not self._reached:
+            raise KeyboardInterrupt
+        self._asked = True
+        # By print it might be the second at a time, which Python's streams do not allow.
+        with suppress(OSError):
+            os.write(2, b"\nstylecore: saving the picture reached so far; once more ends at once.\n")
+
+
+def _fail(message):
+    _say(f"stylecore: error: {message}")
+    return 2
+
+
+def _say(text):
+    """Tell the user something on standard error; that nobody hears it is no reason to end the work."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def _print(text):
+    """Write a result on standard output, whose encoding may lack letters that a file's name has."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(str(text).encode(encoding, "backslashreplace").decode(encoding))
+
+
+def _discard_output():
+    """Keep the interpreter from trying once more, as it ends, to write what could not be written."""
+    with open(os.devnull, "w") as nowhere, suppress(OSError):
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())

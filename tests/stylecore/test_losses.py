@@ -1,0 +1,60 @@
+"""The terms of the paper against finite differences and against their formulas."""
+
+import numpy as np
+import pytest
+
+from stylecore.kernels import cpu, reference
+from stylecore.losses import ContentLoss, StyleLoss, regularization, total_variation
+
+BACKENDS = pytest.mark.parametrize("backend", [reference, cpu], ids=["reference", "cpu"])
+
+
+def check_gradient(function, gradient, x, rng):
+    for direction in rng.standard_normal((4, *x.shape)):
+        direction /= np.linalg.norm(direction)
+        numeric = (function(x + 1e-6 * direction) - function(x - 1e-6 * direction)) / 2e-6
+        assert abs(np.vdot(gradient, direction) - numeric) < 1e-6 * np.linalg.norm(gradient)
+
+
+@BACKENDS
+def test_content(backend):
+    rng = np.random.default_rng(0)
+    features, target = rng.standard_normal((2, 9, 6))
+    loss = ContentLoss(target, backend)
+    assert loss.value(features) == pytest.approx(0.5 * np.sum((features - target) ** 2), rel=1e-12)
+    gradient = np.zeros_like(features)
+    loss.add_gradient(features, 2.0, gradient)
+    check_gradient(lambda f: 2.0 * loss.value(f), gradient, features, rng)
+    assert loss.relative_weight * loss.value(np.zeros_like(target)) == pytest.approx(1)
+
+
+@BACKENDS
+def test_style(backend):
+    rng = np.random.default_rng(1)
+    features, style = rng.standard_normal((9, 6)), rng.standard_normal((14, 6))
+    loss = StyleLoss(style.T @ style / 14, 9, backend)
+    difference = features.T @ features - style.T @ style * 9 / 14
+    assert loss.value(features) == pytest.approx(np.sum(difference**2) / (4 * 6**2 * 9**2), rel=1e-12)
+    gradient = np.zeros_like(features)
+    loss.add_gradient(features, 2.0, gradient)
+    check_gradient(lambda f: 2.0 * loss.value(f), gradient, features, rng)
+    assert loss.relative_weight * loss.value(np.zeros_like(features)) == pytest.approx(1)
+
+
+def test_regularization():
+    rng = np.random.default_rng(2)
+    x, mean = rng.random((4, 5, 3)), rng.random(3)
+    value, gradient = regularization(x, mean)
+    assert value == pytest.approx(0.5 * np.sum((x - mean) ** 2))
+    check_gradient(lambda x: regularization(x, mean)[0], gradient, x, rng)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 6, 3), (5, 1, 3), (4, 7, 3)])
+def test_total_variation(shape):
+    rng = np.random.default_rng(3)
+    x = rng.random(shape)
+    value, gradient = total_variation(x)
+    expected = sum((x[i + 1, j] - x[i, j]) @ (x[i + 1, j] - x[i, j]) for i in range(shape[0] - 1) for j in range(shape[1]))
+    expected += sum((x[i, j + 1] - x[i, j]) @ (x[i, j + 1] - x[i, j]) for i in range(shape[0]) for j in range(shape[1] - 1))
+    assert value == pytest.approx(0.5 * expected)
+    check_gradient(lambda x: total_variation(x)[0], gradient, x, rng)

@@ -1,0 +1,51 @@
+import json
+
+import pytest
+from stylecore.weights.architectures import ARCHITECTURES, Conv, Pool, from_json, to_json
+
+
+@pytest.mark.parametrize("network, convolutions", [("vgg19", 16), ("vgg16", 13), ("alexnet", 5)])
+def test_the_networks_are_as_deep_as_published(network, convolutions):
+    assert sum(isinstance(layer, Conv) for layer in ARCHITECTURES[network]) == convolutions
+
+
+def test_a_relu_carries_the_number_of_its_convolution():
+    assert Conv("conv4_2", 512, 512).relu == "relu4_2"
+
+
+@pytest.mark.parametrize("network", ARCHITECTURES)
+def test_a_table_survives_json(network):
+    assert from_json(to_json(ARCHITECTURES[network])) == ARCHITECTURES[network]
+
+
+def _changed(layer, **fields):
+    rows = json.loads(to_json((Conv("conv1_1", 3, 4), Pool("pool1"), Conv("conv2_1", 4, 5))))
+    rows[layer].update(fields)
+    return json.dumps(rows)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "3",
+        "[3]",
+        "[{}]",
+        _changed(0, kind="lambda"),
+        _changed(0, colour="red"),
+        _changed(0, in_channels=1),
+        _changed(2, in_channels=5),
+        _changed(0, out_channels="4"),
+        _changed(2, out_channels=0),
+        _changed(0, size=0),
+        _changed(0, padding=-1),
+        _changed(1, stride=0),
+        _changed(1, stride=True),
+        _changed(2, name="conv1_1"),
+        _changed(2, name="a/b"),
+        _changed(2, name=""),
+    ],
+)
+def test_what_is_no_table_of_layers_is_refused(text):
+    with pytest.raises(ValueError):
+        from_json(text)

@@ -1,0 +1,72 @@
+"""`stylecore.weights.load`, and the default network as it is fetched."""
+
+import numpy as np
+import pytest
+from foreign_files import LAYERS, assert_made_up, state_dict, write_torch_old
+
+from stylecore import weights
+from stylecore.errors import ParameterError, WeightsError
+
+
+@pytest.fixture
+def stored(tmp_path):
+    write_torch_old(tmp_path / "net.pth", state_dict())
+    weights.convert(tmp_path / "net.pth", "made-up", tmp_path / "net.h5", layers=LAYERS)
+    return tmp_path / "net.h5"
+
+
+def test_a_file_is_loaded_by_path_or_text(stored, monkeypatch):
+    assert_made_up(weights.load(stored))
+    assert_made_up(weights.load(str(stored)))
+    monkeypatch.chdir(stored.parent)
+    assert_made_up(weights.load("net.h5"))
+    stored.rename(stored.with_name("net"))
+    assert_made_up(weights.load("net"))
+
+
+def test_weights_are_returned_as_they_are(stored):
+    loaded = weights.load(stored)
+    assert weights.load(loaded) is loaded
+
+
+def test_another_programs_file_is_sent_to_convert(stored):
+    with pytest.raises(WeightsError, match=r"net\.pth is not a file of stylecore's weights; run `stylecore"):
+        weights.load(stored.with_name("net.pth"))
+
+
+@pytest.mark.parametrize("name", ["missing.h5", "missing.hdf5", "./missing", "folder/missing"])
+def test_a_missing_file_is_told_from_an_unknown_network(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(WeightsError, match=rf"{name} is not a file"):
+        weights.load(name)
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("vgg91", 'network "vgg91" is not known; near it are vgg1'),
+        ("densenet", 'network "densenet" is not known; there are vgg19, vgg16, alexnet'),
+        ("", "there are vgg19, vgg16, alexnet"),
+        (19, "is not known"),
+        (["vgg19"], "is not known"),
+    ],
+)
+def test_an_unknown_network_is_answered_with_the_known_ones(tmp_path, monkeypatch, name, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ParameterError, match=message):
+        weights.load(name)
+
+
+def test_the_default_network_is_gatys_normalised_vgg19():
+    vgg19 = weights.load("vgg19")
+    assert vgg19.layers == weights.ARCHITECTURES["vgg19"]
+    assert vgg19.preprocessing == weights.PREPROCESSINGS["caffe"]
+    assert vgg19.sha256 == "804ca2835ecf7539f0cd2a7ac3c18ce81e6f8468969ae7117ac0c148d286bb4a"
+    assert vgg19.filters["conv1_1"].shape == (3, 3, 3, 64)
+    assert vgg19.filters["conv5_4"].shape == (3, 3, 512, 512)
+    # The first filter on red is a multiple of that in the published network, whose first numbers are printed
+    # in many places; so the rows are rows, the columns columns, and blue comes first.
+    published = np.array([[0.39416704, 0.37740308, -0.04594866], [0.2671299, np.nan, np.nan]])
+    first = vgg19.filters["conv1_1"][:2, :, 2, 0]
+    known = np.isfinite(published)
+    np.testing.assert_allclose(first[known] / first[0, 0], published[known] / published[0, 0], rtol=1e-5)
