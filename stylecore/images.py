@@ -63,9 +63,7 @@ def read_image(source, *, name="image"):
         with _decoding(name):
             return _from_pillow(source, name)
     if not isinstance(source, str | os.PathLike):
-        raise ImageError(
-            f"{name} is of type {type(source).__name__}; give a path, a Pillow image or a NumPy array."
-        )
+        raise ImageError(f"{name} is of type {type(source).__name__}; give a path, a Pillow image or a NumPy array.")
     with _open(source) as (file, image):
         pixels = tiff16.read(file, image.tag_v2) if image.format == "TIFF" else None
         if pixels is None or _conversion(image.info.get("icc_profile"), "RGB", source):
@@ -120,9 +118,7 @@ def _from_array(array, name):
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
-        raise ImageError(
-            f"{name} has shape {array.shape}; give (height, width) or (height, width, 1, 3 or 4)."
-        )
+        raise ImageError(f"{name} has shape {array.shape}; give (height, width) or (height, width, 1, 3 or 4).")
     _check_size(*array.shape[:2], name)
     if array.dtype.type in (np.uint8, np.uint16):
         array = array / np.float32(np.iinfo(array.dtype).max)

@@ -71,13 +71,18 @@ class Network:
         return np.array(self.preprocessing.mean)[self._order] / self.preprocessing.scale
 
     def check_layers(self, layers):
-        """Raise ParameterError unless the network has all these layers."""
+        """Raise ParameterError unless there are layers and the network has all of them."""
+        if not layers:
+            raise ParameterError(f"there are no layers to compare by; name one at least, as {self.layer_names[0]}.")
         for layer in layers:
             if layer not in self.layer_names:
                 raise ParameterError(f'{self.name} has no layer "{layer}"{near_matches(layer, self.layer_names)}.')
 
     def smallest_size(self, layers):
-        """Shortest side, in pixels, of an image that still reaches the deepest of the layers."""
+        """Shortest side, in pixels, of an image that still reaches the deepest of the layers.
+
+        Raises as `check_layers` does.
+        """
         side = 1
         for layer in reversed(self._until(layers)):
             padding = layer.padding if isinstance(layer, Conv) else 0
@@ -85,7 +90,8 @@ class Network:
         return side
 
     def _until(self, layers):
-        """The rows of the architecture up to the deepest of these layers."""
+        """The rows of the architecture up to the deepest of these layers; raises as `check_layers` does."""
+        self.check_layers(layers)
         return self.layers[: 1 + max(self.layer_names.index(layer) for layer in layers)]
 
     @property
@@ -123,7 +129,6 @@ class Network:
         ParameterError
             If the network lacks a layer, or the image is too small for one.
         """
-        self.check_layers(layers)
         smallest = self.smallest_size(layers)
         if min(height, width) < smallest:
             raise ParameterError(

@@ -53,7 +53,7 @@ def load(network, progress=True):
     """
     if isinstance(network, Weights):
         return network
-    if network in CATALOGUE:
+    if isinstance(network, str) and network in CATALOGUE:
         path = fetch(network, progress=progress)
         try:
             return read(path)

@@ -101,12 +101,12 @@ def _split_head(convolutions, path):
         return convolutions, None
     matrix = filters[0, 0].astype(float)  # From the image's channels (rows) to the network's (columns).
     scale = matrix.max()
-    orders = {"RGB": np.eye(3), "BGR": np.eye(3)[::-1]}
-    for order, permutation in orders.items():
-        if bias is not None and bias.shape == (3,) and np.array_equal(matrix, scale * permutation):
-            # The file holds 123.68 rounded to float32; its shortest decimal is the number that was meant.
-            mean = tuple(float(str(-value)) for value in bias)
-            return convolutions[1:], Preprocessing(order, float(scale), mean, (1.0, 1.0, 1.0))
+    if bias is not None and bias.shape == (3,) and scale > 0 and np.isfinite([scale, *bias]).all():
+        for order, permutation in {"RGB": np.eye(3), "BGR": np.eye(3)[::-1]}.items():
+            if np.array_equal(matrix, scale * permutation):
+                # The file holds 123.68 rounded to float32; its shortest decimal is the number that was meant.
+                mean = tuple(float(str(-value)) for value in bias)
+                return convolutions[1:], Preprocessing(order, float(scale), mean, (1.0, 1.0, 1.0))
     raise WeightsError(
         f"{path} begins with a 1 x 1 convolution, {name}, that does more than order, scale and shift the "
         f"colours; such a network cannot be used."

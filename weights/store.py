@@ -5,6 +5,7 @@ JSON), ``channel_order``, ``scale``, ``mean``, ``std``, ``source`` and ``sha256`
 group of its name with the datasets ``filters`` (kh, kw, C_in, C_out) and ``bias`` (C_out,), both float32.
 """
 
+import io
 import os
 import secrets
 from contextlib import contextmanager, suppress
@@ -118,9 +119,7 @@ class Weights:
         if array is None:
             raise WeightsError(f"{self.source} has no {what}, which {self.network} needs.")
         if array.shape != shape:
-            raise WeightsError(
-                f"{self.source} has {what} of shape {array.shape}, but {self.network} needs {shape}."
-            )
+            raise WeightsError(f"{self.source} has {what} of shape {array.shape}, but {self.network} needs {shape}.")
         if array.dtype != np.float32:
             raise WeightsError(f"{self.source} has {what} of type {array.dtype}, but float32 is needed.")
         if not np.isfinite(array).all():
@@ -147,37 +146,51 @@ def write(weights, path):
     WeightsError
         If the file cannot be written.
     """
+    try:
+        with _replacing(path) as file:
+            file.write(_encode(weights))
+    except OSError as error:
+        raise WeightsError(
+            f"{path} cannot be written ({error.strerror}); choose a folder that exists, is writable and has room."
+        ) from error
+
+
+def _encode(weights):
+    """Lay out the file in memory: on a full disk the HDF5 library crashes instead of raising an error."""
     import h5py
 
-    try:
-        with _replacing(path) as temporary, h5py.File(temporary, "x") as file:
-            file.attrs["format"] = FORMAT
-            file.attrs["format_version"] = FORMAT_VERSION
-            file.attrs["network"] = weights.network
-            file.attrs["architecture"] = to_json(weights.layers)
-            for name in ("channel_order", "scale", "mean", "std"):
-                file.attrs[name] = getattr(weights.preprocessing, name)
-            file.attrs["source"] = weights.source
-            file.attrs["sha256"] = weights.sha256
-            for conv in weights.convolutions:
-                group = file.create_group(conv.name)
-                # The checksums turn a flipped bit on the disk into an error.
-                group.create_dataset("filters", data=weights.filters[conv.name], fletcher32=True)
-                group.create_dataset("bias", data=weights.biases[conv.name], fletcher32=True)
-    except OSError as error:
-        reason = error.strerror or "the disk may be full"
-        raise WeightsError(
-            f"{path} cannot be written ({reason}); choose a folder that exists, is writable and has room."
-        ) from error
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file.attrs["format"] = _bytes(FORMAT)
+        file.attrs["format_version"] = FORMAT_VERSION
+        file.attrs["network"] = _bytes(weights.network)
+        file.attrs["architecture"] = _bytes(to_json(weights.layers))
+        file.attrs["channel_order"] = _bytes(weights.preprocessing.channel_order)
+        for name in ("scale", "mean", "std"):
+            file.attrs[name] = getattr(weights.preprocessing, name)
+        file.attrs["source"] = _bytes(weights.source)
+        file.attrs["sha256"] = _bytes(weights.sha256)
+        for conv in weights.convolutions:
+            group = file.create_group(conv.name)
+            # The checksums turn a flipped bit on the disk into an error.
+            group.create_dataset("filters", data=weights.filters[conv.name], fletcher32=True)
+            group.create_dataset("bias", data=weights.biases[conv.name], fletcher32=True)
+    return buffer.getbuffer()
+
+
+def _bytes(text):
+    """Text of fixed length: from that of variable length the HDF5 library may never return, if it is damaged."""
+    return np.bytes_(text.encode(errors="backslashreplace"))
 
 
 @contextmanager
 def _replacing(path):
-    """Yield the name of a temporary file that takes the place of `path` once it is whole, or vanishes."""
+    """Open a temporary file that takes the place of `path` once it is whole, or vanishes."""
     path = Path(os.path.realpath(path))  # A link stays; what it points to is replaced.
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
-        yield temporary
+        with open(temporary, "xb") as file:
+            yield file
         os.replace(temporary, path)
     except BaseException:
         with suppress(OSError):
@@ -221,13 +234,12 @@ def read(path):
 
 
 def _check_format(attributes, path):
-    if attributes.get("format") != FORMAT:
+    if attributes.get("format") != _bytes(FORMAT):
         raise _foreign(path)
     version = int(attributes["format_version"])
     if version > FORMAT_VERSION:
         raise WeightsError(
-            f"{path} is of version {version} of the layout, which is newer than this program knows; "
-            f"upgrade stylecore."
+            f"{path} is of version {version} of the layout, which is newer than this program knows; upgrade stylecore."
         )
 
 
@@ -239,22 +251,22 @@ def _foreign(path):
 
 
 def _read(file, path):
-    layers = from_json(file.attrs["architecture"])
+    layers = from_json(file.attrs["architecture"].decode())
     names = [layer.name for layer in layers if isinstance(layer, Conv)]
     try:
         return Weights(
-            network=str(file.attrs["network"]),
+            network=file.attrs["network"].decode(),
             layers=layers,
             filters={name: file[name]["filters"][()] for name in names},
             biases={name: file[name]["bias"][()] for name in names},
             preprocessing=Preprocessing(
-                channel_order=str(file.attrs["channel_order"]),
+                channel_order=file.attrs["channel_order"].decode(),
                 scale=float(file.attrs["scale"]),
                 mean=tuple(file.attrs["mean"].tolist()),
                 std=tuple(file.attrs["std"].tolist()),
             ),
-            source=str(file.attrs["source"]),
-            sha256=str(file.attrs["sha256"]),
+            source=file.attrs["source"].decode(),
+            sha256=file.attrs["sha256"].decode(),
         )
     except WeightsError as error:
         raise WeightsError(f"{path} does not fit together: {error}") from error

@@ -45,9 +45,7 @@ def sky(scene):
     def cover(u, v):
         bend = 0.15 * noise.fractal(2 * u + 9, 2 * v, 3)
         scales = 2.0 ** np.arange(5)
-        folds = (
-            np.abs(noise(2.2 * u * s + 5 * i + bend, 2.2 * v * s + bend)) / s for i, s in enumerate(scales)
-        )
+        folds = (np.abs(noise(2.2 * u * s + 5 * i + bend, 2.2 * v * s + bend)) / s for i, s in enumerate(scales))
         return 0.9 + 0.75 * noise.fractal(0.8 * u, 0.8 * v, 3) - 0.65 * sum(folds)
 
     density = cover(u, v)

@@ -7,7 +7,6 @@ ReLU, and every difference between the two largest of a window, exceeds MARGIN.
 
 import numpy as np
 import pytest
-
 from stylecore.kernels import BLOCKED, reference
 
 STEP = 1e-6
@@ -39,13 +38,23 @@ def weighted(function, weights):
     return lambda x: float(np.vdot(weights, function(x)))
 
 
-SHAPES = [((1, 1, 1, 3), 3, 1, 1), ((2, 5, 7, 3), 3, 1, 1), ((1, 9, 8, 2), 5, 1, 2), ((1, 13, 11, 3), 11, 4, 2), ((1, 6, 6, 4), 1, 1, 0)]
+SHAPES = [
+    ((1, 1, 1, 3), 3, 1, 1),
+    ((2, 5, 7, 3), 3, 1, 1),
+    ((1, 9, 8, 2), 5, 1, 2),
+    ((1, 13, 11, 3), 11, 4, 2),
+    ((1, 6, 6, 4), 1, 1, 0),
+]
 
 
 @pytest.mark.parametrize(("shape", "size", "stride", "padding"), SHAPES)
 def test_conv2d(shape, size, stride, padding):
     rng = np.random.default_rng(0)
-    x, filters, bias = rng.standard_normal(shape), rng.standard_normal((size, size, shape[3], 5)), rng.standard_normal(5)
+    x, filters, bias = (
+        rng.standard_normal(shape),
+        rng.standard_normal((size, size, shape[3], 5)),
+        rng.standard_normal(5),
+    )
 
     def function(x):
         return reference.conv2d(x, filters, bias, stride, padding)

@@ -280,7 +280,7 @@ def test_inputs_are_read_before_the_network_is_fetched(run, tmp_path):
         ([*TRANSFER, "--optimizer", "sgd"], ["--optimizer", "'sgd'", "lbfgs", "adam"]),
         ([*TRANSFER, "--device", "gpu"], ["--device", "'gpu'", "cpu"]),
         ([*TRANSFER, "--network", "vgg91"], ['"vgg91"', "vgg19"]),
-        ([*TRANSFER, "--style-layers", "relu4_9"], ['"relu4_9"', "relu4_1"]),
+        ([*TRANSFER, "--style-layers", "relu4_9"], ['"relu4_9"', "relu4_4"]),
         ([*TRANSFER, "--style-layers", "relu1_1", "relu1_1"], ["relu1_1"]),
         ([*TRANSFER, "--style-layers", "--content-layers"], ["layers"]),
         ([*TRANSFER, "--size", "15"], ["15 x 11 pixels", "too small for relu5_1"]),

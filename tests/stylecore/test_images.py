@@ -152,9 +152,7 @@ def test_grey_16_bits_big_endian_and_white_is_zero(tmp_path):
 
 def test_32_bit_integers(tmp_path):
     Image.fromarray(noise(4, 4, dtype=np.uint16).astype(np.int32)).save(tmp_path / "i.tif")
-    np.testing.assert_allclose(
-        read_image(tmp_path / "i.tif")[0][:, :, 0], noise(4, 4, dtype=np.uint16) / 65535
-    )
+    np.testing.assert_allclose(read_image(tmp_path / "i.tif")[0][:, :, 0], noise(4, 4, dtype=np.uint16) / 65535)
     Image.fromarray(np.full((4, 4), 100_000, np.int32)).save(tmp_path / "i.tif")
     with pytest.raises(ImageError, match=r"i\.tif holds 32-bit integers"):
         read_image(tmp_path / "i.tif")
@@ -222,9 +220,7 @@ def test_exif_orientation(tmp_path, kind, orientation):
             assert ImageOps.exif_transpose(image).size == (30, 20)
     rgb, _ = read_image(source)
     assert rgb.shape == (20, 30, 3) and rgb.flags.c_contiguous
-    assert (
-        np.abs(rgb - expected)[2:8, 2:12].max() < 0.02 and np.abs(rgb - expected)[12:18, 17:28].max() < 0.02
-    )
+    assert np.abs(rgb - expected)[2:8, 2:12].max() < 0.02 and np.abs(rgb - expected)[12:18, 17:28].max() < 0.02
     assert np.abs(rgb - expected).mean() < 0.03
 
 
@@ -282,9 +278,7 @@ def linear_profile(space=b"RGB "):
 
 def encoded(linear):
     """SRGB's curve (IEC 61966-2-1)."""
-    return np.where(
-        linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 1e-9) ** (1 / 2.4) - 0.055
-    )
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 1e-9) ** (1 / 2.4) - 0.055)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
@@ -312,9 +306,7 @@ def test_profile_of_grey_image(tmp_path, space, deep):
     pixels = grey.astype(np.uint16) * 257 if deep else grey
     Image.fromarray(pixels).save(tmp_path / "g.png", icc_profile=linear_profile(space))
     rgb, _ = read_image(tmp_path / "g.png")
-    np.testing.assert_allclose(
-        rgb[:, :, 1], encoded(grey / 255), atol=0.04
-    )  # Little CMS is coarse in the darks
+    np.testing.assert_allclose(rgb[:, :, 1], encoded(grey / 255), atol=0.04)  # Little CMS is coarse in the darks
 
 
 def test_profile_of_16_bit_tiff(tmp_path):
@@ -345,9 +337,7 @@ def test_broken_or_unfitting_profile_is_ignored_with_one_warning(tmp_path, profi
 
 
 def test_lab(tmp_path):
-    to_lab = ImageCms.buildTransform(
-        ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB"
-    )
+    to_lab = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
     image = ImageCms.applyTransform(Image.new("RGB", (4, 4), (180, 120, 60)), to_lab)
     image.save(tmp_path / "lab.tif")
     np.testing.assert_allclose(read_image(tmp_path / "lab.tif")[0][0, 0] * 255, [180, 120, 60], atol=3)
@@ -369,15 +359,7 @@ def cmyk_profile():
     lightness = [255 * (1 - (i & 1)) for i in range(16)]  # K varies fastest
     grid = bytes(v for L in lightness for v in (L, 128, 128))
     identity = bytes(range(256))
-    lut = (
-        b"mft1"
-        + bytes(4)
-        + bytes([4, 3, 2, 0])
-        + s15(1, 0, 0, 0, 1, 0, 0, 0, 1)
-        + 4 * identity
-        + grid
-        + 3 * identity
-    )
+    lut = b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + s15(1, 0, 0, 0, 1, 0, 0, 0, 1) + 4 * identity + grid + 3 * identity
     text = b"text" + bytes(4) + b"none\0" + bytes(3)
     desc = b"desc" + bytes(4) + struct.pack(">I", 5) + b"test\0" + bytes(4 + 4 + 2 + 1 + 67 + 3)
     white = b"XYZ " + bytes(4) + s15(0.9642, 1, 0.8249)
@@ -415,9 +397,7 @@ def tiff(tags, strips, order="<", gap=b""):
     tags = {278: tags[257], **tags, 273: tuple(offsets), 279: tuple(map(len, strips))}
     entries = b""
     for tag, values in sorted(tags.items()):
-        kind, value = (
-            (7, values) if isinstance(values, bytes) else (4, struct.pack(f"{order}{len(values)}I", *values))
-        )
+        kind, value = (7, values) if isinstance(values, bytes) else (4, struct.pack(f"{order}{len(values)}I", *values))
         if len(value) > 4:
             data, value = data + value, struct.pack(order + "I", len(data))
         entries += struct.pack(order + "HHI", tag, kind, len(values)) + value
@@ -593,9 +573,7 @@ def test_truncated(tmp_path, suffix):
 def test_damaged_files_raise_nothing_else(tmp_path, suffix):
     rng = np.random.default_rng(1)
     stream = tmp_path / ("whole" + suffix)
-    Image.fromarray(noise(16, 16, 3)).save(
-        stream, icc_profile=bytes(srgb_profile()), exif=b"Exif\0\0II*\0\x08\0\0\0"
-    )
+    Image.fromarray(noise(16, 16, 3)).save(stream, icc_profile=bytes(srgb_profile()), exif=b"Exif\0\0II*\0\x08\0\0\0")
     whole = np.frombuffer(stream.read_bytes(), np.uint8)
     path = tmp_path / ("damaged" + suffix)
     with warnings.catch_warnings():

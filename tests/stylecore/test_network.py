@@ -4,12 +4,12 @@ from math import prod
 
 import numpy as np
 import pytest
-
-from stylecore.errors import ParameterError
 from stylecore.kernels import cpu, reference
-from stylecore.network import Network, Plan
 from stylecore.weights import Preprocessing, Weights
 from stylecore.weights.architectures import Conv, Pool
+
+from stylecore.errors import ParameterError
+from stylecore.network import Network, Plan
 
 LAYERS = (
     Conv("conv1_1", 3, 16),
@@ -21,7 +21,10 @@ LAYERS = (
 )
 
 
-def make_weights(preprocessing=Preprocessing("BGR", 255.0, (103.9, 116.8, 123.7), (1.0, 2.0, 3.0))):
+PREPROCESSING = Preprocessing("BGR", 255.0, (103.9, 116.8, 123.7), (1.0, 2.0, 3.0))
+
+
+def make_weights(preprocessing=PREPROCESSING):
     rng = np.random.default_rng(0)
     convolutions = [layer for layer in LAYERS if isinstance(layer, Conv)]
     filters = {
@@ -80,14 +83,18 @@ def test_gradient_against_finite_differences():
 
 @pytest.mark.parametrize("order", ["RGB", "BGR"])
 def test_preprocessing_and_its_gradient(order):
-    network = Network(make_weights(Preprocessing(order, 2.0, (0.1, 0.2, 0.3), (1.0, 2.0, 4.0))), reference, dtype="float64")
+    network = Network(
+        make_weights(Preprocessing(order, 2.0, (0.1, 0.2, 0.3), (1.0, 2.0, 4.0))), reference, dtype="float64"
+    )
     image = np.random.default_rng(4).random((5, 4, 3))
     out = np.empty((1, 5, 4, 3))
     network.preprocess(image, out)
     ordered = image if order == "RGB" else image[..., ::-1]
     np.testing.assert_allclose(out[0], (2 * ordered - [0.1, 0.2, 0.3]) / [1, 2, 4])
     dy = np.random.default_rng(5).random(out.shape)
-    np.testing.assert_allclose(np.vdot(network.preprocess_backward(dy), image), np.vdot(dy, out - network_zero(network)))
+    np.testing.assert_allclose(
+        np.vdot(network.preprocess_backward(dy), image), np.vdot(dy, out - network_zero(network))
+    )
 
 
 def network_zero(network):
@@ -117,7 +124,7 @@ def test_plan_without_gradient_takes_less():
 
 
 def test_unknown_layer_names_near_ones():
-    with pytest.raises(ParameterError, match="relu2_2.*relu1_2"):
+    with pytest.raises(ParameterError, match=r"relu2_2.*relu1_2"):
         Plan(Network(make_weights(), cpu), 32, 32, ["relu2_2"])
 
 

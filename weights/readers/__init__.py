@@ -62,6 +62,5 @@ def _reader(path):
     if head.startswith(b"MATLAB"):
         raise WeightsError(f"{path} is of a MATLAB version that is not read; save it with -v7.")
     raise WeightsError(
-        f"{path} is of no kind that is read; give PyTorch's, Keras' HDF5, MatConvNet's, a pickle, .npz or "
-        f"safetensors."
+        f"{path} is of no kind that is read; give PyTorch's, Keras' HDF5, MatConvNet's, a pickle, .npz or safetensors."
     )

@@ -36,7 +36,7 @@ def read_keras(path):
             arrays[f"{item.parent.name}.{part}"] = item[()]
 
     with h5py.File(path, "r") as file:
-        if file.attrs.get("format") == FORMAT:
+        if FORMAT.encode() == file.attrs.get("format"):
             raise WeightsError(f"{path} is in stylecore's own layout already; use it as it is.")
         file.get("model_weights", file).visititems(collect)
     if any(array.ndim == 4 and array.shape[0] != array.shape[1] for array in arrays.values()):

@@ -133,8 +133,7 @@ def _array(payload):
         fields = np.frombuffer(fields, f"S{width}").astype(f"U{width}").tolist()
         values = [_array(part)[1] for _, part in values]
         structs = [
-            dict(zip(fields, values[i : i + len(fields)], strict=True))
-            for i in range(0, len(values), len(fields))
+            dict(zip(fields, values[i : i + len(fields)], strict=True)) for i in range(0, len(values), len(fields))
         ]
         return name, structs[0] if len(structs) == 1 else structs
     if flags[0] == _CHARACTERS:
