@@ -3,6 +3,7 @@
 A backend is a module with the functions below, under the same names and with the same meanings. They take
 channels-last arrays with the batch in front, (N, H, W, C), and write into arrays that the caller gives them.
 
+- ``allocate``, ``scratch_bytes`` and ``release_scratch``: memory,
 - ``prepare``: filters and bias of a convolution in the form that the backend works with,
 - ``conv_relu``, ``conv_relu_pool`` and their ``_backward``: a convolution with what follows it,
 - ``max_pool``, ``average_pool`` and their ``_backward``,
@@ -10,7 +11,7 @@ channels-last arrays with the batch in front, (N, H, W, C), and write into array
 - ``half_squared_distance`` and ``half_squared_distance_backward``: the content term.
 
 `reference` is plain NumPy in float64: slow, obvious, and the truth that the others are tested against.
-`cpu` is Numba and BLAS on all cores.
+`cpu` is Numba on all cores.
 
 Two small encodings tie each forward pass to its backward pass, in place of the activations:
 

@@ -291,7 +291,7 @@ class Plan:
 
     def _array(self, kind, i):
         if self._arrays is None:
-            memory = np.empty(self._size, np.uint8)
+            memory = self.network.backend.allocate(self._size)
             self._arrays = {
                 key: memory[offset : offset + prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
                 for (key, shape, dtype, _, _), offset in zip(self._tensors, self._offsets, strict=True)
@@ -308,12 +308,11 @@ class Plan:
             Called as ``visit(layer, features)`` when a wanted layer is reached, with its features as a matrix of
             M positions x C channels. They are gone after the call unless the plan is for a gradient.
         """
-        with self.network.backend.one_blas_thread():
-            self.network.preprocess(image, self._array("output", -1))
-            for i, step in enumerate(self.steps):
-                step.forward(self._array("output", i - 1), self._array("output", i), self._array("code", i))
-                if step.name in self.layers:
-                    visit(step.name, self._array("output", i).reshape(-1, step.shape[3]))
+        self.network.preprocess(image, self._array("output", -1))
+        for i, step in enumerate(self.steps):
+            step.forward(self._array("output", i - 1), self._array("output", i), self._array("code", i))
+            if step.name in self.layers:
+                visit(step.name, self._array("output", i).reshape(-1, step.shape[3]))
 
     def backward(self, add_gradient):
         """Carry gradients back to the image of the last `forward`; once for each forward pass.
@@ -329,15 +328,14 @@ class Plan:
         ndarray, (H, W, 3)
             Gradient with respect to the image.
         """
-        with self.network.backend.one_blas_thread():
-            self._array("gradient", len(self.steps) - 1)[...] = 0
-            for i, step in reversed(list(enumerate(self.steps))):
-                gradient = self._array("gradient", i)
-                if step.name in self.layers:
-                    matrix = (-1, step.shape[3])
-                    add_gradient(step.name, self._array("output", i).reshape(matrix), gradient.reshape(matrix))
-                step.backward(gradient, self._array("code", i), self._array("gradient", i - 1))
-            return self.network.preprocess_backward(self._array("gradient", -1))
+        self._array("gradient", len(self.steps) - 1)[...] = 0
+        for i, step in reversed(list(enumerate(self.steps))):
+            gradient = self._array("gradient", i)
+            if step.name in self.layers:
+                matrix = (-1, step.shape[3])
+                add_gradient(step.name, self._array("output", i).reshape(matrix), gradient.reshape(matrix))
+            step.backward(gradient, self._array("code", i), self._array("gradient", i - 1))
+        return self.network.preprocess_backward(self._array("gradient", -1))
 
 
 def _lay_out(tensors):

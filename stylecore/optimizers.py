@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.optimize import minimize
 
-from stylecore.kernels.cpu import one_blas_thread
+from stylecore.kernels.cpu.runtime import one_blas_thread
 
 # Pairs of steps and gradient changes that L-BFGS keeps to model the curvature.
 CORRECTIONS = 10

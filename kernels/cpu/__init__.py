@@ -1,4 +1,4 @@
-"""The kernels on the CPU: Numba on all cores, and BLAS inside, in float32 or float64.
+"""The kernels on the CPU: Numba on all cores, in float32 or float64.
 
 See `stylecore.kernels` for what a backend is. Numba compiles a kernel at its first use and keeps the result on
 disk.
@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 from stylecore.kernels.cpu import features, lowering, pools, winograd
-from stylecore.kernels.cpu.runtime import one_blas_thread, release_scratch, scratch
+from stylecore.kernels.cpu.runtime import allocate, release_scratch
 
 __all__ = [
     "Convolution",
+    "allocate",
     "average_pool",
     "average_pool_backward",
     "conv_relu",
@@ -24,20 +25,20 @@ __all__ = [
     "half_squared_distance_backward",
     "max_pool",
     "max_pool_backward",
-    "one_blas_thread",
     "prepare",
     "release_scratch",
     "scratch_bytes",
 ]
 
-_NO_CODE = np.empty((0, 0, 0, 0), np.uint8)
+_NOTHING = np.empty((0, 0, 0, 0), np.uint8)
 
 
 class Convolution(NamedTuple):
     """Filters and bias of a convolution, as the functions here take them; made by `prepare`."""
 
-    filters: np.ndarray
+    filters: np.ndarray | tuple
     bias: np.ndarray
+    size: int
     stride: int
     padding: int
     channels: tuple
@@ -60,12 +61,11 @@ def prepare(filters, bias, stride, padding, dtype):
     Convolution
         Its ``fuses_pool`` says whether `conv_relu_pool` takes it: those do that run by Winograd's algorithm.
     """
-    channels = filters.shape[2:]
-    by_winograd = (filters.shape[0], stride, padding) == (3, 1, 1) and not any(count % 8 for count in channels)
-    filters = np.ascontiguousarray(filters, dtype)
-    if by_winograd:
-        filters = winograd.pack_filters(filters)
-    return Convolution(filters, np.ascontiguousarray(bias, dtype), stride, padding, channels, by_winograd)
+    size, _, *channels = filters.shape
+    by_winograd = (size, stride, padding) == (3, 1, 1) and not any(count % 16 for count in channels)
+    pack = winograd.pack_filters if by_winograd else lowering.pack_filters
+    filters, bias = pack(np.asarray(filters, dtype)), np.ascontiguousarray(bias, dtype)
+    return Convolution(filters, bias, size, stride, padding, tuple(channels), by_winograd)
 
 
 def scratch_bytes(conv, positions):
@@ -84,8 +84,8 @@ def scratch_bytes(conv, positions):
     if conv.fuses_pool:
         size = max(winograd.scratch_size(*way, positions) for way in (conv.channels, conv.channels[::-1]))
     else:
-        size = max(lowering.scratch_size(conv.filters, conv.stride, positions[2], b) for b in (False, True))
-    return size * conv.filters.itemsize
+        size = lowering.scratch_size(conv.filters, conv.channels[0], conv.size, conv.stride, positions[2])
+    return size * conv.bias.itemsize
 
 
 def conv_relu(x, conv, y, mask):
@@ -100,12 +100,11 @@ def conv_relu(x, conv, y, mask):
     mask : ndarray, (N, H', W', ceil(K / 8)) uint8
         Where y is positive.
     """
-    with one_blas_thread():
-        if conv.fuses_pool:
-            winograd.convolve(x, _NO_CODE, winograd.PLAIN, conv.filters, conv.bias, False, False, y.shape[:3], y, mask)
-        else:
-            size = lowering.scratch_size(conv.filters, conv.stride, y.shape[2], backward=False)
-            lowering.forward(x, conv.filters, conv.bias, conv.stride, conv.padding, y, mask, scratch(size, x.dtype))
+    if conv.fuses_pool:
+        reading, writing = winograd.PLAIN, winograd.RELU
+        winograd.convolve(x, _NOTHING, reading, conv.filters, False, conv.bias, writing, y.shape[:3], y, mask)
+    else:
+        lowering.forward(x, conv.filters, conv.bias, conv.size, conv.stride, conv.padding, y, mask)
 
 
 def conv_relu_backward(dy, mask, conv, dx):
@@ -119,14 +118,10 @@ def conv_relu_backward(dy, mask, conv, dx):
     dx : ndarray, (N, H, W, C)
         Result.
     """
-    with one_blas_thread():
-        if conv.fuses_pool:
-            winograd.convolve(
-                dy, mask, winograd.MASKED, conv.filters, conv.bias, True, False, dx.shape[:3], dx, _NO_CODE
-            )
-        else:
-            size = lowering.scratch_size(conv.filters, conv.stride, dy.shape[2], backward=True)
-            lowering.backward(dy, mask, conv.filters, conv.stride, conv.padding, dx, scratch(size, dy.dtype))
+    if conv.fuses_pool:
+        _convolve_back(dy, mask, winograd.MASKED, conv, dx)
+    else:
+        lowering.backward(dy, mask, conv.filters, conv.size, conv.stride, conv.padding, dx)
 
 
 def conv_relu_pool(x, conv, y, route):
@@ -142,8 +137,8 @@ def conv_relu_pool(x, conv, y, route):
     route : ndarray, (N, H // 2, W // 2, K) uint8
         Where each maximum stood, or BLOCKED where it was not positive.
     """
-    with one_blas_thread():
-        winograd.convolve(x, _NO_CODE, winograd.PLAIN, conv.filters, conv.bias, False, True, x.shape[:3], y, route)
+    reading, writing = winograd.PLAIN, winograd.POOL
+    winograd.convolve(x, _NOTHING, reading, conv.filters, False, conv.bias, writing, x.shape[:3], y, route)
 
 
 def conv_relu_pool_backward(dy, route, conv, dx):
@@ -157,25 +152,19 @@ def conv_relu_pool_backward(dy, route, conv, dx):
     dx : ndarray, (N, H, W, C)
         Result.
     """
-    with one_blas_thread():
-        winograd.convolve(dy, route, winograd.ROUTED, conv.filters, conv.bias, True, False, dx.shape[:3], dx, _NO_CODE)
+    _convolve_back(dy, route, winograd.ROUTED, conv, dx)
+
+
+def _convolve_back(dy, gate, reading, conv, dx):
+    shape = dx.shape[:3]
+    winograd.convolve(dy, gate, reading, conv.filters, True, conv.bias, winograd.SUM, shape, dx, _NOTHING)
 
 
 max_pool = pools.max_pool
 max_pool_backward = pools.max_pool_backward
 average_pool = pools.average_pool
 average_pool_backward = pools.average_pool_backward
+gram = features.gram
+gram_backward = features.gram_backward
 half_squared_distance = features.half_squared_distance
 half_squared_distance_backward = features.half_squared_distance_backward
-
-
-def gram(f):
-    """See `features.gram`."""
-    with one_blas_thread():
-        return features.gram(f)
-
-
-def gram_backward(f, difference, scale, gradient):
-    """See `features.gram_backward`."""
-    with one_blas_thread():
-        features.gram_backward(f, difference, scale, gradient)

@@ -4,12 +4,61 @@ All sums run over pieces of the map whose number depends on its shape alone and 
 that the results are the same bits whatever the number of threads.
 """
 
-from concurrent.futures import ThreadPoolExecutor
-from functools import reduce
-
 import numpy as np
-from numba import get_num_threads, njit, prange
-from stylecore.kernels.cpu.runtime import FAST
+from numba import get_num_threads, get_thread_id, njit, prange
+from stylecore.kernels.cpu.product import multiply, pad_columns, panel_columns
+from stylecore.kernels.cpu.runtime import FAST, scratch
+
+# Numbers of a piece of the map that is multiplied at a time, and stays in the second-level cache.
+PIECE = 2**16
+# Parts of the map that threads may sum by themselves; each takes the memory of a Gram matrix.
+PARTS = 16
+
+
+def _padded(channels, dtype):
+    """Channels filled up to whole panels."""
+    return -(-channels // panel_columns(dtype)) * panel_columns(dtype)
+
+
+@njit(**FAST)
+def _copy_padded(features, begin, end, piece):
+    """Copy rows of F to a piece (rows, padded channels), flat, filled up with zeros."""
+    channels = features.shape[1]
+    columns = (channels + panel_columns(piece.dtype) - 1) // panel_columns(piece.dtype) * panel_columns(piece.dtype)
+    for i in range(end - begin):
+        row, start = features[begin + i], i * columns
+        for c in range(channels):
+            piece[start + c] = row[c]
+        for c in range(channels, columns):
+            piece[start + c] = 0
+
+
+@njit(parallel=True, **FAST)
+def _gram(features, rows, pieces, sums):
+    """The upper right panels of F^T F of each part of the map, in `sums` (parts, padded channels, same)."""
+    positions = features.shape[0]
+    parts, columns, _ = sums.shape
+    for part in prange(parts):
+        first, last = part * positions // parts, (part + 1) * positions // parts
+        piece, total = pieces[get_thread_id()], sums[part].reshape(-1)
+        for begin in range(first, last, rows):
+            end = min(begin + rows, last)
+            _copy_padded(features, begin, end, piece)
+            for p in range(0, columns, panel_columns(piece.dtype)):
+                height = p + panel_columns(piece.dtype)
+                multiply(piece, 0, 1, columns, piece, p, columns, total, p, columns, height, end - begin, begin > first)
+
+
+@njit(parallel=True, **FAST)
+def _sum_symmetric(sums, total):
+    """Sum of the parts' upper right triangles, in their order, on both sides of the diagonal."""
+    for i in prange(len(total)):
+        for j in range(i, len(total)):
+            value = total.dtype.type(0)
+            for part in range(len(sums)):
+                value += sums[part, i, j]
+            total[i, j] = value
+            total[j, i] = value
 
 
 def gram(features):
@@ -24,22 +73,45 @@ def gram(features):
     ndarray, (C, C)
     """
     positions, channels = features.shape
-    parts = np.array_split(features, min(max(positions // channels, 1), 16))
-    # NumPy sees that both factors are one array and computes half of the product; Numba does not.
-    with ThreadPoolExecutor(get_num_threads()) as pool:
-        return reduce(np.add, pool.map(lambda part: part.T @ part, parts))
+    columns = _padded(channels, features.dtype)
+    rows = max(16, PIECE // columns)
+    parts = min(max(positions // channels, 1), PARTS)
+    sums = np.empty((parts, columns, columns), features.dtype)
+    pieces = scratch(get_num_threads() * rows * columns, features.dtype).reshape(-1, rows * columns)
+    _gram(features, rows, pieces, sums)
+    total = np.empty((channels, channels), features.dtype)
+    _sum_symmetric(sums, total)
+    return total
 
 
 @njit(parallel=True, **FAST)
-def _gram_backward(features, difference, gradient):
-    rows = max(16, 2**16 // features.shape[1])
-    for block in prange((features.shape[0] + rows - 1) // rows):
-        begin, end = block * rows, min((block + 1) * rows, features.shape[0])
-        share = np.dot(features[begin:end], difference)
-        for i in range(end - begin):
-            row, target = share[i], gradient[begin + i]
-            for c in range(row.size):
-                target[c] += row[c]
+def _gram_backward(features, difference, rows, products, gradient):
+    positions, channels = features.shape
+    columns = difference.shape[1]
+    flat = features.reshape(-1)
+    for block in prange((positions + rows - 1) // rows):
+        begin, end = block * rows, min((block + 1) * rows, positions)
+        product = products[get_thread_id()]
+        for p in range(0, columns, panel_columns(difference.dtype)):
+            multiply(
+                flat,
+                begin * channels,
+                channels,
+                1,
+                difference.reshape(-1),
+                p,
+                columns,
+                product,
+                p,
+                columns,
+                end - begin,
+                channels,
+                False,
+            )
+        for i in range(begin, end):
+            target, start = gradient[i], (i - begin) * columns
+            for c in range(channels):
+                target[c] += product[start + c]
 
 
 def gram_backward(features, difference, scale, gradient):
@@ -54,7 +126,11 @@ def gram_backward(features, difference, scale, gradient):
     gradient : ndarray, (M, C)
         Changed in place.
     """
-    _gram_backward(features, (scale * difference).astype(features.dtype), gradient)
+    scaled = pad_columns((scale * difference).astype(features.dtype))
+    columns = scaled.shape[1]
+    rows = max(14, PIECE // columns)
+    products = scratch(get_num_threads() * rows * columns, features.dtype).reshape(-1, rows * columns)
+    _gram_backward(features, scaled, rows, products, gradient)
 
 
 @njit(parallel=True, **FAST)

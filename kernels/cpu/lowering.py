@@ -1,196 +1,179 @@
-"""Convolution of any filter size and stride by lowering to a matrix product ("im2col").
+"""Convolution of any filter size and stride by lowering to matrix products.
 
-Each output position's receptive field is written out as a row of kh x kw x C numbers, a block of output rows at
-a time, and the block times the filters (kh kw C x K) is one matrix product (Chellapilla et al. 2006, "High
-Performance Convolutional Neural Networks for Document Processing"). On the way back the product with the transposed
-filters gives every position's share of each input it saw, and the shares are summed.
+The products that "im2col" makes of a convolution (Chellapilla et al. 2006, "High Performance Convolutional Neural
+Networks for Document Processing"), without writing the receptive fields out: what a filter's row u sees of an input
+row are k x C neighbouring numbers, `stride` x C further for each output position, and so a matrix as it lies there.
+An output row is the sum over u of these matrices times the filters' rows (k C x K). On the way back the product with
+the transposed filters gives every position's share of each input it saw, and the shares are summed.
 """
 
-import numpy as np
 from numba import get_num_threads, get_thread_id, njit, prange
-from stylecore.kernels.cpu.bits import copy_where, positive_bits
-from stylecore.kernels.cpu.runtime import FAST
+from stylecore.kernels.cpu.bits import bias_relu, gate
+from stylecore.kernels.cpu.product import multiply, pad_columns, panel_columns
+from stylecore.kernels.cpu.runtime import FAST, scratch
+
+# Output positions whose numbers are multiplied at a time.
+POSITIONS = 112
 
 
 @njit(**FAST)
-def _inside(j, stride, padding, size, width):
-    """The part of the window of output column j that lies inside the input: its first and last column, and offset."""
-    left = j * stride - padding
-    return max(left, 0), min(left + size, width), max(-left, 0)
-
-
-@njit(**FAST)
-def _lower(x, n, first, last, width, size, stride, padding, columns):
-    """Write out the receptive fields of output rows first to last, each `width` positions wide."""
-    zero = x.dtype.type(0)
-    channels = x.shape[3]
-    for i in range(first, last):
-        for u in range(size):
-            y = i * stride - padding + u
-            if y < 0 or y >= x.shape[1]:
-                for j in range(width):
-                    columns[(i - first) * width + j, u * size * channels : (u + 1) * size * channels] = zero
-                continue
-            source = x[n, y].reshape(-1)
-            for j in range(width):
-                row = columns[(i - first) * width + j]
-                begin, end, skipped = _inside(j, stride, padding, size, x.shape[2])
-                at, count = u * size * channels, (end - begin) * channels
-                if end - begin < size:
-                    row[at : at + size * channels] = zero
-                    at += skipped * channels
-                for c in range(count):
-                    row[at + c] = source[begin * channels + c]
-
-
-@njit(**FAST)
-def _bias_relu(row, bias, bits):
-    """Add the bias and cut at zero, in place, and write the mask."""
-    zero = row.dtype.type(0)
-    for k in range(row.size):
-        value = row[k] + bias[k]
-        row[k] = value if value > zero else zero
-    whole = row.size // 8
-    for b in range(whole):
-        bits[b] = positive_bits(row, 8 * b)
-    if 8 * whole < row.size:
-        byte = 0
-        for k in range(8 * whole, row.size):
-            byte |= (row[k] > zero) << k % 8
-        bits[whole] = byte
-
-
-@njit(**FAST)
-def _gate(source, bits, row):
-    """Copy where the mask is set, zero elsewhere."""
-    whole = row.size // 8
-    for b in range(whole):
-        copy_where(bits[b], source, 8 * b, row, 8 * b)
-    for k in range(8 * whole, row.size):
-        row[k] = source[k] if bits[whole] >> k % 8 & 1 else row.dtype.type(0)
+def _copy_padded(x, n, y, left, columns, row):
+    """Copy columns of an input row from `left` on, with zeros outside the map."""
+    _, _, width, channels = x.shape
+    source = x[n, y].reshape(-1)
+    first, last = max(0, -left), max(0, min(columns, width - left))
+    for c in range(first * channels):
+        row[c] = 0
+    for c in range(first * channels, last * channels):
+        row[c] = source[left * channels + c]
+    for c in range(last * channels, columns * channels):
+        row[c] = 0
 
 
 @njit(parallel=True, **FAST)
-def _forward(x, filters, bias, size, stride, padding, rows, scratch, y, mask):
-    height, width, outputs = y.shape[1:]
-    blocks = (height + rows - 1) // rows
-    for block in prange(x.shape[0] * blocks):
-        n, first = block // blocks, block % blocks * rows
-        last = min(first + rows, height)
-        count = (last - first) * width
-        columns = scratch[get_thread_id(), : count * filters.shape[0]].reshape((count, filters.shape[0]))
-        _lower(x, n, first, last, width, size, stride, padding, columns)
-        products = y[n, first:last].reshape((count, outputs))
-        np.dot(columns, filters, products)
-        bits = mask[n, first:last].reshape((count, mask.shape[3]))
+def _forward(x, filters, bias, size, stride, padding, memory, y, mask):
+    _, height, width, outputs = y.shape
+    channels, columns, bytes_ = x.shape[3], filters.shape[1], mask.shape[3]
+    depth = size * channels
+    flat, marks, flat_filters = y.reshape(-1), mask.reshape(-1), filters.reshape(-1)
+    pieces = (width + POSITIONS - 1) // POSITIONS
+    for piece in prange(y.shape[0] * height * pieces):
+        n, i, begin = piece // (height * pieces), piece // pieces % height, piece % pieces * POSITIONS
+        count = min(POSITIONS, width - begin)
+        products, row = memory[get_thread_id()][: POSITIONS * columns], memory[get_thread_id()][POSITIONS * columns :]
+        # The rows of the filters that see any of the map; a window wholly in the padding has none, and sums to zero.
+        first, last = max(0, padding - i * stride), min(size, x.shape[1] + padding - i * stride)
+        if first >= last:
+            for k in range(products.size):
+                products[k] = 0
+        for u in range(first, last):
+            left = begin * stride - padding
+            _copy_padded(x, n, i * stride - padding + u, left, (count - 1) * stride + size, row)
+            for p in range(0, columns, panel_columns(y.dtype)):
+                at = u * depth * columns + p
+                step = stride * channels
+                multiply(row, 0, step, 1, flat_filters, at, columns, products, p, columns, count, depth, u > first)
         for q in range(count):
-            _bias_relu(products[q], bias, bits[q])
+            position = (n * height + i) * width + begin + q
+            bias_relu(products, q * columns, bias, flat, position * outputs, marks, position * bytes_)
 
 
 @njit(**FAST)
-def _raise(columns, n, first, last, top, bottom, width, size, stride, padding, dx):
-    """Add the shares of output rows first to last to the input rows top to bottom."""
-    channels = dx.shape[3]
-    for i in range(first, last):
-        for u in range(size):
-            y = i * stride - padding + u
-            if y < top or y >= bottom:
-                continue
-            target = dx[n, y].reshape(-1)
-            for j in range(width):
-                row = columns[(i - first) * width + j]
-                begin, end, skipped = _inside(j, stride, padding, size, dx.shape[2])
-                at = (u * size + skipped) * channels
-                for c in range((end - begin) * channels):
-                    target[begin * channels + c] += row[at + c]
+def _raise(shares, n, i, top, bottom, size, stride, padding, dx):
+    """Add the shares of output row i (width, padded columns) to the input rows top to bottom."""
+    _, _, width, channels = dx.shape
+    for u in range(size):
+        y = i * stride - padding + u
+        if y < top or y >= bottom:
+            continue
+        target = dx[n, y].reshape(-1)
+        # Neighbouring positions share inputs; taken one v after the other, no sum waits for the one just stored.
+        for v in range(size):
+            at = (u * size + v) * channels
+            first = max(0, (padding - v + stride - 1) // stride)
+            last = min(len(shares), (width - 1 + padding - v) // stride + 1)
+            for j in range(first, last):
+                row, start = shares[j], (j * stride - padding + v) * channels
+                for c in range(channels):
+                    target[start + c] += row[at + c]
 
 
 @njit(parallel=True, **FAST)
-def _backward(dy, mask, filters, size, stride, padding, rows, scratch, dx):
-    width, outputs = dy.shape[2:]
-    height = dx.shape[1]
+def _backward(dy, mask, filters, size, stride, padding, rows, memory, dx):
+    _, outputs_height, width, outputs = dy.shape
+    _, height, _, _ = dx.shape
+    columns, bytes_ = filters.shape[1], mask.shape[3]
+    flat, marks, flat_filters = dy.reshape(-1), mask.reshape(-1), filters.reshape(-1)
     blocks = (height + rows - 1) // rows
     for block in prange(dx.shape[0] * blocks):
         n, top = block // blocks, block % blocks * rows
         bottom = min(top + rows, height)
-        dx[n, top:bottom] = dx.dtype.type(0)
+        for i in range(top, bottom):
+            dx[n, i] = 0
+        own = memory[get_thread_id()]
+        gated, shares = own[: POSITIONS * outputs], own[POSITIONS * outputs :]
         # Output row i sees the input rows from i stride - padding, `size` of them.
         first = max(0, (top + padding - size + stride) // stride)
-        last = min(dy.shape[1], (bottom - 1 + padding) // stride + 1)
-        count = max(0, last - first) * width
-        own = scratch[get_thread_id()]
-        gated = own[: count * outputs].reshape((count, outputs))
-        columns = own[count * outputs : count * (outputs + filters.shape[0])].reshape((count, filters.shape[0]))
-        for q in range(count):
-            i, j = first + q // width, q % width
-            _gate(dy[n, i, j], mask[n, i, j], gated[q])
-        np.dot(gated, filters.T, columns)
-        _raise(columns, n, first, last, top, bottom, width, size, stride, padding, dx)
+        for i in range(first, min(outputs_height, (bottom - 1 + padding) // stride + 1)):
+            for begin in range(0, width, POSITIONS):
+                count = min(POSITIONS, width - begin)
+                for q in range(count):
+                    position = (n * outputs_height + i) * width + begin + q
+                    gate(marks, position * bytes_, flat, position * outputs, outputs, gated, q * outputs)
+                for p in range(0, columns, panel_columns(dx.dtype)):
+                    at = begin * columns + p
+                    multiply(gated, 0, outputs, 1, flat_filters, p, columns, shares, at, columns, count, outputs, False)
+            _raise(shares.reshape((width, columns)), n, i, top, bottom, size, stride, padding, dx)
 
 
-def _block_rows(numbers_per_row):
-    """Rows of a block, so that what a thread writes out of it stays in its second-level cache."""
-    return max(1, 2**18 // numbers_per_row)
-
-
-def _seen_rows(rows, size, stride):
-    """Most output rows that see any of `rows` neighbouring input rows."""
-    return (rows + size - 2) // stride + 1
-
-
-def _forward_plan(filters, stride, width):
-    per_row = width * filters.shape[0] * filters.shape[1] * filters.shape[2]
-    rows = _block_rows(per_row)
-    return rows, rows * per_row
-
-
-def _backward_plan(filters, stride, width):
-    size = filters.shape[0]
-    per_row = width * (filters.shape[3] + size * size * filters.shape[2])
-    rows = _block_rows(per_row) * stride
-    return rows, _seen_rows(rows, size, stride) * per_row
-
-
-def scratch_size(filters, stride, width, backward):
-    """Numbers of scratch memory that a convolution takes.
+def pack_filters(filters):
+    """Lay out filters as `forward` and `backward` read them.
 
     Parameters
     ----------
     filters : ndarray, (k, k, C, K)
-    stride : int
+
+    Returns
+    -------
+    forward : ndarray, (k k C, K)
+        The filters as a matrix; its columns are filled up with zeros to whole panels.
+    backward : ndarray, (K, k k C)
+        Its transpose, likewise.
+    """
+    matrix = filters.reshape(-1, filters.shape[3])
+    return pad_columns(matrix), pad_columns(matrix.T)
+
+
+def scratch_size(filters, channels, size, stride, width):
+    """Numbers of scratch memory that a convolution takes, forward or backward, whichever is more.
+
+    Parameters
+    ----------
+    filters : tuple of ndarray
+        Of `pack_filters`.
+    channels : int
+        Of the input.
+    size, stride : int
     width : int
         Of the output.
-    backward : bool
 
     Returns
     -------
     int
     """
-    plan = _backward_plan if backward else _forward_plan
-    return get_num_threads() * plan(filters, stride, width)[1]
+    own = max(_forward_size(filters[0], channels, size, stride), _backward_size(filters[1], width))
+    return get_num_threads() * own
 
 
-def forward(x, filters, bias, stride, padding, y, mask, scratch):
+def _forward_size(filters, channels, size, stride):
+    return POSITIONS * filters.shape[1] + ((POSITIONS - 1) * stride + size) * channels
+
+
+def _backward_size(filters, width):
+    return POSITIONS * len(filters) + width * filters.shape[1]
+
+
+def forward(x, filters, bias, size, stride, padding, y, mask):
     """Convolve, add the bias, cut at zero; y = max(x * filters + bias, 0).
 
     Parameters
     ----------
     x : ndarray, (N, H, W, C)
-    filters : ndarray, (k, k, C, K)
+    filters : tuple of ndarray
+        Of `pack_filters`.
     bias : ndarray, (K,)
-    stride, padding : int
+    size, stride, padding : int
     y : ndarray, (N, H', W', K)
-        Result, H' = (H + 2 padding - k) // stride + 1.
+        Result, H' = (H + 2 padding - size) // stride + 1.
     mask : ndarray, (N, H', W', ceil(K / 8)) uint8
         Where y is positive.
-    scratch : ndarray, (scratch_size(...),)
     """
-    rows, per_thread = _forward_plan(filters, stride, y.shape[2])
-    flat = filters.reshape(-1, filters.shape[3])
-    _forward(x, flat, bias, filters.shape[0], stride, padding, rows, scratch.reshape(-1, per_thread), y, mask)
+    per_thread = _forward_size(filters[0], x.shape[3], size, stride)
+    memory = scratch(get_num_threads() * per_thread, x.dtype).reshape(-1, per_thread)
+    _forward(x, filters[0], bias, size, stride, padding, memory, y, mask)
 
 
-def backward(dy, mask, filters, stride, padding, dx, scratch):
+def backward(dy, mask, filters, size, stride, padding, dx):
     """Gradient with respect to x, given the gradient with respect to y of `forward`.
 
     Parameters
@@ -198,12 +181,18 @@ def backward(dy, mask, filters, stride, padding, dx, scratch):
     dy : ndarray, (N, H', W', K)
     mask : ndarray, (N, H', W', ceil(K / 8)) uint8
         As `forward` wrote it.
-    filters : ndarray, (k, k, C, K)
-    stride, padding : int
+    filters : tuple of ndarray
+        Of `pack_filters`.
+    size, stride, padding : int
     dx : ndarray, (N, H, W, C)
         Result.
-    scratch : ndarray, (scratch_size(...),)
+
+    Notes
+    -----
+    A thread takes some neighbouring rows of dx; the output rows that see rows of two threads are computed twice, which
+    keeps every sum in one thread, and in one order.
     """
-    rows, per_thread = _backward_plan(filters, stride, dy.shape[2])
-    flat = filters.reshape(-1, filters.shape[3])
-    _backward(dy, mask, flat, filters.shape[0], stride, padding, rows, scratch.reshape(-1, per_thread), dx)
+    per_thread = _backward_size(filters[1], dy.shape[2])
+    memory = scratch(get_num_threads() * per_thread, dy.dtype).reshape(-1, per_thread)
+    rows = max(16, 4 * size)
+    _backward(dy, mask, filters[1], size, stride, padding, rows, memory, dx)

@@ -1,151 +1,134 @@
-"""Matrix product C = A B for a B that is packed beforehand, on one thread.
+"""Matrix product C = A B on one thread, by register tiles.
 
-BLAS packs both its operands anew at every call, which for the small products of Winograd's algorithm takes as long
-as a third of the product itself (measured: 210 GFLOP/s on two cores with BLAS, 300 with this, of 310 at most). Here
-B, the filters, is laid out by their transform as the product reads it, and A is read where it lies.
-
-The product is made of register tiles: ROWS rows of A times a panel of B as wide as two vectors, summed in registers
-over the whole depth. The tile is written in LLVM's own terms, for no compiler keeps a loop's sums in registers
-unasked; everything around it is plain Numba.
+A tile is a few rows of A times a panel of B as wide as two vectors, summed in registers over the whole depth. BLAS
+packs both its operands anew at every call, which for the small products of the kernels takes as long as the product
+itself; here A is read where it lies, by rows or by columns, and B where it lies or as it was laid out beforehand.
 """
 
-import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
-from numba.extending import intrinsic, overload
-from numba.np.numpy_support import as_dtype
+from numba.extending import intrinsic
 from stylecore.kernels.cpu.runtime import FAST
+from stylecore.kernels.cpu.vectors import REGISTERS, Code, Vector, constant_in_compiled_code, native_lanes
+
+# Two sums a row must leave registers free for two vectors of B and a number of A.
+ROWS = 14 if REGISTERS == 32 else 6
 
 
-def _register_tile():
-    """Bytes of a vector, and rows of a tile: two sums a row must leave registers free for B and a number of A."""
-    features = llvm.get_host_cpu_features()
-    if features.get("avx512f"):
-        return 64, 14  # 32 registers
-    if features.get("avx"):
-        return 32, 6  # 16 registers
-    if features.get("neon"):
-        return 16, 12  # 32 registers
-    return 16, 6
+def _register_tile(rows):
+    """Make an intrinsic that computes so many rows of C, one panel wide; flat arrays, unchecked."""
+
+    @intrinsic
+    def tile(typingctx, a, a_start, a_row, a_column, b, b_start, b_row, c, c_start, c_row, depth, add):
+        index = types.intp
+        signature = types.void(a, index, index, index, b, index, index, c, index, index, index, types.boolean)
+
+        def generate(context, builder, signature, arguments):
+            a, a_start, a_row, a_column, b, b_start, b_row, c, c_start, c_row, depth, add = arguments
+            number = signature.args[0].dtype
+            code = Code(context, builder, number, native_lanes(str(number)))
+            a, b, c = (code.data(signature.args[i], array) for i, array in ((0, a), (4, b), (7, c)))
+            a_rows = [code.at(a, code.add(a_start, code.multiply(r, a_row))) for r in range(rows)]
+            c_rows = [code.at(c, code.add(c_start, code.multiply(r, c_row))) for r in range(rows)]
+            halves = (0, code.lanes)
+            before, loop, after = (
+                builder.block,
+                builder.append_basic_block("depth"),
+                builder.append_basic_block("store"),
+            )
+            builder.branch(loop)
+
+            builder.position_at_end(loop)
+            k = builder.phi(ir.IntType(64))
+            sums = [[builder.phi(code.zero().value.type) for _ in halves] for _ in a_rows]
+            b_row_k = code.at(b, code.add(b_start, code.multiply(k, b_row)))
+            b_vectors = [code.load(code.at(b_row_k, half)) for half in halves]
+            totals = []
+            for a_row_r, row_sums in zip(a_rows, sums, strict=True):
+                factor = code.broadcast(code.at(a_row_r, code.multiply(k, a_column)))
+                totals.append([Vector(builder, s) + factor * v for s, v in zip(row_sums, b_vectors, strict=True)])
+            following = code.add(k, 1)
+            k.add_incoming(code.index(0), before)
+            k.add_incoming(following, loop)
+            for row_sums, row_totals in zip(sums, totals, strict=True):
+                for phi, total in zip(row_sums, row_totals, strict=True):
+                    phi.add_incoming(code.zero().value, before)
+                    phi.add_incoming(total.value, loop)
+            builder.cbranch(builder.icmp_signed("<", following, depth), loop, after)
+
+            builder.position_at_end(after)
+            for c_row_r, row_totals in zip(c_rows, totals, strict=True):
+                for half, total in zip(halves, row_totals, strict=True):
+                    address = code.at(c_row_r, half)
+                    code.store(total + code.load(address).where(add, code.zero()), address)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return tile
 
 
-VECTOR_BYTES, ROWS = _register_tile()
-
-
-@intrinsic
-def _tile(typingctx, a, a_start, a_stride, b, b_start, c, c_start, c_stride, depth):
-    """C = A B for ROWS rows of A and one panel of B, `depth` numbers deep; flat arrays, unchecked."""
-    index = types.intp
-    signature = types.void(a, index, index, b, index, c, index, index, index)
-
-    def generate(context, builder, signature, arguments):
-        _, a_start, a_stride, _, b_start, _, c_start, c_stride, depth = arguments
-        number = signature.args[0].dtype
-        size = number.bitwidth // 8
-        lanes = VECTOR_BYTES // size
-        vector = ir.VectorType(context.get_value_type(number), lanes)
-
-        def constant(value):
-            return ir.Constant(ir.IntType(64), value)
-
-        def address(argument, start):
-            array = context.make_array(signature.args[argument])(context, builder, arguments[argument])
-            return builder.gep(array.data, [start])
-
-        def broadcast(value):
-            first = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
-            everywhere = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
-            return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), everywhere)
-
-        a_rows = [builder.gep(address(0, a_start), [builder.mul(a_stride, constant(r))]) for r in range(ROWS)]
-        c_rows = [builder.gep(address(5, c_start), [builder.mul(c_stride, constant(r))]) for r in range(ROWS)]
-        panel = address(3, b_start)
-
-        c_tiles = [
-            [builder.bitcast(builder.gep(c_row, [constant(half * lanes)]), vector.as_pointer()) for half in range(2)]
-            for c_row in c_rows
-        ]
-        zero = ir.Constant(vector, [0.0] * lanes)
-        before = builder.block
-        loop, after = builder.append_basic_block("depth"), builder.append_basic_block("store")
-        builder.branch(loop)
-
-        builder.position_at_end(loop)
-        k = builder.phi(ir.IntType(64))
-        k.add_incoming(constant(0), before)
-        sums = [[builder.phi(vector) for _ in range(2)] for _ in a_rows]
-        b_row = builder.gep(panel, [builder.mul(k, constant(2 * lanes))])
-        b_vectors = []
-        for half in range(2):
-            pointer = builder.bitcast(builder.gep(b_row, [constant(half * lanes)]), vector.as_pointer())
-            b_vectors.append(builder.load(pointer, align=size))
-        totals = []
-        for a_row, row_sums in zip(a_rows, sums, strict=True):
-            factor = broadcast(builder.load(builder.gep(a_row, [k])))
-            products = [builder.fmul(factor, b_vector, flags=["contract"]) for b_vector in b_vectors]
-            totals.append([builder.fadd(p, s, flags=["contract"]) for p, s in zip(products, row_sums, strict=True)])
-        following = builder.add(k, constant(1))
-        k.add_incoming(following, loop)
-        for row_sums, row_totals in zip(sums, totals, strict=True):
-            for phi, total in zip(row_sums, row_totals, strict=True):
-                phi.add_incoming(zero, before)
-                phi.add_incoming(total, loop)
-        builder.cbranch(builder.icmp_signed("<", following, depth), loop, after)
-
-        builder.position_at_end(after)
-        for pointers, row_totals in zip(c_tiles, totals, strict=True):
-            for pointer, total in zip(pointers, row_totals, strict=True):
-                builder.store(total, pointer, align=size)
-        return context.get_dummy_value()
-
-    return signature, generate
+_rows_at_once, _four_rows, _one_row = _register_tile(ROWS), _register_tile(4), _register_tile(1)
 
 
 def panel_columns(dtype):
-    """Columns of a panel of packed B: two vectors of numbers of this type."""
-    return 2 * VECTOR_BYTES // np.dtype(dtype).itemsize
+    """Columns of a panel of B: two vectors of numbers of this type."""
+    return 2 * native_lanes(dtype)
 
 
-@overload(panel_columns)
-def _compiled_panel_columns(dtype):
-    # A constant for each type, so that loops over a panel are compiled to two vector instructions.
-    columns = panel_columns(as_dtype(dtype.dtype))
-    return lambda dtype: columns
+constant_in_compiled_code(panel_columns)
+
+
+def pad_columns(matrix):
+    """Fill a matrix up with columns of zeros to whole panels.
+
+    Parameters
+    ----------
+    matrix : ndarray, (n, m)
+
+    Returns
+    -------
+    ndarray, (n, m'), contiguous
+        m' is the next multiple of `panel_columns`.
+    """
+    missing = -matrix.shape[1] % panel_columns(matrix.dtype)
+    return np.ascontiguousarray(np.pad(matrix, ((0, 0), (0, missing))))
 
 
 @njit(**FAST)
-def multiply(a, a_start, b, b_start, c, c_start, rows, depth, columns):
-    """C = A B, written over what C held.
+def multiply(a, a_start, a_row, a_column, b, b_start, b_row, c, c_start, c_row, rows, depth, add):
+    """C = A B or, if `add`, C += A B, for one panel of B.
 
     Parameters
     ----------
     a : ndarray, flat
-        A, rows x depth, from `a_start` on.
-    a_start : int
+        Element (i, k) of A, rows x depth, is at a_start + i a_row + k a_column.
+    a_start, a_row, a_column : int
     b : ndarray, flat
-        B, depth x columns, from `b_start` on, panel by panel: (columns / panel_columns, depth, panel_columns).
-    b_start : int
+        Element (k, j) of B, depth x `panel_columns`, is at b_start + k b_row + j.
+    b_start, b_row : int
     c : ndarray, flat
-        C, rows x columns, from `c_start` on.
-    c_start : int
-    rows : int
-        A multiple of ROWS.
-    depth : int
-    columns : int
-        A multiple of `panel_columns`.
+        Element (i, j) of C is at c_start + i c_row + j.
+    c_start, c_row : int
+    rows, depth : int
+        At least one.
+    add : bool
+
+    Notes
+    -----
+    A sum starts at zero and what C held comes last, so that a sum of many short products rounds less than a long one.
     """
-    width = panel_columns(b.dtype)
-    for panel in range(columns // width):
-        for row in range(0, rows, ROWS):
-            _tile(
-                a,
-                a_start + row * depth,
-                depth,
-                b,
-                b_start + panel * depth * width,
-                c,
-                c_start + row * columns + panel * width,
-                columns,
-                depth,
-            )
+    i = 0
+    while i + ROWS <= rows:
+        start, to = a_start + i * a_row, c_start + i * c_row
+        _rows_at_once(a, start, a_row, a_column, b, b_start, b_row, c, to, c_row, depth, add)
+        i += ROWS
+    while i + 4 <= rows:
+        start, to = a_start + i * a_row, c_start + i * c_row
+        _four_rows(a, start, a_row, a_column, b, b_start, b_row, c, to, c_row, depth, add)
+        i += 4
+    while i < rows:
+        start, to = a_start + i * a_row, c_start + i * c_row
+        _one_row(a, start, a_row, a_column, b, b_start, b_row, c, to, c_row, depth, add)
+        i += 1

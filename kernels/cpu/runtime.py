@@ -1,8 +1,8 @@
 """How the CPU kernels are compiled, their threads and their scratch memory.
 
-The kernels divide their work among Numba's threads and call BLAS inside each, so BLAS itself must keep to one
-thread meanwhile: nested, the two would fight over the cores. It also makes the sums of BLAS independent of the
-number of threads, and with them every result of the program.
+The kernels divide their work among Numba's threads and call no BLAS. What calls it between them, such as SciPy's
+optimiser, had better hold it to one thread: the order of its sums, and so their rounding, depends on how many it has,
+and no result of the program is to depend on that.
 """
 
 import threading
@@ -16,6 +16,8 @@ from threadpoolctl import ThreadpoolController
 # meaning, so that a diverging run is seen.
 FAST = {"fastmath": {"contract", "nsz", "reassoc"}, "cache": True}
 
+_CACHE_LINE = 64
+
 _lock = threading.Lock()
 _entered = 0
 _limit = None
@@ -24,7 +26,7 @@ _local = threading.local()
 
 @cache
 def _blas_libraries():
-    import scipy.linalg.cython_blas  # noqa: F401  (Numba calls SciPy's BLAS, so it must be loaded to be found)
+    import scipy.linalg  # noqa: F401  (its BLAS must be loaded to be found)
 
     return ThreadpoolController().select(user_api="blas")
 
@@ -70,8 +72,26 @@ def scratch(size, dtype):
     wanted = size * np.dtype(dtype).itemsize
     if wanted > getattr(_local, "block", np.empty(0)).nbytes:
         _local.block = None
-        _local.block = np.empty(-(-wanted // 8), np.float64)
-    return _local.block.view(dtype)[:size]
+        _local.block = allocate(wanted)
+    return _local.block[:wanted].view(dtype)
+
+
+def allocate(size):
+    """Memory that begins at a cache line, as vectors that straddle two are loaded in twice the time.
+
+    Parameters
+    ----------
+    size : int
+        Bytes.
+
+    Returns
+    -------
+    ndarray, (size,) uint8
+        With arbitrary content.
+    """
+    memory = np.empty(size + _CACHE_LINE, np.uint8)
+    start = -memory.ctypes.data % _CACHE_LINE
+    return memory[start : start + size]
 
 
 def release_scratch():

@@ -2,48 +2,258 @@
 
 A tile of 6 x 6 inputs gives 4 x 4 outputs with 36 multiplications per pair of channels instead of 144:
 Y = A^T [(G g G^T) * (B^T d B)] A (Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural Networks").
-Summed over channels, the 36 products become 36 matrix products between the transformed tiles (tiles x C) and the
-transformed filters (C x K).
+Summed over channels, the 36 products become 36 matrix products between the transformed tiles V (tiles x C) and the
+transformed filters U (C x K).
 
-The gradient with respect to the input is a convolution of the output's gradient with the filters rotated by 180
-degrees and their channels exchanged. Rotating the filters is the same as rotating the tiles, so the backward pass
-is the forward pass with exchanged channels that reads and writes its tiles back to front.
+The gradient with respect to the input is the same routine with the filters rotated by 180 degrees and their channels
+exchanged.
 
-The filters are transformed at every call: that takes less than a tenth of the convolution's time, and four times the
-memory of all filters would have to be held otherwise.
+The filters are transformed where they are used, a few channels at a time: that is done again for every block of
+tiles, which takes a few percent of the products' time, and U, four times as large as the filters, need neither be
+kept nor fetched from memory.
 """
 
-from math import prod
-
 import numpy as np
-from numba import get_num_threads, get_thread_id, njit, prange
+from numba import get_num_threads, get_thread_id, njit, prange, types
+from numba.extending import intrinsic
 from stylecore.kernels import BLOCKED
-from stylecore.kernels.cpu.bits import copy_where, equal_bits, positive_bits
-from stylecore.kernels.cpu.product import ROWS, multiply, panel_columns
+from stylecore.kernels.cpu.product import multiply, panel_columns
 from stylecore.kernels.cpu.runtime import FAST, scratch
+from stylecore.kernels.cpu.vectors import Code, native_lanes, wide_lanes
 
 # How a tile is read: as it stands, through the mask of a ReLU, or out of a pool by its route.
 PLAIN, MASKED, ROUTED = 0, 1, 2
+# How it is written: as it stands, through bias and ReLU, or through these and a pool.
+SUM, RELU, POOL = 0, 1, 2
 
-# Channels that are transformed, and output channels that are computed, at a time: 36 such rows stay in the first-level
-# cache, and so many of the filters in the second-level cache.
-LANES = 32
+# Channels of the input and of the output that the filters are transformed for at a time: U for these, and the products
+# with them, stay in the second-level cache.
+DEPTH, WIDTH = 64, 32
 
-# Points 0, 1, -1, 2, -2 and infinity.
-G = np.array(
-    [
-        [1 / 4, 0, 0],
-        [-1 / 6, -1 / 6, -1 / 6],
-        [-1 / 6, 1 / 6, -1 / 6],
-        [1 / 24, 1 / 12, 1 / 6],
-        [1 / 24, -1 / 12, 1 / 6],
-        [0, 0, 1],
-    ]
+# Numbers between two of the 36 matrices. Were they a power of two apart, the 36 places of a tile would all compete for
+# the same few lines of the first-level cache (measured: seven times as long).
+GAP = 16
+
+
+# The transforms along one side, for points 0, 1, -1, 2, -2 and infinity, on anything that adds and multiplies.
+
+
+def _input_transform(d0, d1, d2, d3, d4, d5):
+    """B^T d."""
+    even_1, odd_1 = d4 - 4 * d2, d3 - 4 * d1
+    even_2, odd_2 = d4 - d2, 2 * (d3 - d1)
+    return (
+        4 * d0 - 5 * d2 + d4,
+        even_1 + odd_1,
+        even_1 - odd_1,
+        even_2 + odd_2,
+        even_2 - odd_2,
+        4 * d1 - 5 * d3 + d5,
+    )
+
+
+def _filter_transform(g0, g1, g2):
+    """G g."""
+    even_1, odd_1 = (-1 / 6) * (g0 + g2), (-1 / 6) * g1
+    even_2, odd_2 = (1 / 24) * g0 + (1 / 6) * g2, (1 / 12) * g1
+    return (1 / 4) * g0, even_1 + odd_1, even_1 - odd_1, even_2 + odd_2, even_2 - odd_2, g2
+
+
+def _output_transform(m0, m1, m2, m3, m4, m5):
+    """A^T m."""
+    sum_1, difference_1 = m1 + m2, m1 - m2
+    sum_2, difference_2 = m3 + m4, m3 - m4
+    return m0 + sum_1 + sum_2, difference_1 + 2 * difference_2, sum_1 + 4 * sum_2, difference_1 + 8 * difference_2 + m5
+
+
+def _both_ways(transform, tile):
+    """Transform a square tile, a list of rows, along its columns and along its rows."""
+    columns = [transform(*column) for column in zip(*tile, strict=True)]
+    return [transform(*row) for row in zip(*columns, strict=True)]
+
+
+# The innermost steps, one vector of channels at a time.
+
+
+def _filter_step(reverse):
+    """Make an intrinsic that computes U = G g G^T of one vector of filters.
+
+    On the way back the filters are rotated and their channels exchanged, so the vector is gathered across them.
+    """
+
+    @intrinsic
+    def step(typingctx, filters, start, u, u_start, u_step):
+        index = types.intp
+        signature = types.void(filters, index, u, index, index)
+
+        def generate(context, builder, signature, arguments):
+            filters, start, u, u_start, u_step = arguments
+            number = signature.args[0].dtype
+            code = Code(context, builder, number, native_lanes(str(number)))
+            taps = code.at(code.data(signature.args[0], filters), start)
+
+            def read(tap):
+                if reverse:
+                    return code.gather(code.at(taps, (8 - tap) * WIDTH), 9 * WIDTH)
+                return code.load(code.at(taps, tap * WIDTH))
+
+            tile = [[read(3 * a + b) for b in range(3)] for a in range(3)]
+            target = code.at(code.data(signature.args[2], u), u_start)
+            for a, row in enumerate(_both_ways(_filter_transform, tile)):
+                for b, value in enumerate(row):
+                    code.store(value, code.at(target, code.multiply(6 * a + b, u_step)))
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return step
+
+
+_transform_filter, _transform_filter_back = _filter_step(False), _filter_step(True)
+
+
+def _input_step(reading, border):
+    """Make an intrinsic that computes V = B^T d B of one vector of channels of a tile.
+
+    Where the tile may reach over the `border` of the map, what lies outside is taken as zero.
+    """
+
+    @intrinsic
+    def step(typingctx, x, gate, start, height, width, channels, top, left, v, v_start, v_step):
+        index = types.intp
+        signature = types.void(x, gate, index, index, index, index, index, index, v, index, index)
+
+        def generate(context, builder, signature, arguments):
+            x, gate, start, height, width, channels, top, left, v, v_start, v_step = arguments
+            number = signature.args[0].dtype
+            code = Code(context, builder, number, wide_lanes(str(number)))
+            x, gate, v = (code.data(signature.args[i], array) for i, array in ((0, x), (1, gate), (8, v)))
+
+            nothing = code.zero_vector()
+
+            def place(first, a, side):
+                """Coordinate in x of row or column a of the tile, moved inside, and whether it was inside."""
+                at = code.add(first, a)
+                if reading == ROUTED:
+                    at = builder.ashr(at, code.index(1))
+                if not border:
+                    return at, None
+                inside = builder.icmp_unsigned("<", at, side)
+                return builder.select(inside, at, code.index(0)), inside
+
+            rows = [place(top, a, height) for a in range(6)]
+            columns = [place(left, b, width) for b in range(6)]
+
+            def read(a, b):
+                (row, row_inside), (column, column_inside) = rows[a], columns[b]
+                at = code.add(start, code.multiply(code.add(code.multiply(row, width), column), channels))
+                address = code.at(x, at)
+                if border:
+                    address = builder.select(builder.and_(row_inside, column_inside), address, nothing)
+                value = code.load(address)
+                if reading == MASKED:
+                    value = value.where(code.bits(code.at(gate, builder.udiv(at, code.index(8)))), code.zero())
+                if reading == ROUTED:
+                    # The tile begins at an odd row and column.
+                    here = code.bytes(2 * ((a + 1) % 2) + (b + 1) % 2)
+                    chosen = builder.icmp_unsigned("==", code.load_bytes(code.at(gate, at)), here)
+                    value = value.where(chosen, code.zero())
+                return value
+
+            tile = [[read(a, b) for b in range(6)] for a in range(6)]
+            target = code.at(v, v_start)
+            for a, row in enumerate(_both_ways(_input_transform, tile)):
+                for b, value in enumerate(row):
+                    code.store(value, code.at(target, code.multiply(6 * a + b, v_step)))
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return step
+
+
+_read_plain, _read_masked, _read_routed = (_input_step(reading, False) for reading in (PLAIN, MASKED, ROUTED))
+_read_plain_border, _read_masked_border, _read_routed_border = (
+    _input_step(reading, True) for reading in (PLAIN, MASKED, ROUTED)
 )
 
 
+def _output_step(writing):
+    """Make an intrinsic that computes A^T m A of one vector of channels of a tile, and writes what comes of it.
+
+    Neighbours in a row of the result are `y_column` apart, those in a column `y_row`.
+    """
+
+    @intrinsic
+    def step(typingctx, m, m_start, m_step, bias, bias_start, y, y_start, y_row, y_column, mark):
+        index = types.intp
+        signature = types.void(m, index, index, bias, index, y, index, index, index, mark)
+
+        def generate(context, builder, signature, arguments):
+            m, m_start, m_step, bias, bias_start, y, y_start, y_row, y_column, mark = arguments
+            number = signature.args[0].dtype
+            code = Code(context, builder, number, wide_lanes(str(number)))
+            m, bias, y, mark = (
+                code.data(signature.args[i], array) for i, array in ((0, m), (3, bias), (5, y), (9, mark))
+            )
+            bias = code.load(code.at(bias, bias_start))
+            tile = [
+                [code.load(code.at(m, code.add(m_start, code.multiply(6 * a + b, m_step)))) for b in range(6)]
+                for a in range(6)
+            ]
+            values = _both_ways(_output_transform, tile)
+
+            def write(a, b, value, origin=None):
+                at = code.add(y_start, code.multiply(a, y_row), code.multiply(b, y_column))
+                if writing != SUM:
+                    value = value + bias
+                    positive = value.exceeds(code.zero())
+                    value = value.where(positive, code.zero())
+                if writing == RELU:
+                    code.store_bits(positive, code.at(mark, builder.udiv(at, code.index(8))))
+                if writing == POOL:
+                    code.store_bytes(builder.select(positive, origin, code.bytes(BLOCKED)), code.at(mark, at))
+                code.store(value, code.at(y, at))
+
+            if writing == POOL:
+                for a in range(2):
+                    for b in range(2):
+                        window = [values[2 * a + i][2 * b + j] for i in range(2) for j in range(2)]
+                        write(a, b, *_first_maximum(code, window))
+            else:
+                for a in range(4):
+                    for b in range(4):
+                        write(a, b, values[a][b])
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return step
+
+
+def _first_maximum(code, window):
+    """Maximum of some vectors, number by number, and the place of the first that has it, in bytes."""
+    best, origin = window[0], code.bytes(0)
+    for place, value in enumerate(window[1:], start=1):
+        larger = value.exceeds(best)
+        best, origin = value.where(larger, best), code.builder.select(larger, code.bytes(place), origin)
+    return best, origin
+
+
+_write_sum, _write_relu, _write_pool = (_output_step(writing) for writing in (SUM, RELU, POOL))
+
+
+# Tiles, filters and products.
+
+
+@njit(**FAST)
+def _matrices(rows, columns):
+    """Numbers that 36 matrices take, which may be many times DEPTH columns wide."""
+    return 36 * (rows * columns + GAP * ((columns + DEPTH - 1) // DEPTH))
+
+
 def pack_filters(filters):
-    """Lay out 3 x 3 filters as `convolve` reads them, by groups of LANES outputs.
+    """Lay out 3 x 3 filters as `convolve` reads them, by groups of WIDTH outputs.
 
     Parameters
     ----------
@@ -51,321 +261,183 @@ def pack_filters(filters):
 
     Returns
     -------
-    ndarray, (ceil(K / LANES), 9, C, LANES)
+    ndarray, (ceil(K / WIDTH), C, 9, WIDTH)
         The last group is filled up with zeros.
     """
     inputs, outputs = filters.shape[2:]
-    groups = -(-outputs // LANES)
-    packed = np.zeros((9, inputs, groups * LANES), filters.dtype)
-    packed[:, :, :outputs] = filters.reshape(9, inputs, outputs)
-    return np.ascontiguousarray(packed.reshape(9, inputs, groups, LANES).transpose(2, 0, 1, 3))
+    groups = -(-outputs // WIDTH)
+    packed = np.zeros((inputs, 9, groups * WIDTH), filters.dtype)
+    packed[:, :, :outputs] = filters.reshape(9, inputs, outputs).transpose(1, 0, 2)
+    return np.ascontiguousarray(packed.reshape(inputs, 9, groups, WIDTH).transpose(2, 0, 1, 3))
 
 
 @njit(**FAST)
-def _exchange_group(packed, group, outputs, exchanged):
-    """The filters of one group of inputs, exchanged to outputs: (9, outputs, LANES) of (groups, 9, inputs, LANES)."""
-    first = group * LANES
-    count = min(LANES, packed.shape[2] - first)
-    for tap in range(9):
-        for k in range(outputs):
-            source, row = packed[k // LANES, tap], exchanged[tap, k]
-            for c in range(count):
-                row[c] = source[first + c, k % LANES]
-            for c in range(count, LANES):
-                row[c] = 0
+def _transform_filters(filters, reverse, group, first, depth, u):
+    """U of one group of outputs and of the inputs from `first` on, as 36 matrices in panels, flat."""
+    lanes, columns = native_lanes(filters.dtype), panel_columns(filters.dtype)
+    channels = filters.shape[1]
+    flat = filters.reshape(-1)
+    for k in range(0, WIDTH, lanes):
+        for c in range(depth):
+            target = (k // columns * depth + c) * columns + k % columns
+            if not reverse:
+                start = (group * channels + first + c) * 9 * WIDTH + k
+                _transform_filter(flat, start, u, target, depth * WIDTH + GAP)
+            elif group * WIDTH + k < channels:
+                source, lane = (first + c) // WIDTH, (first + c) % WIDTH
+                start = (source * channels + group * WIDTH + k) * 9 * WIDTH + lane
+                _transform_filter_back(flat, start, u, target, depth * WIDTH + GAP)
 
 
 @njit(**FAST)
-def _transform_group(filters, g, u):
-    """U = G g G^T of a group of filters (9, C, LANES), as 36 matrices packed for `multiply`, (36 C LANES,) flat."""
-    inputs = filters.shape[1]
-    width = panel_columns(u.dtype)
-    half = np.empty((18, LANES), u.dtype)
-    for c in range(inputs):
-        for a in range(6):
-            g0, g1, g2 = g[a, 0], g[a, 1], g[a, 2]
-            for j in range(3):
-                f0, f1, f2, row = filters[j, c], filters[3 + j, c], filters[6 + j, c], half[3 * a + j]
-                for k in range(LANES):
-                    row[k] = g0 * f0[k] + g1 * f1[k] + g2 * f2[k]
-        for a in range(6):
-            h0, h1, h2 = half[3 * a], half[3 * a + 1], half[3 * a + 2]
-            for b in range(6):
-                g0, g1, g2 = g[b, 0], g[b, 1], g[b, 2]
-                matrix = (6 * a + b) * inputs * LANES
-                for first in range(0, LANES, width):
-                    start = matrix + first * inputs + c * width
-                    for k in range(width):
-                        u[start + k] = g0 * h0[first + k] + g1 * h1[first + k] + g2 * h2[first + k]
+def _into_tiles(x, gate, reading, grid, begin, end, size, v, q):
+    """V of the tiles begin to end, into the rows from q on of matrices that have `size` rows.
 
-
-@njit(parallel=True, **FAST)
-def _transform_filters(packed, g, reverse, exchanged, u):
-    """U of all groups of the outputs of this direction; `exchanged` has room for one group a thread."""
-    for group in prange(u.shape[0]):
-        if reverse:
-            filters = exchanged[get_thread_id()]
-            _exchange_group(packed, group, filters.shape[1], filters)
-            _transform_group(filters, g, u[group])
-        else:
-            _transform_group(packed[group], g, u[group])
-
-
-@njit(**FAST)
-def _input_transform(tile, start, step):
-    """B^T d in place, along one side: six rows of LANES numbers, `step` apart."""
-    # Numba computes integer times float32 in float64, so the constants carry the tile's type.
-    two, four, five = tile.dtype.type(2), tile.dtype.type(4), tile.dtype.type(5)
-    for c in range(start, start + LANES):
-        d0, d1, d2 = tile[c], tile[c + step], tile[c + 2 * step]
-        d3, d4, d5 = tile[c + 3 * step], tile[c + 4 * step], tile[c + 5 * step]
-        even_1, odd_1 = d4 - four * d2, d3 - four * d1
-        even_2, odd_2 = d4 - d2, two * (d3 - d1)
-        tile[c] = four * d0 - five * d2 + d4
-        tile[c + step] = even_1 + odd_1
-        tile[c + 2 * step] = even_1 - odd_1
-        tile[c + 3 * step] = even_2 + odd_2
-        tile[c + 4 * step] = even_2 - odd_2
-        tile[c + 5 * step] = four * d1 - five * d3 + d5
-
-
-@njit(**FAST)
-def _output_transform(tile, start, step):
-    """A^T m in place, along one side: six rows of LANES numbers, `step` apart, become the first four."""
-    two, four, eight = tile.dtype.type(2), tile.dtype.type(4), tile.dtype.type(8)
-    for c in range(start, start + LANES):
-        m1, m2, m3, m4 = tile[c + step], tile[c + 2 * step], tile[c + 3 * step], tile[c + 4 * step]
-        sum_1, difference_1 = m1 + m2, m1 - m2
-        sum_2, difference_2 = m3 + m4, m3 - m4
-        tile[c] = tile[c] + sum_1 + sum_2
-        tile[c + step] = difference_1 + two * difference_2
-        tile[c + 2 * step] = sum_1 + four * sum_2
-        tile[c + 3 * step] = difference_1 + eight * difference_2 + tile[c + 5 * step]
-
-
-@njit(**FAST)
-def _load(x, gate, reading, n, top, left, first, count, tile, reverse):
-    """Read the 6 x 6 inputs at (top, left), channels first to first + count, zero outside the map."""
-    zero = x.dtype.type(0)
-    scale = 2 if reading == ROUTED else 1
-    height, width = scale * x.shape[1], scale * x.shape[2]
-    for a in range(6):
-        i = top + a
-        for b in range(6):
-            j = left + b
-            start = LANES * (35 - 6 * a - b if reverse else 6 * a + b)
-            if i < 0 or i >= height or j < 0 or j >= width:
-                for c in range(LANES):
-                    tile[start + c] = zero
-                continue
-            if reading == PLAIN:
-                row = x[n, i, j]
-                for c in range(count):
-                    tile[start + c] = row[first + c]
-            elif reading == MASKED:
-                row, bits = x[n, i, j], gate[n, i, j]
-                for c in range(0, count, 8):
-                    copy_where(bits[(first + c) // 8], row, first + c, tile, start + c)
-            else:
-                row, routes = x[n, i // 2, j // 2], gate[n, i // 2, j // 2]
-                here = np.uint8(2 * (i % 2) + j % 2)
-                for c in range(0, count, 8):
-                    copy_where(equal_bits(routes, first + c, here), row, first + c, tile, start + c)
-
-
-@njit(**FAST)
-def _transform_tile(x, gate, reading, n, top, left, reverse, v, q, tile):
-    """V[:, q] = B^T d B for the tile at (top, left), all channels."""
-    channels = x.shape[3]
-    for first in range(0, channels, LANES):
-        count = min(LANES, channels - first)
-        _load(x, gate, reading, n, top, left, first, count, tile, reverse)
-        for b in range(6):
-            _input_transform(tile, b * LANES, 6 * LANES)
-        for a in range(6):
-            _input_transform(tile, 6 * a * LANES, LANES)
-        for k in range(36):
-            row = v[k, q]
-            for c in range(count):
-                row[first + c] = tile[k * LANES + c]
-
-
-@njit(**FAST)
-def _product_tile(m, q, tile):
-    """A^T m A of tile q, left in the first 4 x 4 places of the tile."""
-    for k in range(36):
-        row = m[k, q]
-        for c in range(LANES):
-            tile[k * LANES + c] = row[c]
-    for b in range(6):
-        _output_transform(tile, b * LANES, 6 * LANES)
-    for a in range(4):
-        _output_transform(tile, 6 * a * LANES, LANES)
-
-
-@njit(**FAST)
-def _bias_relu(tile, start, bias, first, count):
-    """Add the bias and cut at zero, in place."""
-    zero = tile.dtype.type(0)
-    for c in range(count):
-        value = tile[start + c] + bias[first + c]
-        tile[start + c] = value if value > zero else zero
-
-
-@njit(**FAST)
-def _store_relu(tile, bias, first, count, n, top, left, y, mask):
-    for a in range(min(4, y.shape[1] - top)):
-        for b in range(min(4, y.shape[2] - left)):
-            start = LANES * (6 * a + b)
-            _bias_relu(tile, start, bias, first, count)
-            row, bits = y[n, top + a, left + b], mask[n, top + a, left + b]
-            for c in range(count):
-                row[first + c] = tile[start + c]
-            for c in range(0, count, 8):
-                bits[(first + c) // 8] = positive_bits(tile, start + c)
-
-
-@njit(**FAST)
-def _store_pooled(tile, bias, first, count, n, top, left, pooled, route):
-    zero = tile.dtype.type(0)
-    for a in range(min(2, pooled.shape[1] - top // 2)):
-        for b in range(min(2, pooled.shape[2] - left // 2)):
-            row = pooled[n, top // 2 + a, left // 2 + b]
-            routes = route[n, top // 2 + a, left // 2 + b]
-            start = LANES * (12 * a + 2 * b)
-            for c in range(count):
-                at = start + c
-                best, origin = tile[at], np.uint8(0)
-                if tile[at + LANES] > best:
-                    best, origin = tile[at + LANES], np.uint8(1)
-                if tile[at + 6 * LANES] > best:
-                    best, origin = tile[at + 6 * LANES], np.uint8(2)
-                if tile[at + 7 * LANES] > best:
-                    best, origin = tile[at + 7 * LANES], np.uint8(3)
-                best += bias[first + c]
-                row[first + c] = best if best > zero else zero
-                routes[first + c] = origin if best > zero else np.uint8(BLOCKED)
-
-
-@njit(**FAST)
-def _store_reversed(tile, first, count, n, top, left, dx):
-    for a in range(min(4, dx.shape[1] - top)):
-        for b in range(min(4, dx.shape[2] - left)):
-            start = LANES * (6 * (3 - a) + 3 - b)
-            row = dx[n, top + a, left + b]
-            for c in range(count):
-                row[first + c] = tile[start + c]
-
-
-@njit(**FAST)
-def _into_tiles(x, gate, reading, reverse, grid, begin, end, v, q):
-    """Transform tiles begin to end into the rows of V from q on."""
-    tile = np.empty(36 * LANES, x.dtype)
-    for t in range(begin, end):
-        n, i, j = t // (grid[0] * grid[1]), t // grid[1] % grid[0], t % grid[1]
-        _transform_tile(x, gate, reading, n, 4 * i - 1, 4 * j - 1, reverse, v, q + t - begin, tile)
-
-
-@njit(**FAST)
-def _out_of_tiles(m, q, group, bias, reverse, pool, grid, begin, end, y, code):
-    """Transform the rows of M from q on into tiles begin to end, the channels of one group."""
-    tile = np.empty(36 * LANES, y.dtype)
-    first = group * LANES
-    count = min(LANES, y.shape[3] - first)
-    for t in range(begin, end):
-        n, i, j = t // (grid[0] * grid[1]), t // grid[1] % grid[0], t % grid[1]
-        _product_tile(m, q + t - begin, tile)
-        if reverse:
-            _store_reversed(tile, first, count, n, 4 * i, 4 * j, y)
-        elif pool:
-            _store_pooled(tile, bias, first, count, n, 4 * i, 4 * j, y, code)
-        else:
-            _store_relu(tile, bias, first, count, n, 4 * i, 4 * j, y, code)
-
-
-@njit(**FAST)
-def _to_rows(tiles):
-    """Tiles, filled up to whole register tiles of the product."""
-    return (tiles + ROWS - 1) // ROWS * ROWS
-
-
-@njit(**FAST)
-def _tiles_matrix(memory, count, inputs):
-    """V for so many tiles; the rows that only fill it up are zero, for what lies there could be slow to multiply."""
-    rows = _to_rows(count)
-    v = memory[: 36 * rows * inputs].reshape((36, rows, inputs))
-    v[:, count:] = 0
-    return v
-
-
-@njit(**FAST)
-def _multiply(v, k, u, m):
-    """M[k] = V[k] U[k] for one of the 36 products and one group of outputs."""
-    _, rows, inputs = v.shape
-    start = k * rows * inputs
-    multiply(v.reshape(-1), start, u, k * inputs * LANES, m.reshape(-1), k * rows * LANES, rows, inputs, LANES)
-
-
-@njit(parallel=True, **FAST)
-def _by_block(x, gate, reading, bias, reverse, pool, grid, size, u, blocks, y, code):
-    """Each thread takes blocks of tiles, which stay in its cache, through all steps."""
-    tiles = x.shape[0] * grid[0] * grid[1]
-    inputs = x.shape[3]
-    for block in prange((tiles + size - 1) // size):
-        begin = block * size
-        end = min(begin + size, tiles)
-        own = blocks[get_thread_id()]
-        v = _tiles_matrix(own, end - begin, inputs)
-        m = own[v.size : v.size + 36 * v.shape[1] * LANES].reshape((36, v.shape[1], LANES))
-        _into_tiles(x, gate, reading, reverse, grid, begin, end, v, 0)
-        for group in range(u.shape[0]):
-            for k in range(36):
-                _multiply(v, k, u[group], m)
-            _out_of_tiles(m, 0, group, bias, reverse, pool, grid, begin, end, y, code)
-
-
-@njit(parallel=True, **FAST)
-def _by_product(x, gate, reading, bias, reverse, pool, grid, size, u, blocks, y, code):
-    """All threads share a block of tiles and divide its 36 products, so that each reads its own filters only."""
-    tiles = x.shape[0] * grid[0] * grid[1]
-    inputs = x.shape[3]
-    groups = u.shape[0]
-    for begin in range(0, tiles, size):
-        end = min(begin + size, tiles)
-        v = _tiles_matrix(blocks[0], end - begin, inputs)
-        rows = v.shape[1]
-        m = blocks[0, v.size : v.size + groups * 36 * rows * LANES].reshape((groups, 36, rows, LANES))
-        for t in prange(begin, end):
-            _into_tiles(x, gate, reading, reverse, grid, t, t + 1, v, t - begin)
-        for k in prange(36):
-            for group in range(groups):
-                _multiply(v, k, u[group], m[group])
-        for t in prange(begin, end):
-            for group in range(groups):
-                _out_of_tiles(m[group], t - begin, group, bias, reverse, pool, grid, t, t + 1, y, code)
-
-
-def _tiling(inputs, outputs):
-    """How the tiles are worked on, by block or by product, and the most tiles of a block.
-
-    A thread that keeps its own small block of tiles in its cache waits for no other; but once the filters are much
-    larger than that cache, the threads had better share them out (measured: 1.2 to 1.5 times as fast).
+    V holds 36 matrices of size x depth for every DEPTH channels, one after the other.
     """
-    return (_by_block if inputs * outputs <= 256 * 256 else _by_product), 3 * ROWS
+    _, height, width, channels = x.shape
+    lanes = wide_lanes(x.dtype)
+    scale = 2 if reading == ROUTED else 1
+    flat, gates = x.reshape(-1), gate.reshape(-1)
+    for t in range(begin, end):
+        n, i, j = t // (grid[0] * grid[1]), t // grid[1] % grid[0], t % grid[1]
+        top, left = 4 * i - 1, 4 * j - 1
+        inside = i > 0 and j > 0 and top + 6 <= scale * height and left + 6 <= scale * width
+        for first in range(0, channels, DEPTH):
+            depth = min(DEPTH, channels - first)
+            for c in range(0, depth, lanes):
+                start = n * height * width * channels + first + c
+                step = size * depth + GAP
+                target = 36 * (size * first + GAP * (first // DEPTH)) + (q + t - begin) * depth + c
+                if reading == PLAIN:
+                    if inside:
+                        _read_plain(flat, gates, start, height, width, channels, top, left, v, target, step)
+                    else:
+                        _read_plain_border(flat, gates, start, height, width, channels, top, left, v, target, step)
+                elif reading == MASKED:
+                    if inside:
+                        _read_masked(flat, gates, start, height, width, channels, top, left, v, target, step)
+                    else:
+                        _read_masked_border(flat, gates, start, height, width, channels, top, left, v, target, step)
+                elif inside:
+                    _read_routed(flat, gates, start, height, width, channels, top, left, v, target, step)
+                else:
+                    _read_routed_border(flat, gates, start, height, width, channels, top, left, v, target, step)
 
 
-def _sizes(inputs, outputs, positions):
-    """The method, the most tiles of a block, and the numbers that the filters and the blocks take of the memory."""
+@njit(**FAST)
+def _multiply_tiles(v, channels, count, size, filters, reverse, group, u, m):
+    """M = V U for the first `count` of `size` tiles and one group of outputs: 36 matrices of size x WIDTH."""
+    columns = panel_columns(u.dtype)
+    for first in range(0, channels, DEPTH):
+        depth = min(DEPTH, channels - first)
+        _transform_filters(filters, reverse, group, first, depth, u)
+        for k in range(36):
+            a = 36 * (size * first + GAP * (first // DEPTH)) + k * (size * depth + GAP)
+            for p in range(0, WIDTH, columns):
+                b, c = k * (depth * WIDTH + GAP) + p * depth, k * (size * WIDTH + GAP) + p
+                multiply(v, a, depth, 1, u, b, columns, m, c, WIDTH, count, depth, first > 0)
+
+
+@njit(**FAST)
+def _out_of_tiles(m, size, group, bias, writing, grid, begin, end, y, mark):
+    """Outputs of the tiles begin to end, which are the first of `size` in M, the channels of one group."""
+    _, height, width, channels = y.shape
+    lanes = wide_lanes(y.dtype)
+    side = 2 if writing == POOL else 4
+    step = size * WIDTH + GAP
+    flat, marks = y.reshape(-1), mark.reshape(-1)
+    edge, edge_marks = np.empty(side * side * lanes, y.dtype), np.empty(side * side * lanes, np.uint8)
+    for t in range(begin, end):
+        n, i, j = t // (grid[0] * grid[1]), t // grid[1] % grid[0], t % grid[1]
+        rows, columns = min(side, height - side * i), min(side, width - side * j)
+        whole = rows == side and columns == side
+        for c in range(0, min(WIDTH, channels - group * WIDTH), lanes):
+            source, first = (t - begin) * WIDTH + c, group * WIDTH + c
+            start = ((n * height + side * i) * width + side * j) * channels + first
+            if whole:
+                target, target_marks, at, row, column = flat, marks, start, width * channels, channels
+            else:
+                target, target_marks, at, row, column = edge, edge_marks, 0, side * lanes, lanes
+            if writing == RELU:
+                _write_relu(m, source, step, bias, first, target, at, row, column, target_marks)
+            elif writing == POOL:
+                _write_pool(m, source, step, bias, first, target, at, row, column, target_marks)
+            else:
+                _write_sum(m, source, step, bias, first, target, at, row, column, target_marks)
+            if not whole:
+                _copy_edge(writing, edge, edge_marks, side, rows, columns, start, width, channels, flat, marks)
+
+
+@njit(**FAST)
+def _copy_edge(writing, edge, edge_marks, side, rows, columns, start, width, channels, y, mark):
+    """The part of a tile's outputs that lies inside the map."""
+    lanes = wide_lanes(y.dtype)
+    per_byte = 8 if writing == RELU else 1
+    for a in range(rows):
+        for b in range(columns):
+            source, target = (a * side + b) * lanes, start + (a * width + b) * channels
+            for k in range(lanes):
+                y[target + k] = edge[source + k]
+            if writing != SUM:
+                for k in range(lanes // per_byte):
+                    mark[target // per_byte + k] = edge_marks[source // per_byte + k]
+
+
+@njit(**FAST)
+def _one_group(v, channels, filters, reverse, group, own, bias, writing, grid, begin, end, size, y, mark):
+    """From the tiles begin to end in V to one group of outputs."""
+    u, m = own, own[_matrices(DEPTH, WIDTH) :]
+    _multiply_tiles(v, channels, end - begin, size, filters, reverse, group, u, m)
+    _out_of_tiles(m, size, group, bias, writing, grid, begin, end, y, mark)
+
+
+@njit(parallel=True, **FAST)
+def _convolve(x, gate, reading, filters, reverse, bias, writing, grid, size, shared, memory, y, mark):
+    """All steps, for blocks of `size` tiles; each thread works on its own, or all on one whose V is in `shared`.
+
+    A block of its own waits for no other thread, and is so small that it stays in its cache. Where the filters are
+    large, a large block for all is better: the threads divide the groups of filters, and few are transformed twice.
+    """
+    tiles, channels = x.shape[0] * grid[0] * grid[1], x.shape[3]
+    groups = (y.shape[3] + WIDTH - 1) // WIDTH
+    together = shared.size > 0
+    blocks = (tiles + size - 1) // size
+    for start in range(0, tiles, size if together else tiles):
+        stop = min(start + size, tiles)
+        for phase in range(2 if together else 1):
+            items = (groups if phase else stop - start) if together else blocks
+            for item in prange(items):
+                own = memory[get_thread_id()]
+                if not together:
+                    begin, end = item * size, min((item + 1) * size, tiles)
+                    v = own[_matrices(DEPTH, WIDTH) + _matrices(size, WIDTH) :]
+                    _into_tiles(x, gate, reading, grid, begin, end, size, v, 0)
+                    for group in range(groups):
+                        _one_group(
+                            v, channels, filters, reverse, group, own, bias, writing, grid, begin, end, size, y, mark
+                        )
+                elif phase == 0:
+                    _into_tiles(x, gate, reading, grid, start + item, start + item + 1, size, shared, item)
+                else:
+                    _one_group(
+                        shared, channels, filters, reverse, item, own, bias, writing, grid, start, stop, size, y, mark
+                    )
+
+
+BLOCK, SHARED = 42, 126
+LIMIT = 128 * 128
+
+
+def _plan(inputs, outputs, positions):
+    """Tiles of a block, numbers of memory for each thread, and numbers shared by all."""
     n, height, width = positions
-    method, size = _tiling(inputs, outputs)
-    size = min(size, n * -(-height // 4) * -(-width // 4))
-    groups = -(-outputs // LANES)
-    filters = groups * 36 * inputs * LANES
-    if method is _by_block:
-        blocks = (get_num_threads(), 36 * _to_rows(size) * (inputs + LANES))
-    else:
-        blocks = (1, 36 * _to_rows(size) * (inputs + groups * LANES))
-    return method, size, (groups, filters // groups), blocks
+    tiles = n * -(-height // 4) * -(-width // 4)
+    if inputs * outputs <= LIMIT:
+        size = min(BLOCK, tiles)
+        return size, _matrices(DEPTH, WIDTH) + _matrices(size, WIDTH) + _matrices(size, inputs), 0
+    size = min(SHARED, tiles)
+    return size, _matrices(DEPTH, WIDTH) + _matrices(size, WIDTH), _matrices(size, inputs)
 
 
 def scratch_size(inputs, outputs, positions):
@@ -382,47 +454,43 @@ def scratch_size(inputs, outputs, positions):
     -------
     int
     """
-    _, _, filters, blocks = _sizes(inputs, outputs, positions)
-    return prod(filters) + max(prod(blocks), get_num_threads() * 9 * inputs * LANES)
+    _, own, shared = _plan(inputs, outputs, positions)
+    return get_num_threads() * own + shared
 
 
-def convolve(x, gate, reading, packed, bias, reverse, pool, positions, y, code):
-    """Run a 3 x 3 convolution, or its gradient with respect to the input if `reverse`.
+def convolve(x, gate, reading, filters, reverse, bias, writing, positions, y, mark):
+    """Run a 3 x 3 convolution, or the way back through it, with what comes before and after it.
 
     Parameters
     ----------
     x : ndarray, (N, H, W, C)
-        Input; on the way back the gradient with respect to the output, (N, H, W, K), or (N, H // 2, W // 2, K) if
-        `reading` is ROUTED.
+        Input; (N, H // 2, W // 2, C) if `reading` is ROUTED.
     gate : ndarray, uint8
         Mask or route through which `x` is read; anything if `reading` is PLAIN.
     reading : int
         PLAIN, MASKED or ROUTED.
-    packed : ndarray
-        The filters, of `pack_filters`.
-    bias : ndarray, (K,)
-        Not used on the way back.
+    filters : ndarray, (ceil(K / WIDTH), C, 9, WIDTH)
+        Of `pack_filters`; C and K are exchanged if `reverse`.
     reverse : bool
-        Whether this is the way back.
-    pool : bool
-        Whether a 2 x 2 max pool follows; forward only.
+        Whether to compute the gradient with respect to the input: by the filters rotated, their channels exchanged.
+    bias : ndarray, (K,)
+        Not used if `writing` is SUM.
+    writing : int
+        SUM, RELU or POOL.
     positions : tuple of int, (N, H, W)
         Of the full-size map.
-    y : ndarray
-        Where the result goes: (N, H, W, K), pooled (N, H // 2, W // 2, K), on the way back (N, H, W, C).
-    code : ndarray, uint8
-        Where the mask or, if `pool`, the route goes; not written on the way back.
+    y : ndarray, (N, H, W, K)
+        Where the result goes; (N, H // 2, W // 2, K) if `writing` is POOL.
+    mark : ndarray, uint8
+        Where the mask or the route goes; not written if `writing` is SUM.
 
     Notes
     -----
-    C and K must be multiples of eight, so that masks can be read and written by whole bytes.
+    C and K must be multiples of 16, so that masks can be read and written by whole vectors.
     """
     inputs, outputs = x.shape[3], y.shape[3]
-    run, size, filters, blocks = _sizes(inputs, outputs, positions)
-    memory = scratch(scratch_size(inputs, outputs, positions), x.dtype)
-    u, rest = memory[: prod(filters)].reshape(filters), memory[prod(filters) :]
-    # Exchanged filters take the place of the tiles before these are needed.
-    exchanged = rest[: get_num_threads() * 9 * inputs * LANES].reshape(-1, 9, inputs, LANES)
-    _transform_filters(packed, G.astype(x.dtype), reverse, exchanged, u)
+    size, own, shared = _plan(inputs, outputs, positions)
     grid = (-(-positions[1] // 4), -(-positions[2] // 4))
-    run(x, gate, reading, bias, reverse, pool, grid, size, u, rest[: prod(blocks)].reshape(blocks), y, code)
+    memory = scratch(get_num_threads() * own + shared, x.dtype)
+    common, private = memory[:shared], memory[shared:].reshape(get_num_threads(), own)
+    _convolve(x, gate, reading, filters, reverse, bias, writing, grid, size, common, private, y, mark)
