@@ -10,6 +10,10 @@ channels-last arrays with the batch in front, (N, H, W, C), and write into array
 - ``gram`` and ``gram_backward``: the Gram matrix of a feature map and its gradient,
 - ``half_squared_distance`` and ``half_squared_distance_backward``: the content term.
 
+A convolution may be asked for a strip of rows of its result: it is then given the rows of its input, or gradient, that
+the strip needs, with the neighbours above and below (the halo), and told how many of them stand `above`. Where there
+is no neighbour, the map ends.
+
 `reference` is plain NumPy in float64: slow, obvious, and the truth that the others are tested against.
 `cpu` is Numba on all cores.
 

@@ -164,7 +164,7 @@ def relu_backward(dy, mask):
     return dy * np.unpackbits(mask, axis=-1, count=dy.shape[-1], bitorder="little")
 
 
-def conv_relu(x, conv, y, mask):
+def conv_relu(x, conv, y, mask, above=0):
     """Convolve, add the bias and cut at zero: y = max(x * filters + bias, 0).
 
     Parameters
@@ -175,12 +175,14 @@ def conv_relu(x, conv, y, mask):
         Result.
     mask : ndarray, (N, H', W', ceil(K / 8)) uint8
         Where y is positive.
+    above : int
+        Rows of x above those that y belongs to, if y is a strip of the whole.
     """
-    y[...] = relu(conv2d(x, *conv))
+    y[...] = relu(conv2d(x, *conv))[:, above : above + y.shape[1]]
     mask[...] = relu_mask(y)
 
 
-def conv_relu_backward(dy, mask, conv, dx):
+def conv_relu_backward(dy, mask, conv, dx, above=0):
     """Gradient of `conv_relu` with respect to x.
 
     Parameters
@@ -190,11 +192,13 @@ def conv_relu_backward(dy, mask, conv, dx):
     conv : Convolution
     dx : ndarray, (N, H, W, C)
         Result.
+    above : int
+        Rows of dy above those that dx belongs to, if dx is a strip of the whole.
     """
-    dx[...] = conv2d_backward(relu_backward(dy, mask), conv.filters, dx.shape, conv.stride, conv.padding)
+    _conv2d_backward_strip(relu_backward(dy, mask), conv, dx, above)
 
 
-def conv_relu_pool(x, conv, y, route):
+def conv_relu_pool(x, conv, y, route, above=0):
     """`conv_relu`, then a 2 x 2 max pool with stride 2.
 
     Parameters
@@ -205,12 +209,14 @@ def conv_relu_pool(x, conv, y, route):
         Result.
     route : ndarray, (N, H' // 2, W' // 2, K) uint8
         Where each maximum stood, or BLOCKED where it was not positive.
+    above : int
+        Rows of x above those that y belongs to, if y is a strip of the whole.
     """
-    max_pool(relu(conv2d(x, *conv)), 2, 2, y, route)
+    max_pool(relu(conv2d(x, *conv))[:, above:], 2, 2, y, route)
     route[y <= 0] = BLOCKED
 
 
-def conv_relu_pool_backward(dy, route, conv, dx):
+def conv_relu_pool_backward(dy, route, conv, dx, above=0):
     """Gradient of `conv_relu_pool` with respect to x.
 
     Parameters
@@ -220,13 +226,21 @@ def conv_relu_pool_backward(dy, route, conv, dx):
     conv : Convolution
     dx : ndarray, (N, H, W, C)
         Result.
+    above : int
+        Rows of the map before the pool that dy has above those that dx belongs to, if dx is a strip of the whole.
     """
-    n, height, width, _ = dx.shape
     size = conv.filters.shape[0]
-    height, width = ((side + 2 * conv.padding - size) // conv.stride + 1 for side in (height, width))
-    unpooled = np.zeros((n, height, width, dy.shape[3]))
+    height, width = ((side + 2 * conv.padding - size) // conv.stride + 1 for side in dx.shape[1:3])
+    unpooled = np.zeros((len(dx), max(height, 2 * dy.shape[1]), width, dy.shape[3]))
     max_pool_backward(dy, route, 2, 2, unpooled)
-    dx[...] = conv2d_backward(unpooled, conv.filters, dx.shape, conv.stride, conv.padding)
+    _conv2d_backward_strip(unpooled, conv, dx, above)
+
+
+def _conv2d_backward_strip(dy, conv, dx, above):
+    """Rows of the gradient with respect to x, of which dy has `above` more on top and perhaps some more below."""
+    rows = max(dx.shape[1], (dy.shape[1] - 1) * conv.stride + conv.filters.shape[0] - 2 * conv.padding)
+    whole = conv2d_backward(dy, conv.filters, (len(dx), rows, *dx.shape[2:]), conv.stride, conv.padding)
+    dx[...] = whole[:, above : above + dx.shape[1]]
 
 
 def max_pool(x, size, stride, y, route):

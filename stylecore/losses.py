@@ -19,19 +19,28 @@ class ContentLoss:
     """
 
     def __init__(self, target, backend):
-        self._target = target.copy()
+        self._target = target
         self._backend = backend
-        zero = np.zeros_like(self._target)
-        energy = backend.half_squared_distance(self._target, zero)
+        self._sum = 0.0
+        energy = backend.half_squared_distance(target, np.zeros_like(target))
         self.relative_weight = 1 / energy if energy else 1.0
 
-    def value(self, features):
-        """Value at F (M, N)."""
-        return self._backend.half_squared_distance(features, self._target)
+    def reset(self):
+        """Begin a new image."""
+        self._sum = 0.0
 
-    def add_gradient(self, features, weight, gradient):
-        """Add weight (F - P) to `gradient` (M, N)."""
-        self._backend.half_squared_distance_backward(features, self._target, weight, gradient)
+    def take(self, features, start=0):
+        """Take in F (M, N), or some of its rows, from `start` on."""
+        self._sum += self._backend.half_squared_distance(features, self._target[start : start + len(features)])
+
+    def value(self):
+        """Value at the F that was taken in."""
+        return self._sum
+
+    def add_gradient(self, features, weight, gradient, start=0):
+        """Add weight (F - P) to `gradient` (M, N), or to some of its rows, from `start` on."""
+        target = self._target[start : start + len(features)]
+        self._backend.half_squared_distance_backward(features, target, weight, gradient)
 
 
 class StyleLoss:
@@ -48,20 +57,27 @@ class StyleLoss:
     """
 
     def __init__(self, target, positions, backend):
-        self._target = target.astype(np.float64) * positions
+        self._target = target * positions
         self._backend = backend
         self._scale = 1 / (len(target) * positions) ** 2
-        self._difference = None
-        energy = 0.25 * self._scale * np.sum(self._target**2)
+        self._difference = -self._target
+        energy = 0.25 * self._scale * np.sum(self._target**2, dtype=np.float64)
         self.relative_weight = 1 / energy if energy else 1.0
 
-    def value(self, features):
-        """Value at F (M, N); remembers G - A for `add_gradient`."""
-        self._difference = self._backend.gram(features) - self._target
-        return 0.25 * self._scale * float(np.vdot(self._difference, self._difference))
+    def reset(self):
+        """Begin a new image."""
+        self._difference = -self._target
 
-    def add_gradient(self, features, weight, gradient):
-        """Add weight / (N^2 M^2) F (G - A) to `gradient` (M, N), at the F of the last `value`."""
+    def take(self, features, start=0):
+        """Take in F (M, N), or some of its rows."""
+        self._difference += self._backend.gram(features)
+
+    def value(self):
+        """Value at the F that was taken in."""
+        return 0.25 * self._scale * float(np.sum(self._difference**2, dtype=np.float64))
+
+    def add_gradient(self, features, weight, gradient, start=0):
+        """Add weight / (N^2 M^2) F (G - A) to `gradient` (M, N), or to some of its rows, once all of F is taken in."""
         self._backend.gram_backward(features, self._difference, weight * self._scale, gradient)
 
 

@@ -1,10 +1,12 @@
 """A convolutional network run forward to its features, and backward from them to the image.
 
 Only the image changes, never the weights, so the way back needs no activations: a mask or a route per layer, and
-the features of those layers that carry a loss. `Plan` lays all of them out in one block of memory beforehand, each
-where something else lies that is not needed at the same time; so the memory of a run is known before it starts.
+the features of those layers that carry a loss. The largest features, those of the first layers, are not even held as a
+whole: they are computed in strips, where they are needed. `Plan` lays all of it out in one block of memory beforehand,
+each where something else lies that is not needed at the same time; so the memory of a run is known before it starts.
 """
 
+from functools import partial
 from math import prod
 
 import numpy as np
@@ -29,16 +31,18 @@ class Network:
     pooling : {"max", "average"}
         What the pools take of each window.
     dtype : {"float32", "float64"}
+    layers : collection of str, optional
+        The layers that will be asked for; filters behind the deepest of them are not kept.
 
     Raises
     ------
     ParameterError
-        If the network or the pooling is not known.
+        If the network, a layer or the pooling is not known.
     WeightsError
         If the weights cannot be fetched or read.
     """
 
-    def __init__(self, weights, backend, pooling="max", dtype="float32"):
+    def __init__(self, weights, backend, pooling="max", dtype="float32", layers=None):
         if pooling not in POOLINGS:
             raise ParameterError(f'pooling "{pooling}" is not known; choose "max" or "average".')
         weights = weights_package.load(weights)
@@ -48,15 +52,17 @@ class Network:
         self.dtype = np.dtype(dtype)
         self.layers = weights.layers
         self.preprocessing = weights.preprocessing
+        if layers is not None:
+            self.layers = self._until(layers)
+        # Those that are not asked for, and each once it is prepared, need not be kept.
+        filters = {layer.name: weights.filters[layer.name] for layer in self.layers if isinstance(layer, Conv)}
+        biases = weights.biases
+        del weights
         self._convolutions = {
             layer.name: backend.prepare(
-                weights.filters[layer.name],
-                weights.biases[layer.name],
-                layer.stride,
-                layer.padding,
-                self.dtype,
+                filters.pop(layer.name), biases[layer.name], layer.stride, layer.padding, self.dtype
             )
-            for layer in weights.layers
+            for layer in self.layers
             if isinstance(layer, Conv)
         }
 
@@ -122,7 +128,7 @@ class Network:
 
         Returns
         -------
-        list of ConvRelu, ConvReluPool, MaxPool and AveragePool
+        list of Strips, ConvRelu, ConvReluPool, MaxPool and AveragePool
 
         Raises
         ------
@@ -140,7 +146,7 @@ class Network:
             step = self._step(layer, shape, steps, layers)
             steps.append(step)
             shape = step.shape
-        return steps
+        return _with_strips(steps, height)
 
     def features_bytes(self, height, width, layer):
         """Size of a layer's features, in bytes, for an image of this size."""
@@ -161,8 +167,23 @@ class Network:
         return MaxPool(layer, self.backend, shape)
 
 
+def _with_strips(steps, height):
+    """Work the first convolution of a block in strips, with the step behind it, where its map is large."""
+    if len(steps) < 2:
+        return steps
+    first, second, *rest = steps
+    large = 2 * first.shape[1] >= height and prod(first.shape) > STRIP_VALUES
+    if isinstance(first, ConvRelu) and first.widens and large and first.sees_neighbours and second.sees_neighbours:
+        return [Strips(first, second), *_with_strips(rest, height)]
+    return [first, *_with_strips([second, *rest], height)]
+
+
 class ConvRelu:
-    """A convolution and its ReLU."""
+    """A convolution and its ReLU.
+
+    Like the other steps, it knows the shapes of its features and of its mask, its scratch memory, and whether it is a
+    convolution that keeps the map's size and sees no further than the nearest neighbours of each position.
+    """
 
     def __init__(self, layer, conv, backend, shape):
         self.name, self.conv, self.backend = layer.relu, conv, backend
@@ -171,14 +192,16 @@ class ConvRelu:
         self.shape = (n, *sides, layer.out_channels)
         self.code_shape = (n, *sides, -(-layer.out_channels // 8))
         self.scratch_bytes = backend.scratch_bytes(conv, self.shape[:3])
+        self.widens = layer.in_channels < layer.out_channels
+        self.sees_neighbours = (layer.size, layer.stride, layer.padding) == (3, 1, 1)
 
-    def forward(self, x, y, mask):
-        """y = max(conv(x), 0)."""
-        self.backend.conv_relu(x, self.conv, y, mask)
+    def forward(self, x, y, mask, above=0):
+        """y = max(conv(x), 0); for a strip, x has so many rows above."""
+        self.backend.conv_relu(x, self.conv, y, mask, above)
 
-    def backward(self, dy, mask, dx):
+    def backward(self, dy, mask, dx, above=0):
         """Gradient with respect to x, zero where y was (the case distinction in the paper's gradients)."""
-        self.backend.conv_relu_backward(dy, mask, self.conv, dx)
+        self.backend.conv_relu_backward(dy, mask, self.conv, dx, above)
 
 
 class ConvReluPool:
@@ -189,20 +212,22 @@ class ConvReluPool:
         n, height, width, channels = conv_relu.shape
         self.shape = self.code_shape = (n, height // 2, width // 2, channels)
         self.scratch_bytes = conv_relu.scratch_bytes
+        self.sees_neighbours = conv_relu.sees_neighbours
 
-    def forward(self, x, y, route):
-        """y = pool(max(conv(x), 0))."""
-        self.backend.conv_relu_pool(x, self.conv, y, route)
+    def forward(self, x, y, route, above=0):
+        """y = pool(max(conv(x), 0)); for a strip, x has so many rows above."""
+        self.backend.conv_relu_pool(x, self.conv, y, route, above)
 
-    def backward(self, dy, route, dx):
+    def backward(self, dy, route, dx, above=0):
         """Gradient with respect to x."""
-        self.backend.conv_relu_pool_backward(dy, route, self.conv, dx)
+        self.backend.conv_relu_pool_backward(dy, route, self.conv, dx, above)
 
 
 class MaxPool:
     """A max pool by itself."""
 
     scratch_bytes = 0
+    sees_neighbours = False
 
     def __init__(self, layer, backend, shape):
         self.name, self.layer, self.backend = layer.name, layer, backend
@@ -221,6 +246,7 @@ class AveragePool:
     """An average pool."""
 
     scratch_bytes = 0
+    sees_neighbours = False
     code_shape = (0,)
 
     def __init__(self, layer, backend, shape):
@@ -239,6 +265,82 @@ class AveragePool:
 def _pooled(shape, layer):
     n, *sides, channels = shape
     return (n, *((side - layer.size) // layer.stride + 1 for side in sides), channels)
+
+
+class Strips:
+    """A convolution and the step behind it, in horizontal strips, so that the features between are never held.
+
+    The first layers make many channels out of few, at the full size of the image: their features and gradients would
+    take more memory than all that comes later, while it takes a small part of the time to compute them again.
+
+    Parameters
+    ----------
+    first, second : ConvRelu, ConvRelu or ConvReluPool
+        Both see the nearest neighbours of each position only.
+    """
+
+    sees_neighbours = False  # Strips of strips would need a wider halo.
+
+    def __init__(self, first, second):
+        self.first, self.second = first, second
+        self.name, self.shape, self.code_shape = second.name, second.shape, second.code_shape
+        self.scratch_bytes = max(first.scratch_bytes, second.scratch_bytes)
+        _, self._height, width, channels = first.shape
+        self._scale = self._height // second.shape[1]
+        # Multiples of a tile of Winograd's algorithm, and so few that a strip stays in the last-level cache.
+        self._rows = max(8, STRIP_VALUES // (width * channels) // 4 * 4)
+        height = min(self._rows + 2 * HALO, self._height)
+        self.strip_shapes = {
+            "features": (1, height, width, channels),
+            "mask": (1, height, width, first.code_shape[3]),
+            "gradient": (1, height, width, channels),
+        }
+
+    def _strips(self):
+        """Begin and end of each strip of rows, and the same with a halo on both sides."""
+        for begin in range(0, self._height, self._rows):
+            end = min(begin + self._rows, self._height)
+            yield begin, end, max(begin - HALO, 0), min(end + HALO, self._height)
+
+    def _features(self, x, begin, end, strip):
+        """Compute rows begin to end of the first layer's features and mask."""
+        top, bottom = max(begin - HALO, 0), end + HALO
+        features, mask = (strip[name][:, : end - begin] for name in ("features", "mask"))
+        self.first.backend.conv_relu(x[:, top:bottom], self.first.conv, features, mask, begin - top)
+        return features, mask
+
+    def forward(self, x, y, code, strip, visit):
+        """Features of the second step, by strips of those of the first, whose rows are shown to `visit`."""
+        scale, width = self._scale, self.first.shape[2]
+        for begin, end, top, bottom in self._strips():
+            features, _ = self._features(x, top, bottom, strip)
+            visit(_matrix(features[:, begin - top : end - top]), begin * width)
+            rows = slice(begin // scale, end // scale)
+            if rows.start < rows.stop:  # A pool drops an odd last row.
+                self.second.forward(features, y[:, rows], code[:, rows], begin - top)
+
+    def backward(self, dy, code, dx, x, strip, add_gradient):
+        """Gradient with respect to x, given that with respect to y; `add_gradient` adds to the first layer's own."""
+        scale, width = self._scale, self.first.shape[2]
+        for begin, end, top, bottom in self._strips():
+            features, mask = self._features(x, top, bottom, strip)
+            gradient = strip["gradient"][:, : bottom - top]
+            above = max(top - HALO, 0)
+            rows = slice(above // scale, (bottom + HALO) // scale)
+            self.second.backward(dy[:, rows], code[:, rows], gradient, top - above)
+            add_gradient(_matrix(features), _matrix(gradient), top * width)
+            self.first.backward(gradient, mask, dx[:, begin:end], begin - top)
+
+
+# Neighbouring rows that a strip is given on each side: as many as a 3 x 3 filter sees, and even because of the pools.
+HALO = 2
+# Values of the first layer's features in a strip.
+STRIP_VALUES = 2**21
+
+
+def _matrix(features):
+    """Features (1, H, W, C) as a matrix of positions x channels."""
+    return features.reshape(-1, features.shape[3])
 
 
 class Plan:
@@ -278,25 +380,36 @@ class Plan:
     def _lifetimes(self, input_shape, gradient):
         """Yield (key, shape, dtype, first, last) of every array; times count the steps forward and then back."""
         dtype, count = self.network.dtype, len(self.steps)
-        yield ("output", -1), input_shape, dtype, -1, 0
-        if gradient:
-            yield ("gradient", -1), input_shape, dtype, 2 * count - 1, 2 * count - 1
-        for i, step in enumerate(self.steps):
-            back = 2 * count - 1 - i
-            kept = gradient and step.name in self.layers
-            yield ("output", i), step.shape, dtype, i, back if kept else i + 1
-            yield ("code", i), step.code_shape, np.dtype(np.uint8), i, back if gradient else i
+        last = 2 * count - 1
+        for i, step in enumerate([None, *self.steps], start=-1):
+            shape, back = step.shape if step else input_shape, last - i
+            behind = self.steps[i + 1] if i + 1 < count else None
+            until = i + 1
+            if gradient and step and step.name in self.layers:
+                until = back
+            elif gradient and isinstance(behind, Strips):
+                until = back - 1
+            yield ("output", i), shape, dtype, i, until
             if gradient:
-                yield ("gradient", i), step.shape, dtype, max(back - 1, count), back
+                yield ("gradient", i), shape, dtype, min(max(back - 1, count), last), min(back, last)
+            if step:
+                yield ("code", i), step.code_shape, np.dtype(np.uint8), i, back if gradient else i
+            if isinstance(step, Strips):
+                for name, shape in step.strip_shapes.items():
+                    for time in (i, back) if gradient else (i,):
+                        yield (name, i, time), shape, np.dtype(np.uint8) if name == "mask" else dtype, time, time
 
-    def _array(self, kind, i):
+    def _array(self, *key):
         if self._arrays is None:
             memory = self.network.backend.allocate(self._size)
             self._arrays = {
                 key: memory[offset : offset + prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
                 for (key, shape, dtype, _, _), offset in zip(self._tensors, self._offsets, strict=True)
             }
-        return self._arrays[kind, i]
+        return self._arrays[key]
+
+    def _strip(self, i, time):
+        return {name: self._array(name, i, time) for name in self.steps[i].strip_shapes}
 
     def forward(self, image, visit):
         """Run the network on an image.
@@ -305,14 +418,22 @@ class Plan:
         ----------
         image : ndarray, (H, W, 3)
         visit : callable
-            Called as ``visit(layer, features)`` when a wanted layer is reached, with its features as a matrix of
-            M positions x C channels. They are gone after the call unless the plan is for a gradient.
+            Called as ``visit(layer, features, start)`` when a wanted layer is reached, with its features as a matrix
+            of M positions x C channels, or some rows of that matrix, from `start` on, at a time. They are gone after
+            the call unless the plan is for a gradient.
         """
         self.network.preprocess(image, self._array("output", -1))
         for i, step in enumerate(self.steps):
-            step.forward(self._array("output", i - 1), self._array("output", i), self._array("code", i))
-            if step.name in self.layers:
-                visit(step.name, self._array("output", i).reshape(-1, step.shape[3]))
+            arrays = self._array("output", i - 1), self._array("output", i), self._array("code", i)
+            if isinstance(step, Strips):
+                step.forward(*arrays, self._strip(i, i), partial(self._visit_if_wanted, visit, step.first.name))
+            else:
+                step.forward(*arrays)
+            self._visit_if_wanted(visit, step.name, _matrix(self._array("output", i)), 0)
+
+    def _visit_if_wanted(self, visit, layer, *arguments):
+        if layer in self.layers:
+            visit(layer, *arguments)
 
     def backward(self, add_gradient):
         """Carry gradients back to the image of the last `forward`; once for each forward pass.
@@ -320,8 +441,9 @@ class Plan:
         Parameters
         ----------
         add_gradient : callable
-            Called as ``add_gradient(layer, features, gradient)`` at each wanted layer, deepest first; adds the
-            layer's own gradient to `gradient`, (M, C), which already holds what came from the layers behind.
+            Called as ``add_gradient(layer, features, gradient, start)`` at each wanted layer, deepest first; adds the
+            layer's own gradient to `gradient`, (M, C), which already holds what came from the layers behind. Both
+            matrices may be some of the layer's rows, from `start` on, and rows may come twice.
 
         Returns
         -------
@@ -331,10 +453,14 @@ class Plan:
         self._array("gradient", len(self.steps) - 1)[...] = 0
         for i, step in reversed(list(enumerate(self.steps))):
             gradient = self._array("gradient", i)
-            if step.name in self.layers:
-                matrix = (-1, step.shape[3])
-                add_gradient(step.name, self._array("output", i).reshape(matrix), gradient.reshape(matrix))
-            step.backward(gradient, self._array("code", i), self._array("gradient", i - 1))
+            self._visit_if_wanted(add_gradient, step.name, _matrix(self._array("output", i)), _matrix(gradient), 0)
+            arrays = gradient, self._array("code", i), self._array("gradient", i - 1)
+            if isinstance(step, Strips):
+                strip = self._strip(i, 2 * len(self.steps) - 1 - i)
+                add = partial(self._visit_if_wanted, add_gradient, step.first.name)
+                step.backward(*arrays, self._array("output", i - 1), strip, add)
+            else:
+                step.backward(*arrays)
         return self.network.preprocess_backward(self._array("gradient", -1))
 
 

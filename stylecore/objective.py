@@ -40,7 +40,7 @@ def load_backend(device):
     raise ParameterError(f'device "{device}" is not known{near_matches(device, DEVICES)}.')
 
 
-def load_network(network, device="cpu", pooling="max", dtype="float32"):
+def load_network(network, device="cpu", pooling="max", dtype="float32", layers=None):
     """Load a network onto a device, unless it is one already.
 
     Parameters
@@ -50,6 +50,8 @@ def load_network(network, device="cpu", pooling="max", dtype="float32"):
     pooling : {"max", "average"}
     dtype : {"float32", "float64"}
         The reference computes in float64 only.
+    layers : collection of str, optional
+        As `Network` takes them.
 
     Returns
     -------
@@ -66,7 +68,7 @@ def load_network(network, device="cpu", pooling="max", dtype="float32"):
         return network
     if dtype not in DTYPES:
         raise ParameterError(f'dtype "{dtype}" is not known; choose "float32" or "float64".')
-    return Network(network, load_backend(device), pooling, "float64" if device == "reference" else dtype)
+    return Network(network, load_backend(device), pooling, "float64" if device == "reference" else dtype, layers)
 
 
 class Objective:
@@ -140,7 +142,7 @@ class Objective:
         self._layer_weights = _checked_layer_weights(layer_weights, self._content_layers + self._style_layers)
         self._content = read_image(content, name="content image")[0]
         style = read_image(style, name="style image")[0]
-        self.network = load_network(network, device, pooling, dtype)
+        self.network = load_network(network, device, pooling, dtype, self.layers)
         self.network.check_layers(self.layers)
         self._style_targets = self._gram_per_position(style)
         self._plan = None
@@ -244,14 +246,15 @@ class Objective:
 
     def _gram_per_position(self, style):
         """Gram matrix of the style image at each style layer, divided by the layer's number of positions."""
-        backend, targets = self.network.backend, {}
+        sums, positions = dict.fromkeys(self._style_layers, 0), dict.fromkeys(self._style_layers, 0)
 
-        def visit(layer, features):
-            targets[layer] = backend.gram(features) / len(features)
+        def visit(layer, features, start):
+            sums[layer] = sums[layer] + self.network.backend.gram(features)
+            positions[layer] += len(features)
 
         if self._style_layers:
             Plan(self.network, *style.shape[:2], self._style_layers, gradient=False).forward(style, visit)
-        return targets
+        return {layer: sums[layer] / positions[layer] for layer in self._style_layers}
 
     def _prepare(self, x):
         """Bring x into the objective's dtype, and the plan and the targets to the size of x."""
@@ -265,16 +268,21 @@ class Objective:
         return x
 
     def _set_targets(self, shape):
-        backend = self.network.backend
-        self._content_losses, self._style_losses = {}, {}
+        backend, positions, parts = self.network.backend, {}, {layer: [] for layer in self._content_layers}
 
-        def visit(layer, features):
-            if layer in self._content_layers:
-                self._content_losses[layer] = ContentLoss(features, backend)
-            if layer in self._style_layers:
-                self._style_losses[layer] = StyleLoss(self._style_targets[layer], len(features), backend)
+        def visit(layer, features, start):
+            positions[layer] = start + len(features)
+            if layer in parts:
+                parts[layer].append(features.copy())
 
         self._plan.forward(resize(self._content, shape), visit)
+        self._content_losses = {
+            layer: ContentLoss(features[0] if len(features) == 1 else np.concatenate(features), backend)
+            for layer, features in parts.items()
+        }
+        self._style_losses = {
+            layer: StyleLoss(self._style_targets[layer], positions[layer], backend) for layer in self._style_layers
+        }
 
     def _losses_at(self, layer):
         """The terms at a layer, by name."""
@@ -284,14 +292,16 @@ class Objective:
 
     def _features_terms(self, x):
         """Run the network forward and return the value of each term at a layer."""
-        values = {}
+        losses = {name: loss for layer in self.layers for name, loss in self._losses_at(layer)}
+        for loss in losses.values():
+            loss.reset()
 
-        def visit(layer, features):
-            for name, loss in self._losses_at(layer):
-                values[name] = loss.value(features)
+        def visit(layer, features, start):
+            for _, loss in self._losses_at(layer):
+                loss.take(features, start)
 
         self._plan.forward(x, visit)
-        return values
+        return {name: loss.value() for name, loss in losses.items()}
 
     def _image_terms(self, x):
         """The terms of the image itself, by name, as functions that give (value, gradient)."""
@@ -304,10 +314,10 @@ class Objective:
         """Value of each term that has a weight, and the gradient of their weighted sum."""
         values = {name: value for name, value in self._features_terms(x).items() if weights.get(name)}
 
-        def add_gradient(layer, features, gradient):
+        def add_gradient(layer, features, gradient, start):
             for name, loss in self._losses_at(layer):
                 if name in values:
-                    loss.add_gradient(features, weights[name], gradient)
+                    loss.add_gradient(features, weights[name], gradient, start)
 
         gradient = self._plan.backward(add_gradient)
         for name, term in self._image_terms(x).items():

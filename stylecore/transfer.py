@@ -175,7 +175,7 @@ layer_weights, pooling, device, dtype
     style, _ = images.read_image(style, name="style image")
     shape = images.fit(content.shape, size)
     x = _start(init, content, seed)
-    network = load_network(network, device, pooling, dtype)
+    network = load_network(network, device, pooling, dtype, [*content_layers, *style_layers])
     options = {
         "network": network,
         "content_layers": content_layers,

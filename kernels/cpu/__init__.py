@@ -88,7 +88,7 @@ def scratch_bytes(conv, positions):
     return size * conv.bias.itemsize
 
 
-def conv_relu(x, conv, y, mask):
+def conv_relu(x, conv, y, mask, above=0):
     """Convolve, add the bias and cut at zero: y = max(x * filters + bias, 0).
 
     Parameters
@@ -99,15 +99,17 @@ def conv_relu(x, conv, y, mask):
         Result, H' = (H + 2 padding - k) // stride + 1.
     mask : ndarray, (N, H', W', ceil(K / 8)) uint8
         Where y is positive.
+    above : int
+        Rows of x above those that y belongs to, if y is a strip of the whole: x then has its neighbours (halo) as well.
     """
     if conv.fuses_pool:
         reading, writing = winograd.PLAIN, winograd.RELU
-        winograd.convolve(x, _NOTHING, reading, conv.filters, False, conv.bias, writing, y.shape[:3], y, mask)
+        winograd.convolve(x, above, _NOTHING, reading, conv.filters, False, conv.bias, writing, y.shape[:3], y, mask)
     else:
-        lowering.forward(x, conv.filters, conv.bias, conv.size, conv.stride, conv.padding, y, mask)
+        lowering.forward(x, above, conv.filters, conv.bias, conv.size, conv.stride, conv.padding, y, mask)
 
 
-def conv_relu_backward(dy, mask, conv, dx):
+def conv_relu_backward(dy, mask, conv, dx, above=0):
     """Gradient of `conv_relu` with respect to x: dy where y was positive, else 0, through the convolution.
 
     Parameters
@@ -117,14 +119,16 @@ def conv_relu_backward(dy, mask, conv, dx):
     conv : Convolution
     dx : ndarray, (N, H, W, C)
         Result.
+    above : int
+        Rows of dy above those that dx belongs to, if dx is a strip of the whole.
     """
     if conv.fuses_pool:
-        _convolve_back(dy, mask, winograd.MASKED, conv, dx)
+        _convolve_back(dy, above, mask, winograd.MASKED, conv, dx)
     else:
-        lowering.backward(dy, mask, conv.filters, conv.size, conv.stride, conv.padding, dx)
+        lowering.backward(dy, above, mask, conv.filters, conv.size, conv.stride, conv.padding, dx)
 
 
-def conv_relu_pool(x, conv, y, route):
+def conv_relu_pool(x, conv, y, route, above=0):
     """`conv_relu` and a 2 x 2 max pool with stride 2 in one, without writing the map between them.
 
     Parameters
@@ -136,12 +140,15 @@ def conv_relu_pool(x, conv, y, route):
         Result.
     route : ndarray, (N, H // 2, W // 2, K) uint8
         Where each maximum stood, or BLOCKED where it was not positive.
+    above : int
+        Rows of x above those that y belongs to, if y is a strip of the whole.
     """
+    shape = (len(x), 2 * y.shape[1], x.shape[2])
     reading, writing = winograd.PLAIN, winograd.POOL
-    winograd.convolve(x, _NOTHING, reading, conv.filters, False, conv.bias, writing, x.shape[:3], y, route)
+    winograd.convolve(x, above, _NOTHING, reading, conv.filters, False, conv.bias, writing, shape, y, route)
 
 
-def conv_relu_pool_backward(dy, route, conv, dx):
+def conv_relu_pool_backward(dy, route, conv, dx, above=0):
     """Gradient of `conv_relu_pool` with respect to x.
 
     Parameters
@@ -151,13 +158,16 @@ def conv_relu_pool_backward(dy, route, conv, dx):
     conv : Convolution
     dx : ndarray, (N, H, W, C)
         Result.
+    above : int
+        Rows of the map before the pool, an even number, that dy has above those that dx belongs to, if dx is a strip
+        of the whole.
     """
-    _convolve_back(dy, route, winograd.ROUTED, conv, dx)
+    _convolve_back(dy, above, route, winograd.ROUTED, conv, dx)
 
 
-def _convolve_back(dy, gate, reading, conv, dx):
+def _convolve_back(dy, above, gate, reading, conv, dx):
     shape = dx.shape[:3]
-    winograd.convolve(dy, gate, reading, conv.filters, True, conv.bias, winograd.SUM, shape, dx, _NOTHING)
+    winograd.convolve(dy, above, gate, reading, conv.filters, True, conv.bias, winograd.SUM, shape, dx, _NOTHING)
 
 
 max_pool = pools.max_pool

@@ -21,10 +21,9 @@ def _padded(channels, dtype):
 
 
 @njit(**FAST)
-def _copy_padded(features, begin, end, piece):
-    """Copy rows of F to a piece (rows, padded channels), flat, filled up with zeros."""
+def _copy_padded(features, begin, end, columns, piece):
+    """Copy rows of F to a piece (rows, columns), flat, filled up with zeros."""
     channels = features.shape[1]
-    columns = (channels + panel_columns(piece.dtype) - 1) // panel_columns(piece.dtype) * panel_columns(piece.dtype)
     for i in range(end - begin):
         row, start = features[begin + i], i * columns
         for c in range(channels):
@@ -36,17 +35,21 @@ def _copy_padded(features, begin, end, piece):
 @njit(parallel=True, **FAST)
 def _gram(features, rows, pieces, sums):
     """The upper right panels of F^T F of each part of the map, in `sums` (parts, padded channels, same)."""
-    positions = features.shape[0]
+    positions, channels = features.shape
     parts, columns, _ = sums.shape
+    panel = panel_columns(features.dtype)
     for part in prange(parts):
         first, last = part * positions // parts, (part + 1) * positions // parts
-        piece, total = pieces[get_thread_id()], sums[part].reshape(-1)
+        total = sums[part].reshape(-1)
         for begin in range(first, last, rows):
             end = min(begin + rows, last)
-            _copy_padded(features, begin, end, piece)
-            for p in range(0, columns, panel_columns(piece.dtype)):
-                height = p + panel_columns(piece.dtype)
-                multiply(piece, 0, 1, columns, piece, p, columns, total, p, columns, height, end - begin, begin > first)
+            piece, start = features.reshape(-1), begin * channels
+            if columns > channels:
+                piece, start = pieces[get_thread_id()], 0
+                _copy_padded(features, begin, end, columns, piece)
+            for p in range(0, columns, panel):
+                b, height, depth, add = start + p, p + panel, end - begin, begin > first
+                multiply(piece, start, 1, columns, piece, b, columns, total, p, columns, height, depth, add)
 
 
 @njit(parallel=True, **FAST)
@@ -76,8 +79,9 @@ def gram(features):
     columns = _padded(channels, features.dtype)
     rows = max(16, PIECE // columns)
     parts = min(max(positions // channels, 1), PARTS)
-    sums = np.empty((parts, columns, columns), features.dtype)
-    pieces = scratch(get_num_threads() * rows * columns, features.dtype).reshape(-1, rows * columns)
+    memory = scratch(parts * columns**2 + get_num_threads() * rows * columns, features.dtype)
+    sums = memory[: parts * columns**2].reshape(parts, columns, columns)
+    pieces = memory[sums.size :].reshape(-1, rows * columns)
     _gram(features, rows, pieces, sums)
     total = np.empty((channels, channels), features.dtype)
     _sum_symmetric(sums, total)
@@ -88,30 +92,19 @@ def gram(features):
 def _gram_backward(features, difference, rows, products, gradient):
     positions, channels = features.shape
     columns = difference.shape[1]
-    flat = features.reshape(-1)
+    whole = columns == channels
+    flat, flat_difference = features.reshape(-1), difference.reshape(-1)
     for block in prange((positions + rows - 1) // rows):
         begin, end = block * rows, min((block + 1) * rows, positions)
-        product = products[get_thread_id()]
+        product, start = (gradient.reshape(-1), begin * channels) if whole else (products[get_thread_id()], 0)
         for p in range(0, columns, panel_columns(difference.dtype)):
-            multiply(
-                flat,
-                begin * channels,
-                channels,
-                1,
-                difference.reshape(-1),
-                p,
-                columns,
-                product,
-                p,
-                columns,
-                end - begin,
-                channels,
-                False,
-            )
-        for i in range(begin, end):
-            target, start = gradient[i], (i - begin) * columns
-            for c in range(channels):
-                target[c] += product[start + c]
+            a, c, count = begin * channels, start + p, end - begin
+            multiply(flat, a, channels, 1, flat_difference, p, columns, product, c, columns, count, channels, whole)
+        if not whole:
+            for i in range(begin, end):
+                target, first = gradient[i], (i - begin) * columns
+                for k in range(channels):
+                    target[k] += product[first + k]
 
 
 def gram_backward(features, difference, scale, gradient):

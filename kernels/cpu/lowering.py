@@ -31,7 +31,7 @@ def _copy_padded(x, n, y, left, columns, row):
 
 
 @njit(parallel=True, **FAST)
-def _forward(x, filters, bias, size, stride, padding, memory, y, mask):
+def _forward(x, above, filters, bias, size, stride, padding, memory, y, mask):
     _, height, width, outputs = y.shape
     channels, columns, bytes_ = x.shape[3], filters.shape[1], mask.shape[3]
     depth = size * channels
@@ -42,13 +42,13 @@ def _forward(x, filters, bias, size, stride, padding, memory, y, mask):
         count = min(POSITIONS, width - begin)
         products, row = memory[get_thread_id()][: POSITIONS * columns], memory[get_thread_id()][POSITIONS * columns :]
         # The rows of the filters that see any of the map; a window wholly in the padding has none, and sums to zero.
-        first, last = max(0, padding - i * stride), min(size, x.shape[1] + padding - i * stride)
+        first, last = max(0, padding - above - i * stride), min(size, x.shape[1] + padding - above - i * stride)
         if first >= last:
             for k in range(products.size):
                 products[k] = 0
         for u in range(first, last):
             left = begin * stride - padding
-            _copy_padded(x, n, i * stride - padding + u, left, (count - 1) * stride + size, row)
+            _copy_padded(x, n, i * stride - padding + above + u, left, (count - 1) * stride + size, row)
             for p in range(0, columns, panel_columns(y.dtype)):
                 at = u * depth * columns + p
                 step = stride * channels
@@ -59,11 +59,11 @@ def _forward(x, filters, bias, size, stride, padding, memory, y, mask):
 
 
 @njit(**FAST)
-def _raise(shares, n, i, top, bottom, size, stride, padding, dx):
-    """Add the shares of output row i (width, padded columns) to the input rows top to bottom."""
+def _raise(shares, n, first_row, top, bottom, size, stride, padding, dx):
+    """Add the shares (width, padded columns) that begin at a row of dx to its rows top to bottom."""
     _, _, width, channels = dx.shape
     for u in range(size):
-        y = i * stride - padding + u
+        y = first_row + u
         if y < top or y >= bottom:
             continue
         target = dx[n, y].reshape(-1)
@@ -79,7 +79,7 @@ def _raise(shares, n, i, top, bottom, size, stride, padding, dx):
 
 
 @njit(parallel=True, **FAST)
-def _backward(dy, mask, filters, size, stride, padding, rows, memory, dx):
+def _backward(dy, above, mask, filters, size, stride, padding, rows, memory, dx):
     _, outputs_height, width, outputs = dy.shape
     _, height, _, _ = dx.shape
     columns, bytes_ = filters.shape[1], mask.shape[3]
@@ -92,9 +92,9 @@ def _backward(dy, mask, filters, size, stride, padding, rows, memory, dx):
             dx[n, i] = 0
         own = memory[get_thread_id()]
         gated, shares = own[: POSITIONS * outputs], own[POSITIONS * outputs :]
-        # Output row i sees the input rows from i stride - padding, `size` of them.
-        first = max(0, (top + padding - size + stride) // stride)
-        for i in range(first, min(outputs_height, (bottom - 1 + padding) // stride + 1)):
+        # Row i of dy saw the rows of dx from (i - above) stride - padding, `size` of them.
+        first = max(0, (top + padding - size + stride) // stride + above)
+        for i in range(first, min(outputs_height, (bottom - 1 + padding) // stride + 1 + above)):
             for begin in range(0, width, POSITIONS):
                 count = min(POSITIONS, width - begin)
                 for q in range(count):
@@ -103,7 +103,8 @@ def _backward(dy, mask, filters, size, stride, padding, rows, memory, dx):
                 for p in range(0, columns, panel_columns(dx.dtype)):
                     at = begin * columns + p
                     multiply(gated, 0, outputs, 1, flat_filters, p, columns, shares, at, columns, count, outputs, False)
-            _raise(shares.reshape((width, columns)), n, i, top, bottom, size, stride, padding, dx)
+            first_row = (i - above) * stride - padding
+            _raise(shares.reshape((width, columns)), n, first_row, top, bottom, size, stride, padding, dx)
 
 
 def pack_filters(filters):
@@ -153,12 +154,15 @@ def _backward_size(filters, width):
     return POSITIONS * len(filters) + width * filters.shape[1]
 
 
-def forward(x, filters, bias, size, stride, padding, y, mask):
+def forward(x, above, filters, bias, size, stride, padding, y, mask):
     """Convolve, add the bias, cut at zero; y = max(x * filters + bias, 0).
 
     Parameters
     ----------
     x : ndarray, (N, H, W, C)
+        May have more rows than the result needs.
+    above : int
+        Rows of x above those that an unpadded result would begin with.
     filters : tuple of ndarray
         Of `pack_filters`.
     bias : ndarray, (K,)
@@ -170,15 +174,18 @@ def forward(x, filters, bias, size, stride, padding, y, mask):
     """
     per_thread = _forward_size(filters[0], x.shape[3], size, stride)
     memory = scratch(get_num_threads() * per_thread, x.dtype).reshape(-1, per_thread)
-    _forward(x, filters[0], bias, size, stride, padding, memory, y, mask)
+    _forward(x, above, filters[0], bias, size, stride, padding, memory, y, mask)
 
 
-def backward(dy, mask, filters, size, stride, padding, dx):
+def backward(dy, above, mask, filters, size, stride, padding, dx):
     """Gradient with respect to x, given the gradient with respect to y of `forward`.
 
     Parameters
     ----------
     dy : ndarray, (N, H', W', K)
+        May have more rows than the result needs.
+    above : int
+        Rows of dy above the first that belongs to the first row of dx.
     mask : ndarray, (N, H', W', ceil(K / 8)) uint8
         As `forward` wrote it.
     filters : tuple of ndarray
@@ -195,4 +202,4 @@ def backward(dy, mask, filters, size, stride, padding, dx):
     per_thread = _backward_size(filters[1], dy.shape[2])
     memory = scratch(get_num_threads() * per_thread, dy.dtype).reshape(-1, per_thread)
     rows = max(16, 4 * size)
-    _backward(dy, mask, filters[1], size, stride, padding, rows, memory, dx)
+    _backward(dy, above, mask, filters[1], size, stride, padding, rows, memory, dx)

@@ -290,7 +290,7 @@ def _transform_filters(filters, reverse, group, first, depth, u):
 
 
 @njit(**FAST)
-def _into_tiles(x, gate, reading, grid, begin, end, size, v, q):
+def _into_tiles(x, above, gate, reading, grid, begin, end, size, v, q):
     """V of the tiles begin to end, into the rows from q on of matrices that have `size` rows.
 
     V holds 36 matrices of size x depth for every DEPTH channels, one after the other.
@@ -301,8 +301,8 @@ def _into_tiles(x, gate, reading, grid, begin, end, size, v, q):
     flat, gates = x.reshape(-1), gate.reshape(-1)
     for t in range(begin, end):
         n, i, j = t // (grid[0] * grid[1]), t // grid[1] % grid[0], t % grid[1]
-        top, left = 4 * i - 1, 4 * j - 1
-        inside = i > 0 and j > 0 and top + 6 <= scale * height and left + 6 <= scale * width
+        top, left = 4 * i - 1 + above, 4 * j - 1
+        inside = top >= 0 and left >= 0 and top + 6 <= scale * height and left + 6 <= scale * width
         for first in range(0, channels, DEPTH):
             depth = min(DEPTH, channels - first)
             for c in range(0, depth, lanes):
@@ -393,7 +393,7 @@ def _one_group(v, channels, filters, reverse, group, own, bias, writing, grid, b
 
 
 @njit(parallel=True, **FAST)
-def _convolve(x, gate, reading, filters, reverse, bias, writing, grid, size, shared, memory, y, mark):
+def _convolve(x, above, gate, reading, filters, reverse, bias, writing, grid, size, shared, memory, y, mark):
     """All steps, for blocks of `size` tiles; each thread works on its own, or all on one whose V is in `shared`.
 
     A block of its own waits for no other thread, and is so small that it stays in its cache. Where the filters are
@@ -412,20 +412,20 @@ def _convolve(x, gate, reading, filters, reverse, bias, writing, grid, size, sha
                 if not together:
                     begin, end = item * size, min((item + 1) * size, tiles)
                     v = own[_matrices(DEPTH, WIDTH) + _matrices(size, WIDTH) :]
-                    _into_tiles(x, gate, reading, grid, begin, end, size, v, 0)
+                    _into_tiles(x, above, gate, reading, grid, begin, end, size, v, 0)
                     for group in range(groups):
                         _one_group(
                             v, channels, filters, reverse, group, own, bias, writing, grid, begin, end, size, y, mark
                         )
                 elif phase == 0:
-                    _into_tiles(x, gate, reading, grid, start + item, start + item + 1, size, shared, item)
+                    _into_tiles(x, above, gate, reading, grid, start + item, start + item + 1, size, shared, item)
                 else:
                     _one_group(
                         shared, channels, filters, reverse, item, own, bias, writing, grid, start, stop, size, y, mark
                     )
 
 
-BLOCK, SHARED = 42, 126
+BLOCK, SHARED = 42, 84
 LIMIT = 128 * 128
 
 
@@ -458,13 +458,15 @@ def scratch_size(inputs, outputs, positions):
     return get_num_threads() * own + shared
 
 
-def convolve(x, gate, reading, filters, reverse, bias, writing, positions, y, mark):
+def convolve(x, above, gate, reading, filters, reverse, bias, writing, positions, y, mark):
     """Run a 3 x 3 convolution, or the way back through it, with what comes before and after it.
 
     Parameters
     ----------
     x : ndarray, (N, H, W, C)
-        Input; (N, H // 2, W // 2, C) if `reading` is ROUTED.
+        Input; (N, H // 2, W // 2, C) if `reading` is ROUTED. May have more rows than the result needs.
+    above : int
+        Rows of the full-size input above the result's first row; even if `reading` is ROUTED.
     gate : ndarray, uint8
         Mask or route through which `x` is read; anything if `reading` is PLAIN.
     reading : int
@@ -493,4 +495,4 @@ def convolve(x, gate, reading, filters, reverse, bias, writing, positions, y, ma
     grid = (-(-positions[1] // 4), -(-positions[2] // 4))
     memory = scratch(get_num_threads() * own + shared, x.dtype)
     common, private = memory[:shared], memory[shared:].reshape(get_num_threads(), own)
-    _convolve(x, gate, reading, filters, reverse, bias, writing, grid, size, common, private, y, mark)
+    _convolve(x, above, gate, reading, filters, reverse, bias, writing, grid, size, common, private, y, mark)

@@ -9,7 +9,7 @@ from stylecore.weights import Preprocessing, Weights
 from stylecore.weights.architectures import Conv, Pool
 
 from stylecore.errors import ParameterError
-from stylecore.network import Network, Plan
+from stylecore.network import STRIP_VALUES, Network, Plan
 
 LAYERS = (
     Conv("conv1_1", 3, 16),
@@ -39,11 +39,17 @@ def run(network, image, layers, gradients):
     """Features of the layers, and the gradient of their sum weighted with `gradients`."""
     features = {}
     plan = Plan(network, *image.shape[:2], layers)
-    plan.forward(image, lambda layer, f: features.__setitem__(layer, f.copy()))
 
-    def add_gradient(layer, f, gradient):
-        gradient += gradients(layer, f.shape).astype(gradient.dtype)
+    def visit(layer, f, start):
+        before = features.get(layer, np.empty((0, f.shape[1]), f.dtype))
+        assert len(before) == start
+        features[layer] = np.concatenate([before, f])
 
+    def add_gradient(layer, f, gradient, start):
+        np.testing.assert_array_equal(f, features[layer][start : start + len(f)])
+        gradient += gradients(layer, features[layer].shape)[start : start + len(f)].astype(gradient.dtype)
+
+    plan.forward(image, visit)
     return features, plan.backward(add_gradient)
 
 
@@ -51,12 +57,14 @@ def fixed(layer, shape):
     return np.random.default_rng(len(layer)).standard_normal(shape)
 
 
+@pytest.mark.parametrize("strip_values", [1, STRIP_VALUES], ids=["strips", "whole"])
 @pytest.mark.parametrize("pooling", ["max", "average"])
 @pytest.mark.parametrize("layers", [("relu1_1",), ("relu1_2", "relu3_1"), ("pool1", "relu2_1"), ("relu1_1", "pool2")])
 @pytest.mark.parametrize("size", [(21, 18), (8, 8), (33, 13)])
-def test_cpu_agrees_with_the_reference(size, layers, pooling):
+def test_cpu_agrees_with_the_reference(size, layers, pooling, strip_values, monkeypatch):
     image = np.random.default_rng(1).random((*size, 3))
     expected, expected_gradient = run(Network(make_weights(), reference, pooling, "float64"), image, layers, fixed)
+    monkeypatch.setattr("stylecore.network.STRIP_VALUES", strip_values)
     features, gradient = run(Network(make_weights(), cpu, pooling), image.astype(np.float32), layers, fixed)
     assert features.keys() == set(layers)
     for layer in layers:
@@ -136,6 +144,13 @@ def test_smallest_size_is_exact():
         if side > 1:
             with pytest.raises(ParameterError, match=f"at least {side}"):
                 Plan(network, side, side - 1, layers)
+
+
+def test_only_what_is_asked_for_is_kept():
+    network = Network(make_weights(), cpu, layers=["relu1_1", "relu2_1"])
+    assert network.layer_names == ["relu1_1", "relu1_2", "pool1", "relu2_1"]
+    with pytest.raises(ParameterError, match="relu2_2"):
+        Network(make_weights(), cpu, layers=["relu2_2"])
 
 
 def test_unknown_pooling():
