@@ -4,10 +4,11 @@ import os
 import sys
 from pathlib import Path
 
-# Folders in which Linux keeps the limits of the group of processes that this one belongs to (cgroups, 2 and 1).
+# Folders in which Linux keeps the limits of the group of processes that this one belongs to (cgroups, 2 and 1), with
+# the names of the limit, of the usage, and of the part of it that holds files not in use, which gives way.
 _GROUPS = (
-    ("/sys/fs/cgroup", "memory.max", "memory.current"),
-    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+    ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
+    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
 
 
@@ -36,8 +37,12 @@ def _free():
 
 
 def _left_in_group(group):
-    folder, limit, usage = group
+    folder, limit, usage, files = group
     try:
-        return int(Path(folder, limit).read_text()) - int(Path(folder, usage).read_text())
+        used = int(Path(folder, usage).read_text())
+        for line in Path(folder, "memory.stat").read_text().splitlines():
+            if line.startswith(files + " "):
+                used -= int(line.split()[1])
+        return max(int(Path(folder, limit).read_text()) - used, 0)
     except (OSError, ValueError):
         return None

@@ -137,8 +137,8 @@ class Objective:
             "regularization": _checked_weight("regularization_weight", regularization_weight),
             "tv": _checked_weight("tv_weight", tv_weight),
         }
-        self._content_layers = _checked_layers("content_layers", content_layers)
-        self._style_layers = _checked_layers("style_layers", style_layers)
+        self._content_layers = checked_layers("content_layers", content_layers)
+        self._style_layers = checked_layers("style_layers", style_layers)
         self._layer_weights = _checked_layer_weights(layer_weights, self._content_layers + self._style_layers)
         self._content = read_image(content, name="content image")[0]
         style = read_image(style, name="style image")[0]
@@ -333,7 +333,8 @@ def _checked_weight(name, value):
     return float(value)
 
 
-def _checked_layers(name, layers):
+def checked_layers(name, layers):
+    """Tuple of the layers that a setting names; raises ParameterError if it is a text or names one twice."""
     if isinstance(layers, str):
         raise ParameterError(f'{name} is the text "{layers}"; give a list of layer names.')
     layers = tuple(layers)

@@ -8,9 +8,9 @@ from stylecore.kernels.cpu.runtime import one_blas_thread
 # Pairs of steps and gradient changes that L-BFGS keeps to model the curvature.
 CORRECTIONS = 10
 
-# Memory that L-BFGS-B takes per value of the image: its pairs and a few vectors more in float64, and the lists that
+# Memory that L-BFGS-B takes per value of the image: its pairs and some vectors more in float64, and the lists that
 # SciPy makes of the bounds; measured. Adam takes less.
-BYTES_PER_VALUE = 8 * (2 * CORRECTIONS + 12) + 120
+BYTES_PER_VALUE = 8 * (2 * CORRECTIONS + 25) + 120
 
 
 class Stopped(Exception):

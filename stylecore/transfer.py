@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from stylecore import images, memory
 from stylecore.errors import ParameterError, StylecoreError, TooLargeError
 from stylecore.messages import near_matches
 from stylecore.network import Plan
-from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS, Objective, load_network
+from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS, Objective, checked_layers, load_network
 from stylecore.optimizers import BYTES_PER_VALUE, OPTIMIZERS, Stopped
 from stylecore.version import __version__
 
@@ -163,11 +164,13 @@ layer_weights, pooling, device, dtype
     >>> result.image.size
     (128, 96)
     """
+    content_layers = checked_layers("content_layers", content_layers)
+    style_layers = checked_layers("style_layers", style_layers)
     settings = _settings(locals())
     _check_count("size", size)
     _check_count("iterations", iterations)
     _check_count("pyramid", pyramid)
-    if not (np.isscalar(style_scale) and np.isfinite(style_scale) and style_scale > 0):
+    if not (isinstance(style_scale, Real) and 0 < style_scale < np.inf):
         raise ParameterError(f"style_scale is {style_scale!r}; it must be a number above zero.")
     if optimizer not in OPTIMIZERS:
         raise ParameterError(f'optimizer "{optimizer}" is not known{near_matches(optimizer, list(OPTIMIZERS))}.')
@@ -187,8 +190,12 @@ layer_weights, pooling, device, dtype
         "layer_weights": layer_weights,
     }
     scales = schedule(shape, iterations, pyramid, network.smallest_size([*content_layers, *style_layers]))
-    style_shape = _style_shape(style, max(shape) * style_scale)
-    _check_memory(lambda size: predicted_bytes(network, content_layers, style_layers, size, style_shape), shape)
+
+    def predict(shape):
+        style_shape = _style_shape(style, max(shape) * style_scale)
+        return predicted_bytes(network, content_layers, style_layers, shape, style_shape)
+
+    _check_memory(predict, shape)
 
     run = _Run(sum(count for _, count in scales), callback, progress)
     with run:
@@ -220,7 +227,8 @@ def schedule(shape, iterations, pyramid, smallest):
     iterations : int
         Evaluations over all scales.
     pyramid : int
-        Scales, each twice the size of the one before; those too small for the network are left out.
+        Scales, each twice the size of the one before; those too small for the network are left out, and the smallest
+        if there are fewer evaluations than scales.
     smallest : int
         Shortest side that reaches the network's deepest layer.
 
@@ -232,10 +240,10 @@ def schedule(shape, iterations, pyramid, smallest):
     longer = max(shape)
     sizes = [images.fit(shape, round(longer / 2**i)) for i in range(1, pyramid)]
     # A scale at which the deepest layer is only a few positions wide tells nothing of the style.
-    sizes = [shape, *(size for size in sizes if min(size) >= 4 * smallest)]
+    sizes = [shape, *(size for size in sizes if min(size) >= 4 * smallest)][:iterations]
     shares = np.array([1.5**i for i in range(len(sizes))])
-    counts = np.maximum(np.floor(iterations * shares / shares.sum()), 1).astype(int)
-    counts[-1] = max(counts[-1] + iterations - counts.sum(), 1)
+    counts = 1 + np.floor((iterations - len(sizes)) * shares / shares.sum()).astype(int)
+    counts[-1] += iterations - counts.sum()
     return [(size, int(count)) for size, count in zip(sizes, counts, strict=True)][::-1]
 
 
@@ -266,10 +274,12 @@ class _Run:
         """The objective as the optimiser sees it, with every evaluation noted."""
 
         def evaluate(x):
+            if self.stopped:
+                raise Stopped
             loss, gradient, terms = objective.evaluate(x)
-            if not np.isfinite(loss):
+            if not (np.isfinite(loss) and np.isfinite(gradient).all()):
                 raise StylecoreError(
-                    f"the loss became {loss} at evaluation {len(self.history) + 1}; lower the weights."
+                    f"the loss or its gradient is not finite at evaluation {len(self.history) + 1}; lower the weights."
                 )
             self._note(loss, terms, x)
             return loss, gradient
@@ -277,8 +287,6 @@ class _Run:
         return evaluate
 
     def _note(self, loss, terms, x):
-        if self.stopped:
-            raise Stopped
         seconds = time.perf_counter() - self._began
         self.history.append(Evaluation(len(self.history) + 1, x.shape[:2], loss, terms, seconds))
         if self._bar is not None:
@@ -357,15 +365,24 @@ def _check_memory(predict, shape):
     free = memory.available()
     if free is None or predict(shape) <= free:
         return
-    fitting, too_large = 1, max(shape)
-    while too_large - fitting > 1:
-        middle = (fitting + too_large) // 2
-        try:
-            fits = predict(images.fit(shape, middle)) <= free
-        except ParameterError:  # Too small for the network, so certainly not too large for the memory.
-            fits = True
-        fitting, too_large = (middle, too_large) if fits else (fitting, middle)
+    fitting = _fitting_size(predict, shape, free)
     raise TooLargeError(
         f"a picture of {shape[1]} x {shape[0]} pixels needs {predict(shape) / 2**30:.1f} GB of memory and "
-        f"{free / 2**30:.1f} GB are free; a size of {fitting} would fit."
+        f"{free / 2**30:.1f} GB are free; "
+        + (f"a size of {fitting} would fit." if fitting else "no smaller size would fit, so end other programs.")
     )
+
+
+def _fitting_size(predict, shape, free):
+    """Largest size at which a picture of this shape fits, where that size itself does not; None if none does."""
+    fitting, small, large = None, 0, max(shape)
+    while large - small > 1:
+        middle = (small + large) // 2
+        try:
+            if predict(images.fit(shape, middle)) <= free:
+                fitting = small = middle
+            else:
+                large = middle
+        except ParameterError:  # Too small for the network.
+            small = middle
+    return fitting

@@ -1,0 +1,356 @@
+"""The whole objective through real networks: its gradient against finite differences, its terms and its refusals.
+
+A difference quotient means nothing across a kink of a ReLU or a max pool. `kinks` notes the sign of every ReLU and the
+place of every maximum. Where two images have all of these in common, so has every image on the line between them:
+given the layers before it, each value in front of a ReLU is linear along that line, and what is linear and has the
+same sign at both ends keeps it in between. `check_derivative` takes the longest step for which that holds. On such a
+line every feature is linear and every term a polynomial of degree four at most, whose derivative the five-point
+quotient gives exactly, but for rounding. The forward pass alone decides on the step, so that a wrong gradient has
+nothing to hide behind.
+"""
+
+import re
+from functools import cache
+
+import numpy as np
+import pytest
+from numpy.lib.stride_tricks import sliding_window_view
+from PIL import Image
+from stylecore.weights.architectures import Conv
+
+from stylecore import ImageError, Objective, ParameterError
+from stylecore.images import read_image, resize
+from stylecore.network import Plan
+from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS, load_network
+from stylecore.samples import PAINTING, PHOTOGRAPH
+
+
+def random_images(*shapes):
+    rng = np.random.default_rng(0)
+    return [rng.random((*shape, 3)) for shape in shapes]
+
+
+CONTENT, STYLE, X = random_images((12, 10), (9, 15), (11, 13))
+SHALLOW = {"content_layers": ("relu2_1", "relu2_2"), "style_layers": ("relu1_1", "relu2_1")}
+WEIGHTS = {"content_weight": 0.7, "style_weight": 3.0, "regularization_weight": 0.4, "tv_weight": 0.2}
+
+
+@cache
+def network(name="vgg19", device="cpu", pooling="max", dtype="float64"):
+    return load_network(name, device, pooling, dtype)
+
+
+def small_objective(**settings):
+    return Objective(CONTENT, STYLE, **{"network": network(), **SHALLOW, **settings})
+
+
+def features_of(network, image, layers):
+    """Features (M, N) of each layer at an image."""
+    features = {}
+    plan = Plan(network, *image.shape[:2], layers, gradient=False)
+    plan.forward(image, lambda layer, f: features.__setitem__(layer, f.copy()))
+    return features
+
+
+# The gradient
+
+
+def kinks(network, image, layers):
+    """Sign of each ReLU and place of each maximum, layer by layer, down to the deepest of the layers."""
+    names = network.layer_names
+    names = names[: 1 + max(names.index(layer) for layer in layers)]
+    features = features_of(network, image, names)
+    maps = [features[step.name].reshape(step.shape) for step in network.steps(*image.shape[:2], names)]
+    found = []
+    for i, layer in enumerate(network.layers[: len(names)]):
+        if isinstance(layer, Conv):
+            found.append(maps[i] > 0)
+        elif network.pooling == "max":
+            windows = sliding_window_view(maps[i - 1], (layer.size, layer.size), axis=(1, 2))
+            windows = windows[:, :: layer.stride, :: layer.stride]
+            found.append(windows.reshape(*maps[i].shape, -1).argmax(axis=-1))
+    return found
+
+
+def same(kinks, others):
+    return all(np.array_equal(a, b) for a, b in zip(kinks, others, strict=True))
+
+
+def longest_step(objective, x, direction):
+    """Longest of a few steps for which no kink lies between x - 2 steps and x + 2 steps."""
+    for step in (1e-4, 3e-5, 1e-5, 3e-6):
+        ends = (x - 2 * step * direction, x + 2 * step * direction)
+        if same(*(kinks(objective.network, end, objective.layers) for end in ends)):
+            return step
+    raise AssertionError("there is a kink next to this image; take another seed")
+
+
+def check_derivative(objective, gradients, x, direction):
+    """Compare each gradient's share along a direction of length 1 with the five-point quotient."""
+    step = longest_step(objective, x, direction)
+    values = {}
+    for k in (-2, -1, 1, 2):
+        loss, _, terms = objective.evaluate(x + k * step * direction)
+        values[k] = {"loss": loss, **terms}
+    for name, gradient in gradients.items():
+        near, far = (values[k][name] - values[-k][name] for k in (1, 2))
+        numeric = (8 * near - far) / (12 * step)
+        # Relative to the derivative; where that is small by chance, to its root mean square over the values of x.
+        error = abs(np.vdot(gradient, direction) - numeric) / max(abs(numeric), np.sqrt(np.mean(gradient**2)))
+        assert error < 1e-6, f"{name}: relative error {error:.1e} at a step of {step}"
+
+
+# One layer of each carries both content and style.
+VGG = {"content_layers": ("relu3_1", "relu4_2"), "style_layers": STYLE_LAYERS}
+ALEXNET = {"content_layers": ("relu3", "relu4"), "style_layers": ("relu1", "relu2", "relu3", "relu4", "relu5")}
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "pooling", "layers", "shape"),
+    [
+        ("vgg19", "reference", "max", VGG, (18, 21)),
+        ("vgg19", "cpu", "max", VGG, (18, 21)),
+        ("vgg19", "reference", "average", VGG, (17, 16)),
+        ("vgg16", "reference", "max", VGG, (16, 17)),
+        ("alexnet", "reference", "max", ALEXNET, (64, 67)),
+        ("alexnet", "cpu", "max", ALEXNET, (64, 67)),
+    ],
+)
+def test_gradient_against_finite_differences(name, device, pooling, layers, shape):
+    height, width = shape
+    content, style, x = random_images((height + 5, width + 2), (height + 1, width + 9), shape)
+    objective = Objective(content, style, network=network(name, device, pooling), **layers, **WEIGHTS)
+    terms = objective.terms(x, gradients=True)
+    assert len(terms) == 9 and all(value > 0 for value, _ in terms.values())
+    gradients = {"loss": objective(x)[1], **{name: gradient for name, (_, gradient) in terms.items()}}
+
+    rng = np.random.default_rng(1)
+    for direction in rng.standard_normal((2, *x.shape)):
+        check_derivative(objective, gradients, x, direction / np.linalg.norm(direction))
+    # A corner, where the padding has its part, and a pixel inside.
+    for value in ((0, -1, 0), (*rng.integers(4, np.array(shape) - 4), 2)):
+        direction = np.zeros_like(x)
+        direction[value] = 1
+        check_derivative(objective, gradients, x, direction)
+
+
+def test_single_precision():
+    content, style = (resize(read_image(path)[0], (96, 128)) for path in (PHOTOGRAPH, PAINTING))
+    single, double = (
+        Objective(content, style, network=network(dtype=dtype), **WEIGHTS) for dtype in ("float32", "float64")
+    )
+    # Of some million ReLUs, rounding turns the sign of one now and then, and the gradient is then that on the other
+    # side of a kink: a right one, but another. So the pictures are mixed in proportions at which it turns none.
+    for share in np.linspace(0.3, 0.7, 9, dtype=np.float32):
+        x = share * content + (1 - share) * style
+        if same(*(kinks(objective.network, x, objective.layers) for objective in (single, double))):
+            break
+    else:
+        raise AssertionError("rounding turns a ReLU in each of these pictures")
+    (loss, gradient, terms), (exact_loss, exact_gradient, exact_terms) = single.evaluate(x), double.evaluate(x)
+    assert gradient.dtype == np.float32 and exact_gradient.dtype == np.float64
+    assert loss == pytest.approx(exact_loss, rel=1e-5)
+    assert terms == pytest.approx(exact_terms, rel=2e-5)
+    assert np.linalg.norm(gradient - exact_gradient) < 1e-4 * np.linalg.norm(exact_gradient)
+
+
+# The terms and their weights
+
+
+def paper_features():
+    """F, P and S: features of X, of the content at the size of X, and of the style, by layer."""
+    layers = {*SHALLOW["content_layers"], *SHALLOW["style_layers"]}
+    return [features_of(network(), image, layers) for image in (X, resize(CONTENT, X.shape), STYLE)]
+
+
+def test_terms_are_those_of_the_paper():
+    F, P, S = paper_features()
+    expected = {f"content:{layer}": np.sum((F[layer] - P[layer]) ** 2) / 2 for layer in SHALLOW["content_layers"]}
+    for layer in SHALLOW["style_layers"]:
+        M, N = F[layer].shape
+        A = S[layer].T @ S[layer] * M / len(S[layer])
+        expected[f"style:{layer}"] = np.sum((F[layer].T @ F[layer] - A) ** 2) / (4 * N**2 * M**2)
+    # The mean of the pictures that VGG-19 was trained with.
+    expected["regularization"] = np.sum((X - np.array([123.68, 116.779, 103.939]) / 255) ** 2) / 2
+    expected["tv"] = (np.sum((X[1:] - X[:-1]) ** 2) + np.sum((X[:, 1:] - X[:, :-1]) ** 2)) / 2
+    assert small_objective().terms(X) == pytest.approx(expected, rel=1e-9)
+
+
+def test_relative_weights():
+    _, P, S = paper_features()
+    expected = {f"content:{layer}": 0.7 / np.sum(P[layer] ** 2) for layer in SHALLOW["content_layers"]}
+    for layer in SHALLOW["style_layers"]:
+        M, N = P[layer].shape
+        A = S[layer].T @ S[layer] * M / len(S[layer])
+        expected[f"style:{layer}"] = 3.0 / 2 * (4 * N**2 * M**2) / np.sum(A**2)
+    expected |= {"regularization": 0.4 / X.size, "tv": 0.2 / X.size}
+    check_weights(small_objective(**WEIGHTS), expected)
+
+
+def test_paper_weights():
+    expected = {f"content:{layer}": 0.7 / 2 for layer in SHALLOW["content_layers"]}
+    expected |= {f"style:{layer}": 3.0 / 2 for layer in SHALLOW["style_layers"]}
+    expected |= {"regularization": 0.4, "tv": 0.2}
+    check_weights(small_objective(layer_weights="paper", **WEIGHTS), expected)
+
+
+def test_weights_by_layer():
+    mapping = {"relu1_1": 0.1, "relu2_1": 0.2, "relu2_2": 0.0}
+    expected = {f"content:{layer}": 0.7 * mapping[layer] for layer in SHALLOW["content_layers"]}
+    expected |= {f"style:{layer}": 3.0 * mapping[layer] for layer in SHALLOW["style_layers"]}
+    expected |= {"regularization": 0.4, "tv": 0.2}
+    check_weights(small_objective(layer_weights=mapping, **WEIGHTS), expected)
+
+
+def check_weights(objective, expected):
+    """The weights are these, and the loss and its gradient are the sums of the terms so weighted."""
+    loss, gradient, values = objective.evaluate(X)
+    assert objective.term_weights == pytest.approx(expected, rel=1e-9)
+    terms = objective.terms(X, gradients=True)
+    assert values == {name: value for name, (value, _) in terms.items() if expected[name]}
+    assert loss == pytest.approx(sum(expected[name] * value for name, (value, _) in terms.items()), rel=1e-9)
+    total = sum(expected[name] * term for name, (_, term) in terms.items())
+    np.testing.assert_allclose(gradient, total, rtol=0, atol=1e-9 * np.abs(gradient).max())
+
+
+@pytest.mark.parametrize("settings", [WEIGHTS, dict.fromkeys(WEIGHTS, 0.0), {"layer_weights": "paper"}])
+def test_terms_are_the_same_whatever_the_weights(settings):
+    plain = small_objective().terms(X, gradients=True)
+    weighted = small_objective(**settings).terms(X, gradients=True)
+    assert weighted.keys() == plain.keys()
+    for name, (value, gradient) in plain.items():
+        assert weighted[name][0] == value
+        np.testing.assert_array_equal(weighted[name][1], gradient)
+
+
+def test_terms_with_and_without_gradients_agree():
+    terms = small_objective().terms(X, gradients=True)
+    assert small_objective().terms(X) == {name: value for name, (value, _) in terms.items()}
+
+
+def test_no_weights_no_loss():
+    loss, gradient, terms = small_objective(**dict.fromkeys(WEIGHTS, 0)).evaluate(X)
+    assert loss == 0 and terms == {}
+    np.testing.assert_array_equal(gradient, np.zeros_like(X))
+
+
+def test_content_or_style_alone():
+    content, style = small_objective(style_layers=()).terms(X), small_objective(content_layers=()).terms(X)
+    assert not any(name.startswith("style") for name in content)
+    assert not any(name.startswith("content") for name in style)
+    assert content | style == small_objective().terms(X)
+
+
+def test_the_content_has_no_content_loss_and_the_style_no_style_loss():
+    assert all(value == 0 for name, value in small_objective().terms(CONTENT).items() if name.startswith("content"))
+    blank = small_objective().terms(np.zeros_like(STYLE))
+    for name, value in small_objective().terms(STYLE).items():
+        assert not name.startswith("style") or value < 1e-20 * blank[name]
+
+
+def test_default_layers():
+    names = [f"content:{layer}" for layer in CONTENT_LAYERS] + [f"style:{layer}" for layer in STYLE_LAYERS]
+    objective = Objective(*random_images((16, 16), (17, 18)), network=network())
+    assert objective.term_weights.keys() == {*names, "regularization", "tv"}
+
+
+# What it is given
+
+
+def test_one_objective_takes_images_of_any_size():
+    objective = small_objective()
+    for x in random_images((11, 13), (16, 9), (11, 13)):
+        loss, gradient = objective(x)
+        expected, expected_gradient = small_objective()(x)
+        assert loss == expected and gradient.shape == x.shape
+        np.testing.assert_array_equal(gradient, expected_gradient)
+
+
+def test_an_image_too_small_changes_nothing():
+    objective = small_objective(content_layers=["relu3_1"])
+    loss, _ = objective(X)
+    with refused(ParameterError, "3 x 9 pixels is too small for relu3_1 of vgg19; .* 4"):
+        objective(np.zeros((9, 3, 3)))
+    assert objective(X)[0] == loss
+
+
+def test_the_image_stays_as_it_is():
+    x = X.copy()
+    small_objective(**WEIGHTS).terms(x, gradients=True)
+    np.testing.assert_array_equal(x, X)
+
+
+def test_paths_pillow_images_and_arrays(tmp_path):
+    rng = np.random.default_rng(5)
+    pixels = [rng.integers(256, size=(*shape, 3), dtype=np.uint8) for shape in ((12, 10), (9, 15))]
+    paths = [tmp_path / name for name in ("content.png", "style.png")]
+    for picture, path in zip(pixels, paths, strict=True):
+        Image.fromarray(picture).save(path)
+    forms = [
+        paths,
+        [str(path) for path in paths],
+        [Image.fromarray(picture) for picture in pixels],
+        pixels,
+        [picture / np.float32(255) for picture in pixels],
+    ]
+    losses = {Objective(*form, network=network(), **SHALLOW)(X)[0] for form in forms}
+    assert len(losses) == 1
+
+
+def refused(error, words):
+    """Expect an error of one sentence with these words in it."""
+    return pytest.raises(error, match=rf"^(?!.*\.\s)(?!.*\n).*{words}.*\.$")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"content_weight": -1}, "content_weight is -1; .* zero or more"),
+        ({"style_weight": float("nan")}, "style_weight is nan"),
+        ({"regularization_weight": float("inf")}, "regularization_weight is inf"),
+        ({"tv_weight": -0.5}, r"tv_weight is -0\.5"),
+        ({"content_weight": "1"}, "content_weight is '1'"),
+        ({"content_weight": None}, "content_weight is None"),
+        ({"content_weight": 1j}, "content_weight is 1j"),
+        ({"content_layers": ["relu2_3"]}, 'vgg19 has no layer "relu2_3"; near it are relu5_3, relu4_3'),
+        ({"style_layers": ["RELU"]}, 'vgg19 has no layer "RELU"; there are relu1_1'),
+        ({"style_layers": ["relu1_1", "relu2_1", "relu1_1"]}, "style_layers names a layer twice: relu1_1, relu2_1"),
+        ({"content_layers": "relu2_2"}, 'content_layers is the text "relu2_2"; give a list'),
+        ({"style_layers": "relu1_1"}, 'style_layers is the text "relu1_1"; give a list'),
+        ({"content_layers": [], "style_layers": []}, "no layers .*relu1_1"),
+        ({"layer_weights": {"relu2_2": 1.0, "relu1_1": 1.0}}, "layer_weights has no weight for relu2_1"),
+        ({"layer_weights": {"relu2_2": 1, "relu1_1": -2, "relu2_1": 1}}, "layer weight of relu1_1 is -2"),
+        ({"layer_weights": "relativ"}, 'layer_weights is "relativ"; choose "relative"'),
+        ({"network": "vgg18"}, 'network "vgg18" is not known; near it are vgg1'),
+        ({"network": None, "device": "gpu"}, 'device "gpu" is not known; .*cpu'),
+        ({"network": None, "dtype": "float16"}, 'dtype "float16" is not known; choose "float32"'),
+        ({"network": None, "pooling": "sum"}, 'pooling "sum" is not known; .*"average"'),
+    ],
+)
+def test_bad_settings(settings, words):
+    with refused(ParameterError, words):
+        small_objective(**settings)
+
+
+def test_layers_of_another_network():
+    with refused(ParameterError, 'alexnet has no layer "relu4_2"; near it are relu4'):
+        small_objective(network=network("alexnet"), content_layers=["relu4_2"], style_layers=["relu1"])
+
+
+@pytest.mark.parametrize("shape", [(12, 10), (12, 10, 1), (12, 10, 4), (1, 12, 10, 3)])
+def test_bad_shapes(shape):
+    with refused(ParameterError, rf"shape {re.escape(str(shape))}; .*\(height, width, 3\)"):
+        small_objective()(np.zeros(shape))
+
+
+def test_style_image_too_small():
+    with refused(ParameterError, "15 x 9 pixels is too small for relu5_1 of vgg19; .*16"):
+        small_objective(style_layers=["relu5_1"])
+
+
+def test_unusable_images_are_named():
+    nothing = np.full_like(X, np.nan)
+    with refused(ImageError, "content image .*not finite"):
+        Objective(nothing, STYLE, network=network(), **SHALLOW)
+    with refused(ImageError, "style image .*not finite"):
+        Objective(CONTENT, nothing, network=network(), **SHALLOW)

@@ -1,0 +1,156 @@
+"""The optimisers on functions whose lowest point is known."""
+
+import numpy as np
+import pytest
+from scipy.optimize import rosen, rosen_der
+from threadpoolctl import threadpool_limits
+
+from stylecore.optimizers import Stopped, adam, lbfgs
+
+OPTIMIZERS = pytest.mark.parametrize("optimizer", [lbfgs, adam])
+SHAPE = (4, 5, 3)
+START = np.random.default_rng(0).random(SHAPE, np.float32)
+INSIDE = np.random.default_rng(1).uniform(0.2, 0.8, SHAPE)
+# Beyond [0, 1] for two thirds of the values, on either side.
+OUTSIDE = np.random.default_rng(2).uniform(-1, 2, SHAPE)
+CURVATURE = np.random.default_rng(3).uniform(0.5, 20, SHAPE)
+
+
+class Quadratic:
+    """1/2 sum curvature (x - optimum)^2; keeps what it was asked and what it answered."""
+
+    def __init__(self, optimum, curvature=CURVATURE):
+        self.optimum, self.curvature = optimum, curvature
+        self.images, self.losses = [], []
+
+    def __call__(self, x):
+        assert x.shape == SHAPE
+        difference = x - self.optimum
+        self.images.append(x.copy())
+        self.losses.append(0.5 * np.sum(self.curvature * difference**2))
+        return self.losses[-1], self.curvature * difference
+
+
+@pytest.mark.parametrize("optimum", [INSIDE, OUTSIDE], ids=["inside", "outside"])
+@pytest.mark.parametrize(("optimizer", "iterations", "tolerance"), [(lbfgs, 60, 1e-6), (adam, 300, 1e-2)])
+def test_optimum_is_found(optimizer, iterations, tolerance, optimum):
+    # The curvature is diagonal, so that the lowest point within [0, 1] is the optimum cut off there.
+    image = optimizer(Quadratic(optimum), START, iterations)
+    assert image.shape == SHAPE and image.dtype == np.float32
+    np.testing.assert_allclose(image, optimum.clip(0, 1), rtol=0, atol=tolerance)
+
+
+@OPTIMIZERS
+def test_never_leaves_the_range(optimizer):
+    function = Quadratic(OUTSIDE)
+    optimizer(function, START, 30)
+    assert min(image.min() for image in function.images) >= 0
+    assert max(image.max() for image in function.images) <= 1
+
+
+@OPTIMIZERS
+def test_start_comes_first_and_stays_as_it_is(optimizer):
+    function, start = Quadratic(INSIDE), START.copy()
+    optimizer(function, start, 5)
+    np.testing.assert_array_equal(function.images[0], START)
+    np.testing.assert_array_equal(start, START)
+
+
+@OPTIMIZERS
+@pytest.mark.parametrize("iterations", [1, 2, 3, 7, 20])
+def test_limit_of_evaluations_is_exact(optimizer, iterations):
+    # A curved valley, which neither reaches the end of in so few steps.
+    calls = []
+
+    def valley(x):
+        calls.append(x)
+        flat = x.reshape(-1).astype(np.float64)
+        return rosen(4 * flat - 2), 4 * rosen_der(4 * flat - 2).reshape(x.shape)
+
+    optimizer(valley, START, iterations)
+    assert len(calls) == iterations
+
+
+@OPTIMIZERS
+def test_best_image_is_returned(optimizer):
+    function = Quadratic(INSIDE)
+
+    def misleading(x):
+        """From the fourth evaluation on, nothing is as good as what was there before."""
+        loss, gradient = function(x)
+        function.losses[-1] = loss + 100 * (len(function.losses) > 3)
+        return function.losses[-1], gradient
+
+    image = optimizer(misleading, START, 12)
+    best = int(np.argmin(function.losses))
+    assert best < 3 and len(function.losses) > 3
+    np.testing.assert_array_equal(image, function.images[best].astype(np.float32))
+
+
+@OPTIMIZERS
+def test_stopped_returns_the_best_so_far(optimizer):
+    function = Quadratic(INSIDE)
+
+    def stopping(x):
+        if len(function.losses) == 4:
+            raise Stopped
+        return function(x)
+
+    image = optimizer(stopping, START, 50)
+    assert len(function.losses) == 4
+    np.testing.assert_array_equal(image, function.images[int(np.argmin(function.losses))].astype(np.float32))
+
+
+@OPTIMIZERS
+def test_stopped_at_once_returns_the_start(optimizer):
+    def stopping(x):
+        raise Stopped
+
+    np.testing.assert_array_equal(optimizer(stopping, START, 50), START)
+
+
+@OPTIMIZERS
+def test_other_errors_pass_through(optimizer):
+    def failing(x):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        optimizer(failing, START, 3)
+
+
+def test_lbfgs_needs_no_scale():
+    # Weights may be of any size: steps are as good for a loss of 1e-12 as for one of 1e12.
+    for scale in (1e-12, 1.0, 1e12):
+        image = lbfgs(Quadratic(INSIDE, scale * CURVATURE), START, 60)
+        np.testing.assert_allclose(image, INSIDE, rtol=0, atol=1e-5)
+
+
+@OPTIMIZERS
+def test_same_bits_on_any_number_of_threads(optimizer):
+    # So many values that BLAS divides a sum among its threads, and in float64, which hides no last bit.
+    start, optimum = np.random.default_rng(4).random((2, 120, 120, 3))
+    images = []
+
+    def function(x):
+        images[-1].append(x.copy())
+        return 0.5 * np.sum((x - optimum) ** 4), 2 * (x - optimum) ** 3
+
+    for threads in (1, 2, 3):
+        images.append([])
+        with threadpool_limits(threads, user_api="blas"):
+            optimizer(function, start, 8)
+    np.testing.assert_array_equal(images[1], images[0])
+    np.testing.assert_array_equal(images[2], images[0])
+
+
+def test_adam_steps_by_its_formula():
+    # Kingma and Ba, algorithm 1, written out for a single value, with the step's cosine.
+    function = Quadratic(INSIDE)
+    adam(function, START.astype(np.float64), 12, step=0.03)
+    x, m, v = float(START[1, 2, 0]), 0.0, 0.0
+    for t in range(1, 13):
+        assert function.images[t - 1][1, 2, 0] == pytest.approx(x, rel=1e-12)
+        g = CURVATURE[1, 2, 0] * (x - INSIDE[1, 2, 0])
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+        step = 0.03 * (0.1 + 0.9 * (1 + np.cos(np.pi * t / 12)) / 2)
+        x = min(max(x - step * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8), 0), 1)

@@ -1,0 +1,387 @@
+"""Whole transfers, at the smallest sizes that show what is to be shown."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tracemalloc
+from functools import cache
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from stylecore.kernels.cpu import release_scratch
+
+from stylecore import Objective, ParameterError, StylecoreError, TooLargeError, __version__, memory, transfer
+from stylecore.images import read_image, read_settings, resize
+from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS, load_network
+from stylecore.samples import PAINTING, PHOTOGRAPH
+from stylecore.transfer import predicted_bytes, schedule
+
+network = cache(load_network)
+picture = cache(lambda path, size: resize(read_image(path)[0], (size * 3 // 4, size)))
+LAYERS = {"content_layers": ["relu2_2"], "style_layers": ["relu1_1", "relu2_1"]}
+
+
+def shallow(content=None, style=None, **settings):
+    """A transfer of the sample pictures through the first layers, which takes a fraction of a second."""
+    settings = {"size": 64, "iterations": 6, "network": network("vgg19"), **LAYERS, **settings}
+    return transfer(
+        picture(PHOTOGRAPH, 96) if content is None else content,
+        picture(PAINTING, 96) if style is None else style,
+        **settings,
+    )
+
+
+def losses(result):
+    return [evaluation.loss for evaluation in result.history]
+
+
+def refused(error, words):
+    """Expect an error of one sentence with these words in it."""
+    return pytest.raises(error, match=rf"^(?!.*\.\s)(?!.*\n).*{words}.*\.$")
+
+
+# The loss
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+@pytest.mark.parametrize(("init", "seed"), [("content", 0), ("noise", 0), ("noise", 1), ("noise", 2)])
+def test_loss_falls(init, seed, optimizer):
+    layers = {"content_layers": ["relu3_2"], "style_layers": ["relu1_1", "relu2_1", "relu3_1"]}
+    check_loss_falls(layers, init=init, seed=seed, optimizer=optimizer, iterations=15)
+
+
+def test_loss_falls_through_the_whole_network():
+    layers = {"content_layers": CONTENT_LAYERS, "style_layers": STYLE_LAYERS}
+    check_loss_falls(layers, init="noise", iterations=10)
+
+
+def check_loss_falls(layers, **settings):
+    content, style = picture(PHOTOGRAPH, 48), picture(PAINTING, 48)
+    result = shallow(content, style, size=48, pyramid=1, **layers, **settings)
+    assert min(losses(result)) < 0.6 * losses(result)[0]
+    assert losses(result)[-1] < losses(result)[0]
+    # The picture is the best of all that were tried.
+    loss, _ = Objective(content, style, network=network("vgg19"), **layers)(result.array)
+    assert loss == pytest.approx(min(losses(result)), rel=1e-4)
+    assert result.array.min() >= 0 and result.array.max() <= 1
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+@pytest.mark.parametrize("iterations", [1, 2, 5, 9])
+def test_iterations_are_never_exceeded(optimizer, iterations, monkeypatch):
+    evaluate, calls = Objective.evaluate, []
+    monkeypatch.setattr(Objective, "evaluate", lambda self, x: calls.append(x.shape) or evaluate(self, x))
+    result = shallow(optimizer=optimizer, iterations=iterations, pyramid=3)
+    assert len(calls) == len(result.history) == iterations
+    assert calls[-1] == result.array.shape == (48, 64, 3)
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+@pytest.mark.parametrize("weight", [1e60, 1.7e308])
+def test_weights_beyond_the_range_of_numbers(weight):
+    with refused(StylecoreError, "not finite at evaluation 1; lower the weights"):
+        shallow(style_weight=weight)
+
+
+# The same again
+
+REPEATS = """
+import hashlib
+import numba, numpy as np
+from threadpoolctl import threadpool_limits
+from stylecore import transfer
+
+def digest(optimizer, network, layers):
+    rng = np.random.default_rng(0)
+    content, style = rng.random((72, 96, 3)), rng.random((100, 90, 3))
+    result = transfer(content, style, size=96, iterations=6, pyramid=2, init="noise", seed=7, optimizer=optimizer,
+                      network=network, content_layers=layers[-1:], style_layers=layers, tv_weight=1.0)
+    bits = result.array.tobytes() + repr([evaluation.loss for evaluation in result.history]).encode()
+    return hashlib.sha256(bits).hexdigest()
+
+for threads, blas in ((1, 1), (2, 3), (3, 1), (4, 2)):
+    numba.set_num_threads(threads)
+    with threadpool_limits(blas, user_api="blas"):
+        print(digest("lbfgs", "vgg19", ["relu1_1", "relu2_1", "relu3_1"]))
+        print(digest("adam", "alexnet", ["relu1", "relu2"]))
+"""
+
+
+def test_same_bits_on_any_number_of_threads():
+    process = subprocess.run(
+        [sys.executable, "-c", REPEATS],
+        env={**os.environ, "NUMBA_NUM_THREADS": "4"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = process.stdout.splitlines()
+    assert len(lines) == 8 and len(set(lines[::2])) == len(set(lines[1::2])) == 1
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+def test_same_seed_same_bits(optimizer):
+    first, again, other = (shallow(init="noise", seed=seed, optimizer=optimizer) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first.array, again.array)
+    assert losses(first) == losses(again)
+    assert np.abs(first.array - other.array).mean() > 0.01
+
+
+# The schedule
+
+
+@settings(deadline=None)
+@given(
+    height=st.integers(1, 3000),
+    width=st.integers(1, 3000),
+    iterations=st.integers(1, 500),
+    pyramid=st.integers(1, 14),
+    smallest=st.integers(1, 40),
+)
+def test_schedule(height, width, iterations, pyramid, smallest):
+    sizes, counts = zip(*schedule((height, width), iterations, pyramid, smallest), strict=True)
+    assert sum(counts) == iterations
+    assert min(counts) >= 1
+    assert sizes[-1] == (height, width)
+    assert len(sizes) <= pyramid
+    for smaller, larger in pairwise(sizes):
+        assert max(smaller) < max(larger)
+        assert min(smaller) >= 4 * smallest
+        assert abs(max(larger) - 2 * max(smaller)) <= 2
+
+
+def test_schedule_gives_most_to_the_small_scales():
+    assert schedule((384, 512), 200, 3, 16) == [((96, 128), 95), ((192, 256), 63), ((384, 512), 42)]
+
+
+def test_scales_are_gone_through_as_scheduled():
+    result = shallow(iterations=12, pyramid=3, optimizer="adam")
+    sizes = [evaluation.size for evaluation in result.history]
+    assert sizes == [size for size, count in schedule((48, 64), 12, 3, 2) for _ in range(count)]
+    assert len(set(sizes)) == 3
+
+
+# The result
+
+
+def test_history():
+    seen = []
+    result = shallow(
+        iterations=8, pyramid=2, tv_weight=1.0, callback=lambda evaluation, image: seen.append((evaluation, image))
+    )
+    assert [evaluation for evaluation, _ in seen] == result.history
+    assert [evaluation.number for evaluation in result.history] == list(range(1, 9))
+    seconds = [evaluation.seconds for evaluation in result.history]
+    assert seconds[0] > 0 and seconds == sorted(seconds)
+    for evaluation, image in seen:
+        assert image.shape == (*evaluation.size, 3)
+        assert evaluation.terms.keys() == {"content:relu2_2", "style:relu1_1", "style:relu2_1", "tv"}
+        assert all(value >= 0 for value in evaluation.terms.values())
+    assert not result.stopped
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+def test_callback_ends_the_run(optimizer, monkeypatch):
+    evaluate, calls = Objective.evaluate, []
+    monkeypatch.setattr(Objective, "evaluate", lambda self, x: calls.append(x.shape) or evaluate(self, x))
+    result = shallow(
+        iterations=30, pyramid=2, optimizer=optimizer, callback=lambda evaluation, image: evaluation.number == 3
+    )
+    assert result.stopped and len(result.history) == len(calls) == 3
+    # It is stopped at the smaller scale; the picture has its full size all the same.
+    assert calls[-1] == (24, 32, 3) and result.array.shape == (48, 64, 3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "expected"), [((60, 100), 50, (30, 50)), ((100, 60), 50, (50, 30)), ((20, 21), 43, (41, 43))]
+)
+def test_shape_of_the_result(shape, size, expected):
+    result = shallow(np.random.default_rng(0).random((*shape, 3)), size=size, iterations=2)
+    assert result.array.shape == (*expected, 3) and result.array.dtype == np.float32
+    assert result.alpha is None
+    assert result.image.size == expected[::-1] and result.image.mode == "RGB"
+
+
+def test_transparency_is_kept(tmp_path):
+    alpha = np.linspace(0, 1, 96, dtype=np.float32) * np.ones((72, 1), np.float32)
+    content = np.dstack([picture(PHOTOGRAPH, 96), alpha])
+    result = shallow(content)
+    np.testing.assert_array_equal(result.alpha, resize(alpha, (48, 64)))
+    assert result.image.mode == "RGBA"
+    np.testing.assert_array_equal(result.array, shallow(content[..., :3]).array)
+    result.save(tmp_path / "out.png")
+    saved, saved_alpha = read_image(tmp_path / "out.png")
+    np.testing.assert_allclose(saved, result.array, atol=0.51 / 255)
+    np.testing.assert_allclose(saved_alpha, result.alpha, atol=0.51 / 255)
+
+
+def test_settings_are_stored(tmp_path):
+    settings = {"seed": np.int64(3), "tv_weight": np.float32(0.5), "init": "noise", "style_layers": ("relu1_1",)}
+    result = shallow(str(PHOTOGRAPH), PAINTING, layer_weights={"relu2_2": 1, "relu1_1": 2.0}, **settings)
+    assert result.settings == {
+        "stylecore": __version__,
+        "content": str(PHOTOGRAPH),
+        "style": str(PAINTING),
+        "size": 64,
+        "iterations": 6,
+        "init": "noise",
+        "seed": 3,
+        "pyramid": 3,
+        "optimizer": "lbfgs",
+        "network": "a Network",
+        "content_layers": ["relu2_2"],
+        "style_layers": ["relu1_1"],
+        "content_weight": 1.0,
+        "style_weight": 10.0,
+        "regularization_weight": 0.0,
+        "tv_weight": 0.5,
+        "layer_weights": {"relu2_2": 1, "relu1_1": 2.0},
+        "style_scale": 1.0,
+        "pooling": "max",
+        "device": "cpu",
+        "dtype": "float32",
+    }
+    result.save(tmp_path / "out.png")
+    assert read_settings(tmp_path / "out.png") == result.settings == json.loads(json.dumps(result.settings))
+
+
+# The start
+
+
+def started_from(**settings):
+    images = []
+    shallow(iterations=1, pyramid=1, callback=lambda evaluation, image: images.append(image.copy()), **settings)
+    return images[0]
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+def test_starts(optimizer, tmp_path):
+    content, mine = picture(PHOTOGRAPH, 96), np.random.default_rng(1).integers(256, size=(30, 50, 3), dtype=np.uint8)
+    Image.fromarray(mine).save(tmp_path / "mine.png")
+    expected = resize(mine / np.float32(255), (48, 64))
+    np.testing.assert_array_equal(started_from(optimizer=optimizer), resize(content, (48, 64)))
+    for init in (tmp_path / "mine.png", str(tmp_path / "mine.png"), Image.fromarray(mine), mine):
+        np.testing.assert_array_equal(started_from(optimizer=optimizer, init=init), expected)
+
+
+def test_noise():
+    noise = started_from(init="noise", seed=1)
+    assert noise.shape == (48, 64, 3) and 0.45 < noise.mean() < 0.55 and 0.27 < noise.std() < 0.3
+    assert abs(np.corrcoef(noise[:, 1:].ravel(), noise[:, :-1].ravel())[0, 1]) < 0.05
+    np.testing.assert_array_equal(noise, started_from(init="noise", seed=1, optimizer="adam"))
+    assert np.abs(noise - started_from(init="noise", seed=2)).mean() > 0.3
+
+
+def test_style_is_never_enlarged():
+    def result(size, style_scale):
+        return shallow(style=picture(PAINTING, size), style_scale=style_scale, pyramid=1).array
+
+    np.testing.assert_array_equal(result(40, 3.0), result(40, 1.0))
+    assert np.abs(result(40, 0.5) - result(40, 1.0)).max() > 0.01
+    assert np.abs(result(160, 2.0) - result(160, 1.0)).max() > 0.01
+    np.testing.assert_array_equal(result(160, 4.0), result(160, 2.5))
+
+
+# The memory
+
+
+@pytest.mark.parametrize(
+    ("settings", "free"),
+    [
+        ({}, 40_000_000),
+        ({"style_scale": 4.0}, 40_000_000),
+        ({"style_layers": []}, 30_000_000),
+        ({"content_layers": CONTENT_LAYERS, "style_layers": STYLE_LAYERS}, 60_000_000),
+    ],
+    ids=["plain", "large style", "no style", "deep"],
+)
+def test_refusal_names_the_largest_size_that_fits(settings, free, monkeypatch):
+    content, style = (np.random.default_rng(0).random((*shape, 3)) for shape in ((300, 400), (600, 500)))
+    settings = {"iterations": 1, "pyramid": 1, **settings}
+    monkeypatch.setattr(memory, "available", lambda: free)
+    with refused(TooLargeError, "400 x 300 pixels needs .* a size of [0-9]+ would fit") as refusal:
+        shallow(content, style, size=400, **settings)
+    fitting = int(re.search("size of ([0-9]+)", str(refusal.value))[1])
+    result = shallow(content, style, size=fitting, **settings)
+    assert max(result.array.shape) == fitting
+    with refused(TooLargeError, f"a size of {fitting} would fit"):
+        shallow(content, style, size=fitting + 1, **settings)
+
+
+def test_refusal_where_no_size_fits(monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda: 10_000)
+    with refused(TooLargeError, "no smaller size would"):
+        shallow()
+
+
+def test_unknown_memory_is_no_reason_to_refuse(monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda: None)
+    assert shallow(iterations=1).history
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+def test_memory_stays_within_the_prediction(optimizer):
+    content, style = (np.random.default_rng(0).random((*shape, 3), np.float32) for shape in ((192, 256), (200, 256)))
+    shallow(content, style, size=256, iterations=1, optimizer=optimizer)
+    release_scratch()
+    tracemalloc.start()
+    try:
+        shallow(content, style, size=256, iterations=4, optimizer=optimizer)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    predicted = predicted_bytes(network("vgg19"), *LAYERS.values(), (192, 256), (200, 256))
+    assert peak - content.nbytes - style.nbytes <= predicted
+    # Nor is it far above, or pictures would be refused that fit; Adam takes less than L-BFGS-B.
+    assert peak > (0.85 if optimizer == "lbfgs" else 0.5) * predicted
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        *[({name: value}, f"{name} is {value}; .*one or more") for name in ("size", "iterations", "pyramid")
+          for value in (0, -3, 1.5, True)],
+        ({"size": None}, "size is None"),
+        ({"size": "64"}, "size is '64'"),
+        *[({"style_scale": value}, f"style_scale is {value!r}; .*above zero")
+          for value in (0, -1.0, float("nan"), float("inf"), "2", None)],
+        ({"seed": -1, "init": "noise"}, "seed is -1; .*zero or more"),
+        ({"seed": 1.5, "init": "noise"}, r"seed is 1\.5"),
+        ({"optimizer": "adams"}, 'optimizer "adams" is not known; near it are adam'),
+        ({"style_weight": -1}, "style_weight is -1"),
+        ({"content_layers": "relu2_2"}, 'content_layers is the text "relu2_2"'),
+        ({"style_layers": "relu2_1"}, 'style_layers is the text "relu2_1"'),
+        ({"style_layers": ["relu2_1", "relu2_1"]}, "style_layers names a layer twice"),
+        ({"style_layers": ["relu6_1"]}, 'no layer "relu6_1"'),
+        ({"content_layers": [], "style_layers": []}, "no layers"),
+        ({"size": 12, "style_layers": ["relu5_1"]}, "12 x 9 pixels is too small for relu5_1"),
+        ({"network": "vgg91"}, 'network "vgg91" is not known'),
+        ({"network": "vgg19", "pooling": "mean"}, 'pooling "mean" is not known'),
+        ({"network": "vgg19", "device": "cuda"}, 'device "cuda" is not known'),
+        ({"network": "vgg19", "dtype": "float"}, 'dtype "float" is not known'),
+    ],
+)  # fmt: skip
+def test_bad_settings(settings, words):
+    with refused(ParameterError, words):
+        shallow(**settings)
+
+
+def test_layers_from_an_iterator():
+    # They are gone through more than once.
+    result = shallow(content_layers=iter(["relu2_2"]), style_layers=(layer for layer in LAYERS["style_layers"]))
+    np.testing.assert_array_equal(result.array, shallow().array)
+    assert result.settings["content_layers"] == ["relu2_2"]
+
+
+def test_style_image_too_small():
+    with refused(ParameterError, "60 x 10 pixels is too small for relu5_1 of vgg19; .*16"):
+        shallow(style=np.zeros((10, 60, 3)), style_layers=["relu5_1"])
