@@ -3,7 +3,7 @@
 A backend is a module with the functions below, under the same names and with the same meanings. They take
 channels-last arrays with the batch in front, (N, H, W, C), and write into arrays that the caller gives them.
 
-- ``allocate``, ``scratch_bytes`` and ``release_scratch``: memory,
+- ``allocate``, ``scratch_bytes``, ``gram_scratch_bytes`` and ``release_scratch``: memory,
 - ``prepare``: filters and bias of a convolution in the form that the backend works with,
 - ``conv_relu``, ``conv_relu_pool`` and their ``_backward``: a convolution with what follows it,
 - ``max_pool``, ``average_pool`` and their ``_backward``,

@@ -334,6 +334,11 @@ def gram_backward(features, difference, scale, gradient):
     gradient += scale * (features @ difference)
 
 
+def gram_scratch_bytes(positions, channels, dtype):
+    """Bytes that `gram_backward` takes for a moment, which is more than `gram` does."""
+    return 2 * positions * channels * np.dtype(dtype).itemsize
+
+
 def half_squared_distance(a, b):
     """Half the sum of squared differences: the content term 1/2 sum (F - P)^2 (paper, section 5.1).
 

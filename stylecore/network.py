@@ -148,9 +148,10 @@ class Network:
             shape = step.shape
         return _with_strips(steps, height)
 
-    def features_bytes(self, height, width, layer):
-        """Size of a layer's features, in bytes, for an image of this size."""
-        return prod(self.steps(height, width, [layer])[-1].shape) * self.dtype.itemsize
+    def features_shape(self, height, width, layer):
+        """Shape (M, C) of a layer's features for an image of this size."""
+        *positions, channels = self.steps(height, width, [layer])[-1].shape
+        return prod(positions), channels
 
     def _last(self, layers):
         return max(layers, key=self.layer_names.index)
@@ -359,8 +360,10 @@ class Plan:
     Attributes
     ----------
     bytes : int
-        Memory of the features, gradients, masks and routes, and of the kernels' scratch; known before any of it is
-        allocated, which the first pass does.
+        Memory of the features, gradients, masks and routes; known before any of it is allocated, which the first pass
+        does.
+    scratch_bytes : int
+        Memory that the convolutions take beside it.
 
     Raises
     ------
@@ -374,8 +377,8 @@ class Plan:
         self.steps = network.steps(height, width, layers)
         self._arrays = None
         self._tensors = list(self._lifetimes((1, height, width, 3), gradient))
-        self._offsets, self._size = _lay_out(self._tensors)
-        self.bytes = self._size + max(step.scratch_bytes for step in self.steps)
+        self._offsets, self.bytes = _lay_out(self._tensors)
+        self.scratch_bytes = max(step.scratch_bytes for step in self.steps)
 
     def _lifetimes(self, input_shape, gradient):
         """Yield (key, shape, dtype, first, last) of every array; times count the steps forward and then back."""
@@ -401,7 +404,7 @@ class Plan:
 
     def _array(self, *key):
         if self._arrays is None:
-            memory = self.network.backend.allocate(self._size)
+            memory = self.network.backend.allocate(self.bytes)
             self._arrays = {
                 key: memory[offset : offset + prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
                 for (key, shape, dtype, _, _), offset in zip(self._tensors, self._offsets, strict=True)

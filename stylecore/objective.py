@@ -1,6 +1,7 @@
 """The function that a style transfer minimises, with its gradient (paper, section 5.4)."""
 
 from collections.abc import Mapping
+from math import prod
 
 import numpy as np
 
@@ -69,6 +70,29 @@ def load_network(network, device="cpu", pooling="max", dtype="float32", layers=N
     if dtype not in DTYPES:
         raise ParameterError(f'dtype "{dtype}" is not known; choose "float32" or "float64".')
     return Network(network, load_backend(device), pooling, "float64" if device == "reference" else dtype, layers)
+
+
+def evaluation_bytes(network, content_layers, style_layers, height, width):
+    """Memory that evaluations of an objective take beside the network, in bytes.
+
+    Parameters
+    ----------
+    network : Network
+    content_layers, style_layers : collection of str
+    height, width : int
+        Of the image.
+
+    Returns
+    -------
+    int
+    """
+    plan = Plan(network, height, width, {*content_layers, *style_layers})
+    matrices = [network.features_shape(height, width, layer) for layer in style_layers]
+    scratch = max(plan.scratch_bytes, *(network.backend.gram_scratch_bytes(*m, network.dtype) for m in matrices), 0)
+    # Targets; a Gram matrix and its difference from the target; and two images on their way in and out.
+    values = sum(prod(network.features_shape(height, width, layer)) for layer in content_layers)
+    values += sum(2 * channels**2 for _, channels in matrices) + 2 * 3 * height * width
+    return plan.bytes + scratch + values * network.dtype.itemsize
 
 
 class Objective:
@@ -154,7 +178,7 @@ class Objective:
         return sorted({*self._content_layers, *self._style_layers})
 
     def bytes(self, height, width):
-        """Memory that an evaluation at this size takes, in bytes; nothing is allocated for it.
+        """Memory that an evaluation at this size takes beside the network, in bytes; nothing is allocated for it.
 
         Parameters
         ----------
@@ -164,8 +188,7 @@ class Objective:
         -------
         int
         """
-        plan = Plan(self.network, height, width, self.layers)
-        return plan.bytes
+        return evaluation_bytes(self.network, self._content_layers, self._style_layers, height, width)
 
     def __call__(self, x):
         """Loss and its gradient at an image.
@@ -201,7 +224,7 @@ class Objective:
         x = self._prepare(x)
         weights = self.term_weights
         values, gradient = self._weighted(x, weights)
-        return sum(weights[name] * value for name, value in values.items()), gradient, values
+        return float(sum(weights[name] * value for name, value in values.items())), gradient, values
 
     def terms(self, x, gradients=False):
         """The paper's own terms at an image, unweighted, whatever the weights are.

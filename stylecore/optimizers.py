@@ -1,16 +1,12 @@
 """The optimisers: each minimises a function of the image, and tells of every evaluation."""
 
 import numpy as np
-from scipy.optimize import minimize
+from scipy.optimize import Bounds, minimize
 
 from stylecore.kernels.cpu.runtime import one_blas_thread
 
 # Pairs of steps and gradient changes that L-BFGS keeps to model the curvature.
 CORRECTIONS = 10
-
-# Memory that L-BFGS-B takes per value of the image: its pairs and some vectors more in float64, and the lists that
-# SciPy makes of the bounds; measured. Adam takes less.
-BYTES_PER_VALUE = 8 * (2 * CORRECTIONS + 25) + 120
 
 
 class Stopped(Exception):
@@ -51,7 +47,7 @@ def lbfgs(function, start, iterations):
                 start.astype(np.float64).reshape(-1),
                 jac=True,
                 method="L-BFGS-B",
-                bounds=[(0, 1)] * start.size,
+                bounds=Bounds(0.0, 1.0),
                 options={"maxiter": iterations, "maxfun": iterations, "maxcor": CORRECTIONS, "ftol": 0, "gtol": 0},
             )
     except Stopped:
@@ -120,3 +116,7 @@ class _Best:
 
 
 OPTIMIZERS = {"lbfgs": lbfgs, "adam": adam}
+
+BYTES_PER_VALUE = {"lbfgs": 8 * (2 * CORRECTIONS + 25) + 120, "adam": 56}
+"""Memory that each takes per value of the image, measured: L-BFGS-B's pairs and some vectors more, in float64, and the
+lists that SciPy makes of the bounds."""

@@ -11,7 +11,7 @@ from stylecore import images, memory
 from stylecore.errors import ParameterError, StylecoreError, TooLargeError
 from stylecore.messages import near_matches
 from stylecore.network import Plan
-from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS, Objective, checked_layers, load_network
+from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS, Objective, checked_layers, evaluation_bytes, load_network
 from stylecore.optimizers import BYTES_PER_VALUE, OPTIMIZERS, Stopped
 from stylecore.version import __version__
 
@@ -193,7 +193,7 @@ layer_weights, pooling, device, dtype
 
     def predict(shape):
         style_shape = _style_shape(style, max(shape) * style_scale)
-        return predicted_bytes(network, content_layers, style_layers, shape, style_shape)
+        return predicted_bytes(network, content_layers, style_layers, shape, style_shape, optimizer)
 
     _check_memory(predict, shape)
 
@@ -339,7 +339,7 @@ def _style_shape(style, longer_side):
     return images.fit(style.shape, max(1, round(min(longer_side, max(style.shape)))))
 
 
-def predicted_bytes(network, content_layers, style_layers, shape, style_shape):
+def predicted_bytes(network, content_layers, style_layers, shape, style_shape, optimizer):
     """Memory that a transfer takes at its largest scale, beyond the images and the network themselves.
 
     Parameters
@@ -348,16 +348,17 @@ def predicted_bytes(network, content_layers, style_layers, shape, style_shape):
     content_layers, style_layers : collection of str
     shape, style_shape : tuple of int
         (height, width) of the result and of the style image.
+    optimizer : {"lbfgs", "adam"}
 
     Returns
     -------
     int
         Bytes.
     """
-    evaluation = Plan(network, *shape, {*content_layers, *style_layers}).bytes
-    evaluation += sum(network.features_bytes(*shape, layer) for layer in content_layers)
-    analysis = Plan(network, *style_shape, style_layers, gradient=False).bytes if style_layers else 0
-    return max(evaluation, analysis) + BYTES_PER_VALUE * 3 * shape[0] * shape[1]
+    evaluation = evaluation_bytes(network, content_layers, style_layers, *shape)
+    analysis = Plan(network, *style_shape, style_layers, gradient=False) if style_layers else None
+    optimiser = BYTES_PER_VALUE[optimizer] * 3 * shape[0] * shape[1]
+    return max(evaluation + optimiser, analysis.bytes + analysis.scratch_bytes if analysis else 0)
 
 
 def _check_memory(predict, shape):

@@ -21,6 +21,7 @@ __all__ = [
     "conv_relu_pool_backward",
     "gram",
     "gram_backward",
+    "gram_scratch_bytes",
     "half_squared_distance",
     "half_squared_distance_backward",
     "max_pool",
@@ -176,5 +177,6 @@ average_pool = pools.average_pool
 average_pool_backward = pools.average_pool_backward
 gram = features.gram
 gram_backward = features.gram_backward
+gram_scratch_bytes = features.gram_scratch_bytes
 half_squared_distance = features.half_squared_distance
 half_squared_distance_backward = features.half_squared_distance_backward

@@ -64,6 +64,28 @@ def _sum_symmetric(sums, total):
             total[j, i] = value
 
 
+def _gram_plan(positions, channels, dtype):
+    """Parts of the map, rows of a piece, and padded channels."""
+    columns = _padded(channels, dtype)
+    return min(max(positions // channels, 1), PARTS), max(16, PIECE // columns), columns
+
+
+def gram_scratch_bytes(positions, channels, dtype):
+    """Bytes of scratch memory that `gram` takes for a feature map.
+
+    Parameters
+    ----------
+    positions, channels : int
+    dtype : dtype
+
+    Returns
+    -------
+    int
+    """
+    parts, rows, columns = _gram_plan(positions, channels, dtype)
+    return (parts * columns**2 + get_num_threads() * rows * columns) * np.dtype(dtype).itemsize
+
+
 def gram(features):
     """Gram matrix G = F^T F (paper, section 5.2).
 
@@ -75,10 +97,8 @@ def gram(features):
     -------
     ndarray, (C, C)
     """
-    positions, channels = features.shape
-    columns = _padded(channels, features.dtype)
-    rows = max(16, PIECE // columns)
-    parts = min(max(positions // channels, 1), PARTS)
+    channels = features.shape[1]
+    parts, rows, columns = _gram_plan(*features.shape, features.dtype)
     memory = scratch(parts * columns**2 + get_num_threads() * rows * columns, features.dtype)
     sums = memory[: parts * columns**2].reshape(parts, columns, columns)
     pieces = memory[sums.size :].reshape(-1, rows * columns)

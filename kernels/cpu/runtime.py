@@ -41,7 +41,8 @@ def one_blas_thread():
     global _entered, _limit
     with _lock:
         if _entered == 0:
-            _limit = _blas_libraries().limit(limits=1)
+            with _control():
+                _limit = _blas_libraries().limit(limits=1)
         _entered += 1
     try:
         yield
@@ -49,7 +50,22 @@ def one_blas_thread():
         with _lock:
             _entered -= 1
             if _entered == 0:
-                _limit.restore_original_limits()
+                with _control():
+                    _limit.restore_original_limits()
+
+
+@contextmanager
+def _control():
+    """Let this thread set limits: newer versions of threadpoolctl heed only the first that did, until it is cleared."""
+    _clear_control()
+    yield
+    _clear_control()
+
+
+def _clear_control():
+    for library in _blas_libraries().lib_controllers:
+        if hasattr(library, "clear_controlling_thread"):
+            library.clear_controlling_thread(force=True)
 
 
 def scratch(size, dtype):

@@ -10,12 +10,14 @@ nothing to hide behind.
 """
 
 import re
+import tracemalloc
 from functools import cache
 
 import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
+from stylecore.kernels.cpu import release_scratch
 from stylecore.weights.architectures import Conv
 
 from stylecore import ImageError, Objective, ParameterError
@@ -48,8 +50,25 @@ def features_of(network, image, layers):
     """Features (M, N) of each layer at an image."""
     features = {}
     plan = Plan(network, *image.shape[:2], layers, gradient=False)
-    plan.forward(image, lambda layer, f: features.__setitem__(layer, f.copy()))
+    plan.forward(image, lambda layer, f, start: features.__setitem__(layer, f.copy()))
     return features
+
+
+@pytest.mark.parametrize("size", [256, 512, 1024, 2048])
+def test_memory_is_predicted(size):
+    x = np.random.default_rng(0).random((size, size, 3), np.float32)
+    single = network(dtype="float32")
+    small = Objective(x[:64, :64], x[:64, :64], network=single)
+    small(x[:64, :64])  # The kernels are loaded.
+    release_scratch()
+    tracemalloc.start()
+    try:
+        objective = Objective(x, x[:64, :64], network=single)
+        objective(x)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak == pytest.approx(objective.bytes(size, size), rel=0.15)
 
 
 # The gradient

@@ -336,10 +336,8 @@ def test_memory_stays_within_the_prediction(optimizer):
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    predicted = predicted_bytes(network("vgg19"), *LAYERS.values(), (192, 256), (200, 256))
-    assert peak - content.nbytes - style.nbytes <= predicted
-    # Nor is it far above, or pictures would be refused that fit; Adam takes less than L-BFGS-B.
-    assert peak > (0.85 if optimizer == "lbfgs" else 0.5) * predicted
+    predicted = predicted_bytes(network("vgg19"), *LAYERS.values(), (192, 256), (200, 256), optimizer)
+    assert peak == pytest.approx(predicted, rel=0.15)
 
 
 # What is refused
