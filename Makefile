@@ -1,10 +1,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test lint bench bench-peers clean
 
 help:  ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: .venv/installed  ## make a virtual environment in .venv, with the package and its tests
 
@@ -23,6 +23,13 @@ lint: setup  ## check the code's style
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
+bench: setup  ## measure speed and memory, beside PyTorch if it is installed; options in BENCH="..."
+	$(BIN)/python -m benchmarks $(BENCH)
+
+bench-peers: setup  ## install PyTorch, then measure
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m benchmarks $(BENCH)
+
 clean:  ## remove all that was made, but for the networks in the user's cache
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis demo.png demo-sheet.png
-	find stylecore kernels weights tests -name __pycache__ -prune -exec rm -rf {} +
+	find stylecore kernels weights tests benchmarks -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,134 @@
+"""The benchmark: ``python -m benchmarks`` from the top of the repository; ``--help`` tells the options."""
+
+import argparse
+import sys
+from datetime import date
+from importlib.util import find_spec
+from pathlib import Path
+
+from benchmarks import evaluation, layers, machine, memory, record, startup, threads, transfer
+from benchmarks.measuring import progress
+from benchmarks.setting import Setting, warm_up
+from stylecore.errors import ParameterError, StylecoreError
+from stylecore.objective import STYLE_LAYERS
+from stylecore.samples import PAINTING, PHOTOGRAPH
+
+SECTIONS = {
+    "layers": layers,
+    "evaluation": evaluation,
+    "memory": memory,
+    "transfer": transfer,
+    "startup": startup,
+    "threads": threads,
+}
+
+
+def main(arguments=None):
+    """Run the benchmark, or show a record; returns the exit status."""
+    given = _parse(arguments)
+    try:
+        shown = record.read(given.show) if given.show else _run(given)
+        for name, section in shown["sections"].items():
+            for table in SECTIONS[name].tables(section):
+                print(table, end="\n\n")
+    except StylecoreError as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("benchmarks: stopped; no record has been written.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _run(given):
+    missing = _missing(given)
+    sections = given.only or [name for name in SECTIONS if name not in missing]
+    for name in sections:
+        if name in missing:
+            raise ParameterError(f"{name} cannot be measured: {missing[name]}.")
+    path = given.output or record.default_path(given.machine)
+    record.check_writable(path)
+    for name, why in missing.items():
+        progress(f"without {name}: {why}")
+    setting = _setting(given, with_peers="transfer" not in missing)
+    made = {
+        "date": str(date.today()),
+        "machine": {"name": given.machine, **machine.describe()},
+        "settings": {
+            "content": Path(given.content).name,
+            "style": Path(given.style).name,
+            "repetitions": given.repetitions,
+            "transfer evaluations": given.transfer_evaluations,
+        },
+        "sections": {name: SECTIONS[name].measure(setting) for name in sections},
+    }
+    record.write(made, path)
+    progress(f"the record is {path}")
+    return made
+
+
+def _missing(given):
+    """Sections that cannot be measured here, and why not."""
+    missing = {}
+    if given.no_peers or not find_spec("torch"):
+        missing["transfer"] = "PyTorch is left out or not installed, which `make bench-peers` does"
+    if sys.platform != "linux":
+        missing["memory"] = "only Linux tells the peak of a process"
+    return missing
+
+
+def _setting(given, with_peers):
+    progress("loading the network and the compiled kernels")
+    warm_up(given.content, given.style)
+    peers = None
+    if with_peers:
+        from benchmarks import peers
+    setting = Setting(
+        content=given.content,
+        style=given.style,
+        sizes=given.sizes,
+        threads=given.threads,
+        repetitions=given.repetitions,
+        peers=peers,
+        transfer_size=given.transfer_size,
+        transfer_evaluations=given.transfer_evaluations,
+        transfer_repetitions=given.transfer_repetitions,
+    )
+    for size in (*given.sizes, given.transfer_size):
+        setting.network.steps(size, size, STYLE_LAYERS)  # Raises if the size is too small.
+    return setting
+
+
+def _parse(arguments):
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.partition(":")[0])
+    add = parser.add_argument
+    add("--only", nargs="+", choices=SECTIONS, metavar="SECTION", help=f"sections to run, of {', '.join(SECTIONS)}")
+    add("--sizes", nargs="+", type=_count, default=[256, 512, 1024], metavar="PX", help="sides of the squares")
+    add("--threads", nargs="+", type=_threads, default=sorted({1, machine.ALL_THREADS}), metavar="N")
+    add("--repetitions", type=_count, default=5, metavar="N", help="of each measurement, transfers excepted")
+    add("--transfer-size", type=_count, default=512, metavar="PX", help="side of the transferred picture")
+    add("--transfer-evaluations", type=_count, default=300, metavar="N", help="evaluations that the peers have")
+    add("--transfer-repetitions", type=_count, default=3, metavar="N")
+    add("--content", default=str(PHOTOGRAPH), metavar="PICTURE")
+    add("--style", default=str(PAINTING), metavar="PICTURE")
+    add("--no-peers", action="store_true", help="leave PyTorch out even if it is installed")
+    add("--machine", default=machine.default_name(), metavar="NAME", help="as the record calls it")
+    add("--output", metavar="FILE", help="the record; benchmarks/results/DATE-MACHINE.json without")
+    add("--show", metavar="RECORD", help="print the tables of a record and measure nothing")
+    return parser.parse_args(arguments)
+
+
+def _count(text):
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of one or more")
+    return int(text)
+
+
+def _threads(text):
+    if _count(text) > machine.ALL_THREADS:
+        raise argparse.ArgumentTypeError(f"{text} is more than the {machine.ALL_THREADS} threads that there are")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

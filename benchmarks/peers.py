@@ -1,0 +1,254 @@
+"""The peer: the same objective in PyTorch with autograd, and the optimisers that its users have.
+
+What is computed is what `stylecore.Objective` computes with its default settings: relative layer weights, one
+content and five style layers, max pooling. `benchmarks.evaluation` checks that the two agree before it times them.
+"""
+
+from contextlib import suppress
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from stylecore.weights.architectures import Conv
+from torch.nn import functional
+
+from benchmarks.machine import use_threads
+from benchmarks.measuring import Trace, in_turn, progress
+from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS
+
+CONTENT_WEIGHT, STYLE_WEIGHT = 1.0, 10.0
+
+MEMORY_FORMATS = {"channels last": torch.channels_last, "contiguous": torch.contiguous_format}
+
+
+def to_torch(array, memory_format):
+    """A tensor (N, C, H, W) of an array (N, H, W, C)."""
+    return torch.from_numpy(array).permute(0, 3, 1, 2).contiguous(memory_format=MEMORY_FORMATS[memory_format])
+
+
+def filters_to_torch(filters, memory_format):
+    """Filters as conv2d takes them, (K, C, k, k), of an array (k, k, C, K)."""
+    return torch.from_numpy(filters).permute(3, 2, 0, 1).contiguous(memory_format=MEMORY_FORMATS[memory_format])
+
+
+def gram(features):
+    """Gram matrix of features (1, C, H, W); neither memory format needs a copy for it."""
+    matrix = features.flatten(2)[0]
+    return matrix @ matrix.T
+
+
+def squared_distance(a, b):
+    """Sum of squared differences."""
+    return functional.mse_loss(a, b, reduction="sum")
+
+
+class Objective:
+    """Loss and gradient of an image by autograd.
+
+    Parameters
+    ----------
+    content, style : ndarray, (H, W, 3)
+    weights : Weights
+        Of a network of 3 x 3 convolutions and 2 x 2 pools.
+    memory_format : str
+        A name in MEMORY_FORMATS.
+    """
+
+    def __init__(self, content, style, weights, memory_format):
+        self._format = memory_format
+        self._layers = [
+            (layer.relu, filters_to_torch(weights.filters[layer.name], memory_format), _bias(weights, layer))
+            if isinstance(layer, Conv)
+            else (layer.name, None, None)
+            for layer in weights.layers
+        ]
+        p = weights.preprocessing
+        self._order = ["RGB".index(channel) for channel in p.channel_order]
+        self._factor = torch.tensor([p.scale / std for std in p.std])[:, None, None]
+        self._shift = torch.tensor([mean / std for mean, std in zip(p.mean, p.std, strict=True)])[:, None, None]
+        with torch.no_grad():
+            features = self._features(torch.from_numpy(content))
+            self._contents = {layer: features[layer].clone() for layer in CONTENT_LAYERS}
+            positions = {layer: features[layer][0, 0].numel() for layer in STYLE_LAYERS}
+            features = self._features(torch.from_numpy(style))
+            self._grams = {
+                layer: gram(features[layer]) * (positions[layer] / features[layer][0, 0].numel())
+                for layer in STYLE_LAYERS
+            }
+            self._content_factors = {
+                layer: CONTENT_WEIGHT / len(CONTENT_LAYERS) / (target**2).sum()
+                for layer, target in self._contents.items()
+            }
+            self._style_factors = {
+                layer: STYLE_WEIGHT / len(STYLE_LAYERS) / (target**2).sum() for layer, target in self._grams.items()
+            }
+
+    def _features(self, image):
+        """Features of an image (H, W, 3) at the layers that carry a loss."""
+        x = image.permute(2, 0, 1)[self._order] * self._factor - self._shift
+        x = x[None].contiguous(memory_format=MEMORY_FORMATS[self._format])
+        wanted, features = {*CONTENT_LAYERS, *STYLE_LAYERS}, {}
+        for name, filters, bias in self._layers:
+            if filters is None:
+                x = functional.max_pool2d(x, 2)
+            else:
+                x = torch.relu_(functional.conv2d(x, filters, bias, padding=1))
+            if name in wanted:
+                features[name] = x
+            if len(features) == len(wanted):
+                return features
+        raise AssertionError("the network lacks a layer")
+
+    def loss(self, image):
+        """Loss of an image (H, W, 3), both of them tensors."""
+        features = self._features(image)
+        content = sum(
+            factor * squared_distance(features[layer], self._contents[layer])
+            for layer, factor in self._content_factors.items()
+        )
+        style = sum(
+            factor * squared_distance(gram(features[layer]), self._grams[layer])
+            for layer, factor in self._style_factors.items()
+        )
+        return content + style
+
+    def __call__(self, x):
+        """Loss and gradient at an image, as `stylecore.Objective` gives them."""
+        image = torch.tensor(x, dtype=torch.float32, requires_grad=True)
+        loss = self.loss(image)
+        loss.backward()
+        return loss.item(), image.grad.numpy()
+
+
+def _bias(weights, layer):
+    return torch.from_numpy(weights.biases[layer.name])
+
+
+def faster_format(content, style, weights, threads):
+    """Name of the memory format in which an evaluation takes less time, measured in turn, the best of two."""
+    with use_threads(threads):
+        sides = {}
+        for name in MEMORY_FORMATS:
+            objective = Objective(content, style, weights, name)
+            sides[name] = lambda objective=objective: objective(content)
+        seconds = in_turn(sides, 2)
+    faster = min(seconds, key=lambda name: min(seconds[name]))
+    both = ", ".join(f"{name} {1e3 * min(times):.0f} ms" for name, times in seconds.items())
+    progress(f"PyTorch at {len(content)} px, threads: {threads}: {both}; {faster} is used")
+    return faster
+
+
+class Layer:
+    """A convolution, its ReLU and perhaps a 2 x 2 max pool on one input.
+
+    Parameters
+    ----------
+    filters : ndarray, (3, 3, C, K)
+    bias : ndarray, (K,)
+    pool : bool
+    x : ndarray, (1, H, W, C)
+    dy : ndarray, of the output's shape
+        Gradient that comes back.
+    memory_format : str
+    """
+
+    def __init__(self, filters, bias, pool, x, dy, memory_format):
+        self._filters, self._bias, self._pool = filters_to_torch(filters, memory_format), torch.from_numpy(bias), pool
+        self._x = to_torch(x, memory_format).requires_grad_()
+        self._dy = to_torch(dy, memory_format)
+        self._y = self.forward()
+
+    def forward(self):
+        """The output, ready for the way back."""
+        y = torch.relu_(functional.conv2d(self._x, self._filters, self._bias, padding=1))
+        return functional.max_pool2d(y, 2) if self._pool else y
+
+    def backward(self):
+        """Gradient with respect to the input."""
+        return torch.autograd.grad(self._y, self._x, self._dy, retain_graph=True)[0]
+
+
+class Term:
+    """A function of a feature map, with its gradient.
+
+    Parameters
+    ----------
+    function : callable
+        From a tensor (1, C, H, W) to one of any shape.
+    features : ndarray, (1, H, W, C)
+    memory_format : str
+    dy : ndarray, optional
+        Gradient that comes back, of the function's shape; one, without.
+    """
+
+    def __init__(self, function, features, memory_format, dy=None):
+        self._function = function
+        self._x = to_torch(features, memory_format).requires_grad_()
+        self._y = self.forward()
+        self._dy = torch.ones_like(self._y) if dy is None else torch.from_numpy(dy)
+
+    def forward(self):
+        """The value, ready for the way back."""
+        return self._function(self._x)
+
+    def backward(self):
+        """Gradient with respect to the features."""
+        return torch.autograd.grad(self._y, self._x, self._dy, retain_graph=True)[0]
+
+
+def distance_term(features, target, memory_format):
+    """The content term 1/2 sum (F - P)^2 of arrays (1, H, W, C)."""
+    target = to_torch(target, memory_format)
+    return Term(lambda x: squared_distance(x, target) / 2, features, memory_format)
+
+
+def torch_lbfgs(make_objective, start, trace):
+    """Minimise by torch.optim.LBFGS with its strong Wolfe line search; it knows no bounds.
+
+    Parameters
+    ----------
+    make_objective : callable
+        Makes an `Objective`; called here so that its time counts.
+    start : ndarray, (H, W, 3)
+    trace : Trace
+    """
+    objective = make_objective()
+    image = torch.tensor(start, requires_grad=True)
+    # Never done before the evaluations are used up: the tolerances are meant for losses of another magnitude.
+    optimizer = torch.optim.LBFGS(
+        [image], max_iter=10**6, max_eval=10**6, tolerance_grad=0, tolerance_change=0, line_search_fn="strong_wolfe"
+    )
+
+    def evaluate():
+        optimizer.zero_grad()
+        loss = objective.loss(image)
+        loss.backward()
+        trace.note(loss.item(), image.detach().numpy())
+        return loss
+
+    with suppress(Trace.Ended):
+        optimizer.step(evaluate)
+
+
+def scipy_lbfgs(make_objective, start, trace):
+    """Minimise by SciPy's L-BFGS-B within [0, 1]; parameters as of `torch_lbfgs`."""
+    objective = make_objective()
+
+    def evaluate(x):
+        image = x.reshape(start.shape).astype(np.float32)
+        loss, gradient = objective(image)
+        trace.note(loss, image)
+        return loss, gradient.astype(np.float64).reshape(-1)
+
+    with suppress(Trace.Ended):
+        minimize(
+            evaluate,
+            start.astype(np.float64).reshape(-1),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[(0, 1)] * start.size,
+            options={"maxiter": 10**6, "maxfun": 10**6, "maxcor": 10, "ftol": 0, "gtol": 0},
+        )
+
+
+OPTIMIZERS = {"torch.optim.LBFGS": torch_lbfgs, "PyTorch + SciPy L-BFGS-B": scipy_lbfgs}

@@ -1,0 +1,146 @@
+"""The benchmark, run at a size at which its figures say nothing, but all of it works."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+TINY = ["--sizes", "32", "--threads", "1", "--repetitions", "2", "--transfer-size", "32", "--transfer-evaluations", "5"]
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", "benchmarks", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def figures(part):
+    """All summaries in a record."""
+    if isinstance(part, dict) and "median" in part:
+        yield part
+    elif isinstance(part, dict | list):
+        for inner in part.values() if isinstance(part, dict) else part:
+            yield from figures(inner)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    path = tmp_path_factory.mktemp("results") / "record.json"
+    sections = ["--only", "layers", "evaluation", "threads"]
+    process = run(*sections, *TINY, "--no-peers", "--machine", "a machine", "--output", path)
+    assert process.returncode == 0, process.stderr
+    return process, path
+
+
+@pytest.fixture(scope="module")
+def record(finished):
+    return json.loads(finished[1].read_text())
+
+
+def test_record_says_what_was_run_where_and_when(record):
+    assert record["date"] == str(date.today())
+    assert record["machine"]["name"] == "a machine" and record["machine"]["numpy"]
+    assert record["settings"]["repetitions"] == 2
+    assert list(record["sections"]) == ["layers", "evaluation", "threads"]
+    assert str(ROOT) not in json.dumps(record)
+
+
+def test_every_figure_has_its_spread(record):
+    found = list(figures(record))
+    assert len(found) > 50
+    for figure in found:
+        assert 0 <= figure["min"] <= figure["median"] <= figure["max"] and figure["repetitions"] == 2
+
+
+def test_layers_are_all_there_and_close_to_the_reference(record):
+    rows = record["sections"]["layers"]["layers"]
+    names = [row["layer"] for row in rows if row["way"] == "forward"]
+    assert sum(name.startswith("conv") for name in names) == 13
+    assert sum(name.startswith("Gram") for name in names) == 5
+    assert names.count("content of relu4_2") == 1
+    assert len(rows) == 2 * len(names)
+    for row in rows:
+        assert row["relative error"] < 1e-5
+        assert row["layer"].startswith("content") or row["bound GFLOP/s"] > row["GFLOP/s"] > 0
+
+
+def test_parts_of_an_evaluation_fit_into_it(record):
+    (row,) = record["sections"]["evaluation"]["evaluation"]
+    convolutions = [part["median"] for name, part in row["parts seconds"].items() if name.startswith("conv")]
+    assert len(convolutions) == 4
+    assert 0 < row["outside convolutions"]["median"] < 1
+    assert sum(convolutions) < 2 * row["seconds"]["max"]
+
+
+def test_threads_give_the_same_bits(record):
+    rows = record["sections"]["threads"]["threads"]
+    assert rows[0]["threads"] == 1
+    assert all(row["same bits"] for row in rows)
+
+
+def test_tables_are_printed_and_can_be_printed_again(finished):
+    process, path = finished
+    for title in ("Products", "Layers at 32 px", "One evaluation", "Where the time", "by number of threads"):
+        assert title in process.stdout
+    assert "conv5_1" in process.stdout and "without transfer: PyTorch" in process.stderr
+    again = run("--show", path)
+    assert again.returncode == 0 and again.stdout == process.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is measured on Linux only")
+def test_memory(tmp_path):
+    path = tmp_path / "record.json"
+    process = run("--only", "memory", *TINY, "--repetitions", "1", "--no-peers", "--output", path)
+    assert process.returncode == 0, process.stderr
+    (row,) = json.loads(path.read_text())["sections"]["memory"]["memory"]
+    assert 2**25 < row["bytes"]["median"] < 2**30
+    for work in ("evaluation", "transfer"):
+        assert 0.2 < row[work]["predicted bytes"] / row[work]["measured bytes"]["median"] < 5
+    assert "Peak memory" in process.stdout
+
+
+def test_start_up_in_its_own_process():
+    given = {name: str(ROOT / f"stylecore/samples/{name}.jpg") for name in ("photograph", "painting")}
+    arguments = json.dumps({"content": given["photograph"], "style": given["painting"], "size": 32})
+    command = [sys.executable, "-m", "benchmarks.child", "startup", arguments]
+    seconds = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)
+    assert 0 < seconds["import"] < seconds["first evaluation"]
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="PyTorch is the peer of `make bench-peers` only")
+def test_peers_minimise_the_same(tmp_path):
+    path = tmp_path / "record.json"
+    process = run("--only", "evaluation", "transfer", *TINY, "--transfer-repetitions", "1", "--output", path)
+    assert process.returncode == 0, process.stderr
+    sections = json.loads(path.read_text())["sections"]
+    assert sections["evaluation"]["evaluation"][0]["differences"]["loss"] < 1e-5
+    rows = sections["transfer"]["transfer"]
+    assert [row["start"] for row in rows] == ["content", "content", "noise", "noise"]
+    for row in rows:
+        assert row["evaluations"]["median"] == 5
+        assert row["pyramid"]["ratio"]["median"] > 0 and row["one scale"]["seconds"]["median"] > 0
+    assert "until the peer's loss" in process.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--only", "transfer", "--no-peers"], "make bench-peers"),
+        (["--only", "evaluation", "--sizes", "8", "--no-peers"], "too small"),
+        (["--output", "setup.cfg/record.json"], "cannot be written"),
+        (["--show", "setup.cfg"], "not a record"),
+        (["--sizes", "0"], "whole number"),
+        (["--threads", "100000"], "more than"),
+        (["--only", "layer"], "invalid choice"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_errors_are_told_in_a_sentence(arguments, message, tmp_path):
+    process = run("--output", tmp_path / "record.json", *arguments)
+    assert process.returncode == 2
+    assert message in process.stderr.splitlines()[-1] and "Traceback" not in process.stderr
+    assert not any(tmp_path.iterdir())
