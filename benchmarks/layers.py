@@ -65,7 +65,7 @@ def measure(setting):
         fastest = max(rate["max"] for rate in rates.values())
         for size in setting.sizes:
             memory_format = setting.memory_format(size, threads) if setting.peers else None
-            with use_threads(threads), setting.network.backend.one_blas_thread():
+            with use_threads(threads):
                 for work in _works(setting, true, size, memory_format):
                     progress(f"layers, {size} px, threads: {threads}: {work.name}")
                     errors = work.errors() if size <= LARGEST_CHECKED else {}

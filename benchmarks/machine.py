@@ -99,12 +99,9 @@ def product_rates(threads, repetitions):
     -------
     dict of str to summary
         GFLOP/s by product: "NumPy" for its sgemm of large square matrices, "stylecore" for the package's own
-        register tiles on blocks that stay in the cache; that one is missing where it cannot be called alone.
+        register tiles on blocks that stay in the cache.
     """
-    products = {"NumPy": _numpy_product()}
-    own = _own_product(threads)
-    if own:
-        products["stylecore"] = own
+    products = {"NumPy": _numpy_product(), "stylecore": _own_product(threads)}
     progress(f"rate of products, threads: {threads}: {' and '.join(products)}")
     with use_threads(threads), threadpool_limits(threads, user_api="blas"):
         seconds = in_turn({name: function for name, (function, _) in products.items()}, repetitions)
@@ -119,25 +116,18 @@ def _numpy_product(side=2048):
 
 
 def _own_product(threads, depth=256, repeats=2000):
-    """As `_numpy_product`, a small product many times over on each thread; None if `multiply` has changed its form."""
-    try:
-        from stylecore.kernels.cpu.product import ROWS, multiply, panel_columns
-    except ImportError:
-        return None
+    """As `_numpy_product`, a small product many times over on each thread."""
+    from stylecore.kernels.cpu.product import ROWS, multiply, panel_columns
+
     rows, columns = 3 * ROWS, panel_columns(np.float32)
 
     @numba.njit(parallel=True)
     def products(a, b, c, repeats):
         for thread in numba.prange(len(a)):
             for _ in range(repeats):
-                multiply(a[thread], 0, b[thread], 0, c[thread], 0, rows, depth, columns)
+                multiply(a[thread], 0, depth, 1, b[thread], 0, columns, c[thread], 0, columns, rows, depth, False)
 
     draw = np.random.default_rng(0).random
     a, b = draw((threads, rows * depth), np.float32), draw((threads, depth * columns), np.float32)
     c = np.empty((threads, rows * columns), np.float32)
-    try:
-        with use_threads(threads):
-            products(a, b, c, 1)
-    except numba.TypingError:
-        return None
     return lambda: products(a, b, c, repeats), 2 * rows * depth * columns * threads * repeats

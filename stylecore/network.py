@@ -128,7 +128,7 @@ class Network:
 
         Returns
         -------
-        list of Strips, ConvRelu, ConvReluPool, MaxPool and AveragePool
+        list of ConvRelu, ConvReluPool, MaxPool and AveragePool
 
         Raises
         ------
@@ -146,7 +146,7 @@ class Network:
             step = self._step(layer, shape, steps, layers)
             steps.append(step)
             shape = step.shape
-        return _with_strips(steps, height)
+        return steps
 
     def features_shape(self, height, width, layer):
         """Shape (M, C) of a layer's features for an image of this size."""
@@ -166,17 +166,6 @@ class Network:
         if fits and before.name not in wanted:
             return ConvReluPool(layer, steps.pop())
         return MaxPool(layer, self.backend, shape)
-
-
-def _with_strips(steps, height):
-    """Work the first convolution of a block in strips, with the step behind it, where its map is large."""
-    if len(steps) < 2:
-        return steps
-    first, second, *rest = steps
-    large = 2 * first.shape[1] >= height and prod(first.shape) > STRIP_VALUES
-    if isinstance(first, ConvRelu) and first.widens and large and first.sees_neighbours and second.sees_neighbours:
-        return [Strips(first, second), *_with_strips(rest, height)]
-    return [first, *_with_strips([second, *rest], height)]
 
 
 class ConvRelu:
@@ -333,6 +322,17 @@ class Strips:
             self.first.backward(gradient, mask, dx[:, begin:end], begin - top)
 
 
+def _with_strips(steps, height):
+    """Work the first convolution of a block in strips, with the step behind it, where its map is large."""
+    if len(steps) < 2:
+        return steps
+    first, second, *rest = steps
+    large = 2 * first.shape[1] >= height and prod(first.shape) > STRIP_VALUES
+    if isinstance(first, ConvRelu) and first.widens and large and first.sees_neighbours and second.sees_neighbours:
+        return [Strips(first, second), *_with_strips(rest, height)]
+    return [first, *_with_strips([second, *rest], height)]
+
+
 # Neighbouring rows that a strip is given on each side: as many as a 3 x 3 filter sees, and even because of the pools.
 HALO = 2
 # Values of the first layer's features in a strip.
@@ -374,7 +374,7 @@ class Plan:
     def __init__(self, network, height, width, layers, gradient=True):
         self.network = network
         self.layers = frozenset(layers)
-        self.steps = network.steps(height, width, layers)
+        self.steps = _with_strips(network.steps(height, width, layers), height)
         self._arrays = None
         self._tensors = list(self._lifetimes((1, height, width, 3), gradient))
         self._offsets, self.bytes = _lay_out(self._tensors)
