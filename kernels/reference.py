@@ -238,7 +238,7 @@ def conv_relu_pool_backward(dy, route, conv, dx, above=0):
 
 def _conv2d_backward_strip(dy, conv, dx, above):
     """Rows of the gradient with respect to x, of which dy has `above` more on top and perhaps some more below."""
-    rows = max(dx.shape[1], (dy.shape[1] - 1) * conv.stride + conv.filters.shape[0] - 2 * conv.padding)
+    rows = max(above + dx.shape[1], (dy.shape[1] - 1) * conv.stride + conv.filters.shape[0] - 2 * conv.padding)
     whole = conv2d_backward(dy, conv.filters, (len(dx), rows, *dx.shape[2:]), conv.stride, conv.padding)
     dx[...] = whole[:, above : above + dx.shape[1]]
 

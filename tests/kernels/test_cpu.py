@@ -88,6 +88,57 @@ def test_convolution_with_pool(size, channels, dtype):
     assert relative_error(dx, expected_dx) < TOLERANCE[dtype]
 
 
+# Rows of the whole; rows of the result; rows that are read, from a few above to a few below.
+STRIPS = [(24, (0, 8), (0, 10)), (24, (8, 16), (6, 18)), (24, (16, 24), (14, 24)), (13, (8, 13), (4, 13))]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("channels", [(3, 64), (16, 32), (160, 144)])
+@pytest.mark.parametrize(("height", "rows", "read"), STRIPS)
+def test_strips(height, rows, read, channels, dtype):
+    """A strip of a convolution, given the rows around it, is that strip of the whole."""
+    rng = np.random.default_rng(4)
+    begin, end = rows
+    above, read = begin - read[0], slice(*read)
+    ours, true = make_convolution(rng, 3, *channels, 1, 1, dtype)
+    x, dy = (rng.standard_normal((1, height, 11, count)) for count in channels)
+    whole, whole_mask, whole_dx = np.empty(dy.shape), mask_like(dy.shape), np.empty(x.shape)
+    reference.conv_relu(x, true, whole, whole_mask)
+    reference.conv_relu_backward(dy, whole_mask, true, whole_dx)
+    for backend, conv, d in ((cpu, ours, dtype), (reference, true, "float64")):
+        y, mask = np.empty((1, end - begin, 11, channels[1]), d), mask_like((1, end - begin, 11, channels[1]))
+        backend.conv_relu(x[:, read].astype(d), conv, y, mask, above)
+        assert relative_error(y, whole[:, begin:end]) < TOLERANCE[d]
+        np.testing.assert_array_equal(mask, reference.relu_mask(y))
+        dx = np.empty((1, end - begin, 11, channels[0]), d)
+        backend.conv_relu_backward(dy[:, read].astype(d), whole_mask[:, read], conv, dx, above)
+        assert relative_error(dx, whole_dx[:, begin:end]) < TOLERANCE[d]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("channels", [(16, 32), (160, 144)])
+@pytest.mark.parametrize(("height", "rows", "read"), STRIPS)
+def test_strips_with_pool(height, rows, read, channels, dtype):
+    rng = np.random.default_rng(5)
+    (begin, end), above = rows, rows[0] - read[0]
+    ours, true = make_convolution(rng, 3, *channels, 1, 1, dtype)
+    x = rng.standard_normal((1, height, 11, channels[0]))
+    shape = (1, height // 2, 5, channels[1])
+    whole, route, whole_dx = np.empty(shape), np.empty(shape, np.uint8), np.empty(x.shape)
+    dy = rng.standard_normal(shape)
+    reference.conv_relu_pool(x, true, whole, route)
+    reference.conv_relu_pool_backward(dy, route, true, whole_dx)
+    pooled, pooled_read = slice(begin // 2, end // 2), slice(read[0] // 2, read[1] // 2)
+    for backend, conv, d in ((cpu, ours, dtype), (reference, true, "float64")):
+        y, own_route = (np.empty(whole[:, pooled].shape, kind) for kind in (d, np.uint8))
+        backend.conv_relu_pool(x[:, slice(*read)].astype(d), conv, y, own_route, above)
+        assert relative_error(y, whole[:, pooled]) < TOLERANCE[d]
+        assert np.mean(own_route != route[:, pooled]) < 1e-3
+        dx = np.empty((1, end - begin, 11, channels[0]), d)
+        backend.conv_relu_pool_backward(dy[:, pooled_read].astype(d), route[:, pooled_read], conv, dx, above)
+        assert relative_error(dx, whole_dx[:, begin:end]) < TOLERANCE[d]
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("window", "stride"), [(2, 2), (3, 2), (3, 3), (2, 1)])
 @pytest.mark.parametrize("size", [(3, 3), (4, 7), (9, 12)], ids=str)

@@ -1,0 +1,48 @@
+"""The register tiles against NumPy's product."""
+
+import numpy as np
+import pytest
+from stylecore.kernels.cpu.product import ROWS, multiply, pad_columns, panel_columns
+
+TOLERANCE = {"float32": 1e-5, "float64": 1e-13}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("add", [False, True])
+@pytest.mark.parametrize("by_columns", [False, True])
+@pytest.mark.parametrize("depth", [1, 7, 64])
+@pytest.mark.parametrize("rows", [1, 3, 4, 7, ROWS, ROWS + 1, 3 * ROWS + 6])
+def test_multiply(rows, depth, by_columns, add, dtype):
+    rng = np.random.default_rng(0)
+    width = panel_columns(np.dtype(dtype))
+    a = rng.standard_normal((rows, depth)).astype(dtype)
+    b = rng.standard_normal((depth, 2 * width)).astype(dtype)
+    c = rng.standard_normal((rows + 2, 3 * width)).astype(dtype)
+    expected = c.astype(np.float64)
+    expected[1:-1, width : 2 * width] *= add
+    expected[1:-1, width : 2 * width] += a.astype(np.float64) @ b[:, width:]
+
+    memory = np.ascontiguousarray(a.T if by_columns else a).reshape(-1)
+    row, column = (1, rows) if by_columns else (depth, 1)
+    start = 3 * width + width
+    multiply(memory, 0, row, column, b.reshape(-1), width, 2 * width, c.reshape(-1), start, 3 * width, rows, depth, add)
+    # What lies around the panel is compared too, and must be as it was.
+    assert np.linalg.norm(c - expected) <= TOLERANCE[dtype] * np.linalg.norm(expected)
+    np.testing.assert_array_equal(c[[0, -1]], expected[[0, -1]].astype(dtype))
+    np.testing.assert_array_equal(c[:, :width], expected[:, :width].astype(dtype))
+
+
+def test_what_is_not_added_to_may_hold_anything():
+    width = panel_columns(np.dtype("float32"))
+    c = np.full(width, np.nan, np.float32)
+    multiply(np.ones(2, np.float32), 0, 2, 1, np.ones(2 * width, np.float32), 0, width, c, 0, width, 1, 2, False)
+    np.testing.assert_array_equal(c, 2)
+
+
+@pytest.mark.parametrize("columns", [1, 31, 32, 33])
+def test_padded_columns_are_zero(columns):
+    matrix = np.random.default_rng(0).standard_normal((3, columns)).astype(np.float32)
+    padded = pad_columns(matrix)
+    assert padded.flags.c_contiguous and padded.shape[1] % panel_columns(np.float32) == 0
+    np.testing.assert_array_equal(padded[:, :columns], matrix)
+    np.testing.assert_array_equal(padded[:, columns:], 0)
