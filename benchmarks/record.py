@@ -1,14 +1,13 @@
 """What is kept of a run: a JSON record, and the tables that are printed from it."""
 
 import json
-import os
 import secrets
-from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
 from benchmarks.measuring import ROOT
 from stylecore.errors import StylecoreError
+from stylecore.files import replacing
 
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -36,18 +35,14 @@ def write(record, path):
         If it cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(record, indent=1) + "\n")
-        os.replace(temporary, path)
+        with replacing(path) as file:
+            file.write((json.dumps(record, indent=1) + "\n").encode())
     except OSError as error:
         raise StylecoreError(
             f"{path} cannot be written ({error.strerror}); name another file with --output."
         ) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
 
 
 def check_writable(path):

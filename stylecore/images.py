@@ -7,7 +7,6 @@ import functools
 import io
 import json
 import os
-import secrets
 import tempfile
 import threading
 import warnings
@@ -19,6 +18,7 @@ from PIL import Image, ImageCms, ImageDraw, ImageFont, PngImagePlugin, Unidentif
 
 from stylecore import tiff16
 from stylecore.errors import ImageError, ParameterError, TooLargeError
+from stylecore.files import replacing
 
 MAX_PIXELS = 1_000_000_000
 """The largest picture that is read: a gigapixel is A0 at 750 dots per inch."""
@@ -408,25 +408,10 @@ def write_image(path, rgb, *, alpha=None, settings=None):
         raise ImageError(f"{path} is not written: its settings cannot be put into JSON ({error}).") from error
 
     try:
-        with _replacing(path) as file:
+        with replacing(path) as file:
             _ENCODERS[_format(path)](file, rgb, alpha, None if settings is None else text)
     except (OSError, ValueError) as error:
         raise _not_written(path, error) from error
-
-
-@contextmanager
-def _replacing(path):
-    """Open a temporary file that takes the place of `path` once it is whole, or vanishes."""
-    path = Path(os.path.realpath(path))  # A link stays; what it points to is replaced.
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            yield file
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
 
 
 def _write_png(file, rgb, alpha, text):

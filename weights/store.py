@@ -7,15 +7,13 @@ group of its name with the datasets ``filters`` (kh, kw, C_in, C_out) and ``bias
 
 import io
 import os
-import secrets
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from stylecore.weights.architectures import Conv, Pool, from_json, to_json
 
 from stylecore.errors import WeightsError
+from stylecore.files import replacing
 
 FORMAT = "stylecore-weights"
 FORMAT_VERSION = 1
@@ -147,7 +145,7 @@ def write(weights, path):
         If the file cannot be written.
     """
     try:
-        with _replacing(path) as file:
+        with replacing(path) as file:
             file.write(_encode(weights))
     except OSError as error:
         raise WeightsError(
@@ -181,21 +179,6 @@ def _encode(weights):
 def _bytes(text):
     """Text of fixed length: from that of variable length the HDF5 library may never return, if it is damaged."""
     return np.bytes_(text.encode(errors="backslashreplace"))
-
-
-@contextmanager
-def _replacing(path):
-    """Open a temporary file that takes the place of `path` once it is whole, or vanishes."""
-    path = Path(os.path.realpath(path))  # A link stays; what it points to is replaced.
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            yield file
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
 
 
 def read(path):
