@@ -6,8 +6,9 @@ and no result of the program is to depend on that.
 """
 
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -15,6 +16,22 @@ from threadpoolctl import ThreadpoolController
 # Sums may be reordered and multiplied-and-added at once, which vectorises them; infinities and NaN keep their
 # meaning, so that a diverging run is seen.
 FAST = {"fastmath": {"contract", "nsz", "reassoc"}, "cache": True}
+
+
+def _forget_outdated_code():
+    """Delete compiled code that is older than any of the sources: Numba looks at a kernel's own file only.
+
+    A kernel's code holds that of the kernels it calls in other files.
+    """
+    folder = Path(__file__).parent
+    newest = max(path.stat().st_mtime for path in folder.glob("*.py"))
+    for index in (folder / "__pycache__").glob("*.nbi"):
+        with suppress(OSError):  # Another process may be at it, or the folder may be closed to writing.
+            if index.stat().st_mtime < newest:
+                index.unlink()
+
+
+_forget_outdated_code()
 
 _CACHE_LINE = 64
 
