@@ -327,7 +327,8 @@ def _with_strips(steps, height):
     if len(steps) < 2:
         return steps
     first, second, *rest = steps
-    large = 2 * first.shape[1] >= height and prod(first.shape) > STRIP_VALUES
+    # A pool drops an odd last row.
+    large = 2 * first.shape[1] + 1 >= height and prod(first.shape) > STRIP_VALUES
     if isinstance(first, ConvRelu) and first.widens and large and first.sees_neighbours and second.sees_neighbours:
         return [Strips(first, second), *_with_strips(rest, height)]
     return [first, *_with_strips([second, *rest], height)]

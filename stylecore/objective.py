@@ -284,6 +284,9 @@ class Objective:
         x = np.asarray(x, self.network.dtype)
         if x.ndim != 3 or x.shape[2] != 3:
             raise ParameterError(f"the image has shape {x.shape}; the objective takes (height, width, 3).")
+        # A ReLU makes zero of NaN, so that the loss would not show it.
+        if not np.isfinite(x).all():
+            raise ParameterError("the image holds values that are not finite (NaN or infinity); replace them first.")
         if x.shape[:2] != self._shape:
             self._plan = Plan(self.network, *x.shape[:2], self.layers)
             self._set_targets(x.shape[:2])

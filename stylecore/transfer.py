@@ -238,7 +238,8 @@ def schedule(shape, iterations, pyramid, smallest):
         From the smallest scale to `shape`.
     """
     longer = max(shape)
-    sizes = [images.fit(shape, round(longer / 2**i)) for i in range(1, pyramid)]
+    # After as many halvings as the size has binary digits there is nothing left.
+    sizes = [images.fit(shape, round(longer / 2**i)) for i in range(1, min(pyramid, int(longer).bit_length()))]
     # A scale at which the deepest layer is only a few positions wide tells nothing of the style.
     sizes = [shape, *(size for size in sizes if min(size) >= 4 * smallest)][:iterations]
     shares = np.array([1.5**i for i in range(len(sizes))])

@@ -11,11 +11,8 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from numba import njit
 from threadpoolctl import ThreadpoolController
-
-# Sums may be reordered and multiplied-and-added at once, which vectorises them; infinities and NaN keep their
-# meaning, so that a diverging run is seen.
-FAST = {"fastmath": {"contract", "nsz", "reassoc"}, "cache": True}
 
 
 def _forget_outdated_code():
@@ -32,6 +29,20 @@ def _forget_outdated_code():
 
 
 _forget_outdated_code()
+
+
+def _keeps_compiled_code():
+    """Whether Numba finds a folder to keep compiled code in; asked to keep it without one, it raises an error."""
+    try:
+        njit(cache=True)(_forget_outdated_code)
+    except RuntimeError:
+        return False
+    return True
+
+
+# Sums may be reordered and multiplied-and-added at once, which vectorises them; infinities and NaN keep their
+# meaning, so that a diverging run is seen.
+FAST = {"fastmath": {"contract", "nsz", "reassoc"}, "cache": _keeps_compiled_code()}
 
 _CACHE_LINE = 64
 

@@ -160,6 +160,10 @@ def test_schedule_gives_most_to_the_small_scales():
     assert schedule((384, 512), 200, 3, 16) == [((96, 128), 95), ((192, 256), 63), ((384, 512), 42)]
 
 
+def test_scales_beyond_a_single_pixel_cost_nothing():
+    assert schedule((384, 512), 200, 10**9, 16) == schedule((384, 512), 200, 4, 16)
+
+
 def test_scales_are_gone_through_as_scheduled():
     result = shallow(iterations=12, pyramid=3, optimizer="adam")
     sizes = [evaluation.size for evaluation in result.history]
