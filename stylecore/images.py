@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms, ImageDraw, ImageFont, PngImagePlugin, UnidentifiedImageError
 
-from stylecore import tiff16
+from stylecore import memory, tiff16
 from stylecore.errors import ImageError, ParameterError, TooLargeError
 from stylecore.files import replacing
 
@@ -78,6 +78,7 @@ def _open(path):
         raise ImageError(f"{path} is a folder; name a picture in it.")
     with _decoding(path), open(path, "rb") as file, Image.open(file) as image:
         _check_size(image.height, image.width, path)
+        _check_memory(image.height, image.width, path)
         yield file, image
 
 
@@ -88,7 +89,7 @@ def _decoding(name):
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MAX_PIXELS
         try:
             yield
-        except ImageError:
+        except (ImageError, TooLargeError):
             raise
         except FileNotFoundError as error:
             raise ImageError(f"{name} does not exist; check the path.") from error
@@ -111,6 +112,16 @@ def _check_size(height, width, name):
         raise ImageError(f"{name} has only {width} x {height} pixels; use a larger picture.")
     if height * width > MAX_PIXELS:
         raise ImageError(f"{name} has {width} x {height} pixels, over a gigapixel; scale it down first.")
+
+
+def _check_memory(height, width, name):
+    """Refuse a file that memory cannot hold: as 8-bit and, for a moment twice, as float32 colours."""
+    needed, free = height * width * 3 * (1 + 2 * 4), memory.available()
+    if free is not None and needed > free:
+        raise TooLargeError(
+            f"{name} has {width} x {height} pixels, which need {needed / 2**30:.1f} GB of memory, and "
+            f"{free / 2**30:.1f} GB are free; scale it down first."
+        )
 
 
 def _from_array(array, name):

@@ -95,6 +95,15 @@ class Network:
             side = max((side - 1) * layer.stride + layer.size - 2 * padding, 1)
         return side
 
+    def check_size(self, height, width, layers, name="picture"):
+        """Raise ParameterError if an image of this size does not reach the deepest of the layers."""
+        smallest = self.smallest_size(layers)
+        if min(height, width) < smallest:
+            raise ParameterError(
+                f"the {name} of {width} x {height} pixels is too small for {self._last(layers)} of {self.name}; "
+                f"its shorter side must have at least {smallest}."
+            )
+
     def _until(self, layers):
         """The rows of the architecture up to the deepest of these layers; raises as `check_layers` does."""
         self.check_layers(layers)
@@ -135,12 +144,7 @@ class Network:
         ParameterError
             If the network lacks a layer, or the image is too small for one.
         """
-        smallest = self.smallest_size(layers)
-        if min(height, width) < smallest:
-            raise ParameterError(
-                f"an image of {width} x {height} pixels is too small for {self._last(layers)} of {self.name}; "
-                f"its shorter side must have at least {smallest}."
-            )
+        self.check_size(height, width, layers)
         steps, shape = [], (1, height, width, 3)
         for layer in self._until(layers):
             step = self._step(layer, shape, steps, layers)
@@ -327,7 +331,8 @@ def _with_strips(steps, height):
     if len(steps) < 2:
         return steps
     first, second, *rest = steps
-    large = 2 * first.shape[1] >= height and prod(first.shape) > STRIP_VALUES
+    # A pool drops an odd last row.
+    large = 2 * first.shape[1] + 1 >= height and prod(first.shape) > STRIP_VALUES
     if isinstance(first, ConvRelu) and first.widens and large and first.sees_neighbours and second.sees_neighbours:
         return [Strips(first, second), *_with_strips(rest, height)]
     return [first, *_with_strips([second, *rest], height)]

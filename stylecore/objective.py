@@ -1,6 +1,6 @@
 """The function that a style transfer minimises, with its gradient (paper, section 5.4)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import prod
 
 import numpy as np
@@ -276,6 +276,7 @@ class Objective:
             positions[layer] += len(features)
 
         if self._style_layers:
+            self.network.check_size(*style.shape[:2], self._style_layers, "style image")
             Plan(self.network, *style.shape[:2], self._style_layers, gradient=False).forward(style, visit)
         return {layer: sums[layer] / positions[layer] for layer in self._style_layers}
 
@@ -284,6 +285,9 @@ class Objective:
         x = np.asarray(x, self.network.dtype)
         if x.ndim != 3 or x.shape[2] != 3:
             raise ParameterError(f"the image has shape {x.shape}; the objective takes (height, width, 3).")
+        # A ReLU makes zero of NaN, so that the loss would not show it.
+        if not np.isfinite(x).all():
+            raise ParameterError("the image holds values that are not finite (NaN or infinity); replace them first.")
         if x.shape[:2] != self._shape:
             self._plan = Plan(self.network, *x.shape[:2], self.layers)
             self._set_targets(x.shape[:2])
@@ -360,6 +364,8 @@ def checked_layers(name, layers):
     """Tuple of the layers that a setting names; raises ParameterError if it is a text or names one twice."""
     if isinstance(layers, str):
         raise ParameterError(f'{name} is the text "{layers}"; give a list of layer names.')
+    if not isinstance(layers, Iterable):
+        raise ParameterError(f"{name} is {layers!r}; give a list of layer names.")
     layers = tuple(layers)
     if len(set(layers)) < len(layers):
         raise ParameterError(f"{name} names a layer twice: {', '.join(layers)}.")

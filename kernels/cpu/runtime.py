@@ -12,27 +12,36 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from numba import njit
 from threadpoolctl import ThreadpoolController
 
-# Sums may be reordered and multiplied-and-added at once, which vectorises them; infinities and NaN keep their
-# meaning, so that a diverging run is seen.
-FAST = {"fastmath": {"contract", "nsz", "reassoc"}, "cache": True}
+
+def _code_folder():
+    """Folder in which Numba keeps compiled code; None where all that it tries are closed to writing."""
+    try:
+        return Path(njit(cache=True)(_code_folder).stats.cache_path)
+    except RuntimeError:
+        return None
 
 
-def _forget_outdated_code():
+def _forget_outdated_code(folder):
     """Delete compiled code that is older than any of the sources: Numba looks at a kernel's own file only.
 
     A kernel's code holds that of the kernels it calls in other files.
     """
-    folder = Path(__file__).parent
-    newest = max(path.stat().st_mtime for path in folder.glob("*.py"))
-    for index in (folder / "__pycache__").glob("*.nbi"):
-        with suppress(OSError):  # Another process may be at it, or the folder may be closed to writing.
+    newest = max(path.stat().st_mtime for path in Path(__file__).parent.glob("*.py"))
+    for index in folder.glob("*.nbi"):
+        with suppress(OSError):  # Another process may be at it.
             if index.stat().st_mtime < newest:
                 index.unlink()
 
 
-_forget_outdated_code()
+_folder = _code_folder()
+if _folder:
+    _forget_outdated_code(_folder)
+
+# Sums may be reordered and multiplied-and-added at once, which vectorises them.
+FAST = {"fastmath": {"contract", "nsz", "reassoc"}, "cache": _folder is not None}
 
 # A thread of GNU's OpenMP that waits for the others does so in a loop, for up to a millisecond, and keeps its core from
 # them if other programs are at work: two evaluations side by side were measured to take 0.97 s each, and 0.57 s with

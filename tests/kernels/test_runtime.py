@@ -1,6 +1,8 @@
 """The hold on BLAS's threads, and the scratch memory."""
 
 import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -177,5 +179,17 @@ def test_code_older_than_any_source_is_forgotten(tmp_path, monkeypatch):
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (1e9 - age, 1e9 - age))
     monkeypatch.setattr(runtime, "__file__", str(tmp_path / "runtime.py"))
-    runtime._forget_outdated_code()
+    runtime._forget_outdated_code(tmp_path / "__pycache__")
     assert os.listdir(tmp_path / "__pycache__") == ["new.nbi"]
+
+
+def test_kernels_run_where_no_folder_can_be_written_to():
+    program = """
+from numba.core import caching
+caching.CacheImpl._locator_classes = []
+import numpy as np
+from stylecore.kernels import cpu
+print(cpu.half_squared_distance(np.ones((3, 2)), np.zeros((3, 2))))
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
+    assert result.stdout == "3.0\n", result.stderr

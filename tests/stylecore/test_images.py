@@ -875,3 +875,10 @@ def test_contact_sheet_needs_a_label_each():
         contact_sheet([gradient(4, 4)], ["a", "b"])
     with pytest.raises(ParameterError, match="sheet of 0 pictures"):
         contact_sheet([])
+
+
+def test_file_larger_than_the_memory(tmp_path, monkeypatch):
+    Image.new("RGB", (300, 200)).save(tmp_path / "large.png")
+    monkeypatch.setattr("stylecore.memory.available", lambda: 10**6)
+    with pytest.raises(TooLargeError, match=r"large\.png has 300 x 200 pixels, which need .* GB are free; scale"):
+        read_image(tmp_path / "large.png")

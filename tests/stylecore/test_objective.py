@@ -273,6 +273,25 @@ def test_default_layers():
     assert objective.term_weights.keys() == {*names, "regularization", "tv"}
 
 
+# In strips
+
+
+def test_an_odd_height_takes_no_more_memory_than_the_next_even_one():
+    odd, even = (Plan(network(dtype="float32"), height, 1024, STYLE_LAYERS).bytes for height in (683, 684))
+    assert odd <= even
+
+
+@pytest.mark.parametrize("height", [37, 38, 39, 40])
+def test_strips_change_nothing(height, monkeypatch):
+    (x,) = random_images((height, 21))
+    settings = {"content_layers": ["relu2_2", "relu3_1"], "style_layers": ["relu1_1", "relu2_1", "relu3_1"]}
+    loss, gradient = small_objective(**settings)(x)
+    monkeypatch.setattr("stylecore.network.STRIP_VALUES", 1)
+    in_strips, gradient_in_strips = small_objective(**settings)(x)
+    assert in_strips == pytest.approx(loss, rel=1e-12)
+    assert np.linalg.norm(gradient_in_strips - gradient) < 1e-12 * np.linalg.norm(gradient)
+
+
 # What it is given
 
 
@@ -360,6 +379,14 @@ def test_layers_of_another_network():
 def test_bad_shapes(shape):
     with refused(ParameterError, rf"shape {re.escape(str(shape))}; .*\(height, width, 3\)"):
         small_objective()(np.zeros(shape))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_image_that_is_not_finite(value):
+    x = X.copy()
+    x[3, 4, 1] = value
+    with refused(ParameterError, "not finite"):
+        small_objective()(x)
 
 
 def test_style_image_too_small():

@@ -160,6 +160,10 @@ def test_schedule_gives_most_to_the_small_scales():
     assert schedule((384, 512), 200, 3, 16) == [((96, 128), 95), ((192, 256), 63), ((384, 512), 42)]
 
 
+def test_scales_beyond_a_single_pixel_cost_nothing():
+    assert schedule((384, 512), 200, 10**9, 16) == schedule((384, 512), 200, 4, 16)
+
+
 def test_scales_are_gone_through_as_scheduled():
     result = shallow(iterations=12, pyramid=3, optimizer="adam")
     sizes = [evaluation.size for evaluation in result.history]
@@ -359,6 +363,8 @@ def test_memory_stays_within_the_prediction(optimizer):
         ({"content_layers": "relu2_2"}, 'content_layers is the text "relu2_2"'),
         ({"style_layers": "relu2_1"}, 'style_layers is the text "relu2_1"'),
         ({"style_layers": ["relu2_1", "relu2_1"]}, "style_layers names a layer twice"),
+        ({"style_layers": None}, "style_layers is None; give a list"),
+        ({"style_scale": 0.01}, "the style image of .* is too small"),
         ({"style_layers": ["relu6_1"]}, 'no layer "relu6_1"'),
         ({"content_layers": [], "style_layers": []}, "no layers"),
         ({"size": 12, "style_layers": ["relu5_1"]}, "12 x 9 pixels is too small for relu5_1"),
