@@ -16,7 +16,7 @@ from benchmarks.machine import use_threads
 from benchmarks.measuring import Trace, in_turn, progress
 from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS
 
-CONTENT_WEIGHT, STYLE_WEIGHT = 1.0, 10.0
+CONTENT_WEIGHT, STYLE_WEIGHT, TV_WEIGHT = 1.0, 20.0, 20.0
 
 MEMORY_FORMATS = {"channels last": torch.channels_last, "contiguous": torch.contiguous_format}
 
@@ -110,7 +110,9 @@ class Objective:
             factor * squared_distance(gram(features[layer]), self._grams[layer])
             for layer, factor in self._style_factors.items()
         )
-        return content + style
+        differences = (image[1:] - image[:-1], image[:, 1:] - image[:, :-1])
+        variation = 0.5 * sum((difference**2).sum() for difference in differences)
+        return content + style + TV_WEIGHT / image.numel() * variation
 
     def __call__(self, x):
         """Loss and gradient at an image, as `stylecore.Objective` gives them."""

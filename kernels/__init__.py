@@ -8,7 +8,8 @@ channels-last arrays with the batch in front, (N, H, W, C), and write into array
 - ``conv_relu``, ``conv_relu_pool`` and their ``_backward``: a convolution with what follows it,
 - ``max_pool``, ``average_pool`` and their ``_backward``,
 - ``gram`` and ``gram_backward``: the Gram matrix of a feature map and its gradient,
-- ``half_squared_distance`` and ``half_squared_distance_backward``: the content term.
+- ``half_squared_distance`` and ``half_squared_distance_backward``: the content term,
+- ``total_variation``: that of the image, with its gradient.
 
 A convolution may be asked for a strip of rows of its result: it is then given the rows of its input, or gradient, that
 the strip needs, with the neighbours above and below (the halo), and told how many of them stand `above`. Where there

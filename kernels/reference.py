@@ -362,3 +362,25 @@ def half_squared_distance_backward(a, b, scale, gradient):
     scale : float
     """
     gradient += scale * (a - b)
+
+
+def total_variation(x, gradient):
+    """Half the sum of squared differences between neighbours in a column and in a row, and its gradient (section 5.4).
+
+    Parameters
+    ----------
+    x : ndarray, (H, W, C)
+    gradient : ndarray, (H, W, C)
+        Result.
+
+    Returns
+    -------
+    float
+    """
+    down, right = np.diff(x, axis=0), np.diff(x, axis=1)
+    gradient[...] = 0
+    gradient[1:] += down
+    gradient[:-1] -= down
+    gradient[:, 1:] += right
+    gradient[:, :-1] -= right
+    return 0.5 * float(np.sum(down**2) + np.sum(right**2))

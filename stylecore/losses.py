@@ -99,23 +99,18 @@ def regularization(x, mean):
     return 0.5 * float(np.sum(difference**2, dtype=np.float64)), difference
 
 
-def total_variation(x):
+def total_variation(x, backend):
     """1/2 sum of squared differences between horizontal and between vertical neighbours (section 5.4).
 
     Parameters
     ----------
     x : ndarray, (H, W, 3)
+    backend : module
 
     Returns
     -------
     value : float
     gradient : ndarray, (H, W, 3)
     """
-    value, gradient = 0.0, np.zeros_like(x)
-    for axis in (0, 1):
-        difference = np.diff(x, axis=axis)
-        value += 0.5 * float(np.sum(difference**2, dtype=np.float64))
-        former, latter = (slice(None),) * axis + (slice(None, -1),), (slice(None),) * axis + (slice(1, None),)
-        gradient[former] -= difference
-        gradient[latter] += difference
-    return value, gradient
+    gradient = np.empty_like(x)
+    return backend.total_variation(x, gradient), gradient

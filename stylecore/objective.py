@@ -147,9 +147,9 @@ class Objective:
         content_layers=CONTENT_LAYERS,
         style_layers=STYLE_LAYERS,
         content_weight=1.0,
-        style_weight=10.0,
+        style_weight=20.0,
         regularization_weight=0.0,
-        tv_weight=0.0,
+        tv_weight=20.0,
         layer_weights="relative",
         pooling="max",
         device="cpu",
@@ -334,7 +334,7 @@ class Objective:
         """The terms of the image itself, by name, as functions that give (value, gradient)."""
         return {
             "regularization": lambda: regularization(x, self.network.mean),
-            "tv": lambda: total_variation(x),
+            "tv": lambda: total_variation(x, self.network.backend),
         }
 
     def _weighted(self, x, weights):

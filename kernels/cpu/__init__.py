@@ -29,6 +29,7 @@ __all__ = [
     "prepare",
     "release_scratch",
     "scratch_bytes",
+    "total_variation",
 ]
 
 _NOTHING = np.empty((0, 0, 0, 0), np.uint8)
@@ -180,3 +181,4 @@ gram_backward = features.gram_backward
 gram_scratch_bytes = features.gram_scratch_bytes
 half_squared_distance = features.half_squared_distance
 half_squared_distance_backward = features.half_squared_distance_backward
+total_variation = features.total_variation

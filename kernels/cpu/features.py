@@ -1,4 +1,4 @@
-"""What the losses need of a feature map F, seen as a matrix of M positions x C channels, with each gradient.
+"""What the losses need of a feature map F, seen as a matrix of M positions x C channels, or of the image itself.
 
 All sums run over pieces of the map whose number depends on its shape alone and are added up in their order, so
 that the results are the same bits whatever the number of threads.
@@ -189,3 +189,39 @@ def half_squared_distance_backward(a, b, scale, gradient):
     scale : float
     """
     _half_squared_distance_backward(a.reshape(-1), b.reshape(-1), a.dtype.type(scale), gradient.reshape(-1))
+
+
+@njit(parallel=True, **FAST)
+def _total_variation(x, gradient, parts):
+    height, width, channels = x.shape
+    for i in prange(height):
+        total = 0.0
+        row, result = x[i].reshape(-1), gradient[i].reshape(-1)
+        above, below = x[max(i - 1, 0)].reshape(-1), x[min(i + 1, height - 1)].reshape(-1)
+        last = (width - 1) * channels
+        for k in range(row.size):
+            left = row[k] - row[k - channels] if k >= channels else x.dtype.type(0)
+            right = row[k + channels] - row[k] if k < last else x.dtype.type(0)
+            up, down = row[k] - above[k], below[k] - row[k]
+            result[k] = left - right + up - down
+            total += np.float64(right * right) + np.float64(down * down)
+        parts[i] = total
+
+
+def total_variation(x, gradient):
+    """Half the sum of squared differences between neighbours in a column and in a row, and its gradient (section 5.4).
+
+    Parameters
+    ----------
+    x : ndarray, (H, W, C)
+    gradient : ndarray, (H, W, C)
+        Result.
+
+    Returns
+    -------
+    float
+        Summed in float64.
+    """
+    parts = np.empty(len(x))
+    _total_variation(np.ascontiguousarray(x), gradient, parts)
+    return 0.5 * float(parts.sum())

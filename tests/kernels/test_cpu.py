@@ -190,3 +190,13 @@ def test_features(positions, channels, dtype):
     reference.half_squared_distance_backward(features, other, 0.7, expected)
     cpu.half_squared_distance_backward(*single[:2], 0.7, gradient)
     assert relative_error(gradient, expected) < TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 8, 3), (7, 1, 3), (33, 50, 3), (5, 6, 1)])
+def test_total_variation(shape, dtype):
+    x = np.random.default_rng(6).random(shape)
+    expected, gradient = np.empty(shape), np.empty(shape, dtype)
+    value = reference.total_variation(x, expected)
+    assert cpu.total_variation(x.astype(dtype), gradient) == pytest.approx(value, rel=TOLERANCE[dtype])
+    assert np.linalg.norm(gradient - expected) <= TOLERANCE[dtype] * np.linalg.norm(expected)

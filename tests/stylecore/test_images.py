@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
-from stylecore.errors import ImageError, ParameterError
+from stylecore.errors import ImageError, ParameterError, TooLargeError
 from stylecore.images import (
     MAX_PIXELS,
     check_output,

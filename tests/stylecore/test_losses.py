@@ -59,11 +59,12 @@ def test_regularization():
     check_gradient(lambda x: regularization(x, mean)[0], gradient, x, rng)
 
 
+@BACKENDS
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 6, 3), (5, 1, 3), (4, 7, 3)])
-def test_total_variation(shape):
+def test_total_variation(shape, backend):
     rng = np.random.default_rng(3)
     x = rng.random(shape)
-    value, gradient = total_variation(x)
+    value, gradient = total_variation(x, backend)
     expected = sum(
         (x[i + 1, j] - x[i, j]) @ (x[i + 1, j] - x[i, j]) for i in range(shape[0] - 1) for j in range(shape[1])
     )
@@ -71,4 +72,4 @@ def test_total_variation(shape):
         (x[i, j + 1] - x[i, j]) @ (x[i, j + 1] - x[i, j]) for i in range(shape[0]) for j in range(shape[1] - 1)
     )
     assert value == pytest.approx(0.5 * expected)
-    check_gradient(lambda x: total_variation(x)[0], gradient, x, rng)
+    check_gradient(lambda x: total_variation(x, backend)[0], gradient, x, rng)

@@ -242,7 +242,7 @@ def test_settings_are_stored(tmp_path):
         "content_layers": ["relu2_2"],
         "style_layers": ["relu1_1"],
         "content_weight": 1.0,
-        "style_weight": 10.0,
+        "style_weight": 20.0,
         "regularization_weight": 0.0,
         "tv_weight": 0.5,
         "layer_weights": {"relu2_2": 1, "relu1_1": 2.0},
