@@ -93,6 +93,8 @@ def _setting(given, with_peers):
         transfer_size=given.transfer_size,
         transfer_evaluations=given.transfer_evaluations,
         transfer_repetitions=given.transfer_repetitions,
+        transfer_starts=given.transfer_starts,
+        transfer_peers=given.transfer_peers,
     )
     for size in (*given.sizes, given.transfer_size):
         setting.network.steps(size, size, STYLE_LAYERS)  # Raises if the size is too small.
@@ -109,6 +111,8 @@ def _parse(arguments):
     add("--transfer-size", type=_count, default=512, metavar="PX", help="side of the transferred picture")
     add("--transfer-evaluations", type=_count, default=300, metavar="N", help="evaluations that the peers have")
     add("--transfer-repetitions", type=_count, default=3, metavar="N")
+    add("--transfer-starts", nargs="+", choices=transfer.STARTS, default=list(transfer.STARTS), metavar="START")
+    add("--transfer-peers", nargs="+", choices=transfer.PEERS, default=list(transfer.PEERS), metavar="OPTIMISER")
     add("--content", default=str(PHOTOGRAPH), metavar="PICTURE")
     add("--style", default=str(PAINTING), metavar="PICTURE")
     add("--no-peers", action="store_true", help="leave PyTorch out even if it is installed")

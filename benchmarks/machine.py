@@ -101,11 +101,15 @@ def product_rates(threads, repetitions):
         GFLOP/s by product: "NumPy" for its sgemm of large square matrices, "stylecore" for the package's own
         register tiles on blocks that stay in the cache.
     """
-    products = {"NumPy": _numpy_product(), "stylecore": _own_product(threads)}
+    # One after the other: OpenBLAS's idle threads wait in a loop, and would take half of two cores from the other.
+    products = {"stylecore": _own_product(threads), "NumPy": _numpy_product()}
     progress(f"rate of products, threads: {threads}: {' and '.join(products)}")
+    rates = {}
     with use_threads(threads), threadpool_limits(threads, user_api="blas"):
-        seconds = in_turn({name: function for name, (function, _) in products.items()}, repetitions)
-    return {name: summary([products[name][1] / second / 1e9 for second in times]) for name, times in seconds.items()}
+        for name, (function, operations) in products.items():
+            seconds = in_turn({name: function}, repetitions)[name]
+            rates[name] = summary([operations / second / 1e9 for second in seconds])
+    return rates
 
 
 def _numpy_product(side=2048):

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 LEAST = 0.02
 
 # Seconds without work before each timing, in which the other side's idle threads stop waiting in a loop for more.
-REST = 0.01
+REST = 0.05
 
 _began = time.perf_counter()
 

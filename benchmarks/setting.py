@@ -45,6 +45,8 @@ class Setting:
         `benchmarks.peers` if PyTorch is to be compared with.
     transfer_size, transfer_evaluations, transfer_repetitions : int
         Of the whole transfer; the evaluations are the peers'.
+    transfer_starts, transfer_peers : list of str
+        What transfers start from, and the peers' optimisers.
     """
 
     content: str
@@ -56,6 +58,8 @@ class Setting:
     transfer_size: int
     transfer_evaluations: int
     transfer_repetitions: int
+    transfer_starts: list
+    transfer_peers: list
     _formats: dict = field(default_factory=dict, repr=False)
 
     @cached_property

@@ -16,6 +16,11 @@ from stylecore.transfer import transfer
 # Scales of our two ways; the first is the default.
 OURS = {"pyramid": 3, "one scale": 1}
 
+STARTS = ("content", "noise")
+
+# The peers' optimisers, by the word that stands for each on the command line.
+PEERS = {"torch": "torch.optim.LBFGS", "scipy": "PyTorch + SciPy L-BFGS-B"}
+
 # A pyramid divides its evaluations over its scales beforehand. When those of the last scale do not reach the loss, it
 # starts over with more, this many times the peer's, and the run that reached it is the one that counts.
 BUDGETS = (1, 2, 4)
@@ -38,12 +43,12 @@ def measure(setting):
         judge, theirs = setting.ours(size), setting.theirs(size, threads)
         differences = check_agreement(judge, theirs, starts["noise"])
         del theirs
-        for start, image in starts.items():
+        for start in setting.transfer_starts:
             runs = [
-                _run(setting, content, style, start, image, memory_format, judge)
+                _run(setting, content, style, start, starts[start], memory_format, judge)
                 for _ in range(setting.transfer_repetitions)
             ]
-            for peer in setting.peers.OPTIMIZERS:
+            for peer in runs[0]:
                 row = {"size": size, "threads": threads, "memory format": memory_format, "differences": differences}
                 rows.append({**row, "start": start, "peer": peer, **_summary([run[peer] for run in runs])})
     return {"transfer": rows}
@@ -52,7 +57,8 @@ def measure(setting):
 def _run(setting, content, style, start, image, memory_format, judge):
     """One repetition: every peer to its end, then ours until the lowest of their losses; a dict for each peer."""
     peers, results = setting.peers, {}
-    for peer, minimize in peers.OPTIMIZERS.items():
+    for peer in map(PEERS.get, setting.transfer_peers):
+        minimize = peers.OPTIMIZERS[peer]
         progress(f"transfer from {start}: {peer}")
         trace = Trace(setting.transfer_evaluations)
         minimize(lambda: peers.Objective(content, style, setting.weights, memory_format), image, trace)

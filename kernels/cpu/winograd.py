@@ -425,7 +425,10 @@ def _convolve(x, above, gate, reading, filters, reverse, bias, writing, grid, si
                     )
 
 
+# Tiles of a block: of a thread's own, which stays in its second-level cache, and of one for all threads. Both are whole
+# register tiles on every machine.
 BLOCK, SHARED = 42, 84
+# Pairs of channels beyond which the threads work together on one block.
 LIMIT = 128 * 128
 
 
