@@ -183,11 +183,6 @@ class Code:
         """Store one bit per number in lanes / 8 bytes of a mask."""
         self._store(self.builder.bitcast(chosen, ir.IntType(self.lanes)), address, 1)
 
-    def everywhere(self, condition):
-        """One bit per number, all of them as the condition is."""
-        packed = self.builder.sext(condition, ir.IntType(self.lanes))
-        return self.builder.bitcast(packed, ir.VectorType(ir.IntType(1), self.lanes))
-
     def bytes(self, value):
         """A vector of bytes that all have this value."""
         return ir.Constant(ir.VectorType(_BYTE, self.lanes), [value] * self.lanes)

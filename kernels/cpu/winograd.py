@@ -129,7 +129,7 @@ def _input_step(reading, border):
             code = Code(context, builder, number, wide_lanes(str(number)))
             x, gate, v = (code.data(signature.args[i], array) for i, array in ((0, x), (1, gate), (8, v)))
 
-            nothing = code.zero_vector()
+            nothing = code.zero_vector() if border else None
 
             def place(first, a, side):
                 """Coordinate in x of row or column a of the tile, moved inside, and whether it was inside."""
