@@ -13,17 +13,14 @@ from benchmarks.measuring import Trace, progress, ratios, summary
 from benchmarks.record import number, spread, table
 from stylecore.transfer import transfer
 
-# Scales of our two ways; the first is the default.
-OURS = {"pyramid": 3, "one scale": 1}
+# Our ways there: the evaluations at each of the scales before the last, each half as large as the next, as parts of the
+# peer's. At the last there may be twice the peer's.
+OURS = {"one scale": [], "pyramid": [1 / 6, 1 / 6]}
 
 STARTS = ("content", "noise")
 
 # The peers' optimisers, by the word that stands for each on the command line.
 PEERS = {"torch": "torch.optim.LBFGS", "scipy": "PyTorch + SciPy L-BFGS-B"}
-
-# A pyramid divides its evaluations over its scales beforehand. When those of the last scale do not reach the loss, it
-# starts over with more, this many times the peer's, and the run that reached it is the one that counts.
-BUDGETS = (1, 2, 4)
 
 
 def measure(setting):
@@ -65,23 +62,19 @@ def _run(setting, content, style, start, image, memory_format, judge):
         seconds, lowest = min(trace.points, key=lambda point: point[1])
         loss, _ = judge(trace.image.clip(0, 1))
         results[peer] = {"evaluations": len(trace.points), "seconds": seconds, "own loss": lowest, "loss": loss}
-    for ours, pyramid in OURS.items():
-        targets = {peer: result["loss"] for peer, result in results.items()}
-        for budget in BUDGETS if pyramid > 1 else BUDGETS[-1:]:
-            if not targets:
-                break
-            iterations, lowest = budget * setting.transfer_evaluations, min(targets.values())
-            progress(f"transfer from {start}: ours, {ours}, {iterations} evaluations or until {lowest:.4g}")
-            points = _transfer(setting, content, style, start, pyramid, iterations, lowest)
-            for peer, target in list(targets.items()):
-                reached = next((seconds for seconds, loss in points if loss <= target), None)
-                if reached:
-                    results[peer][ours] = {"seconds": reached, "iterations": iterations}
-                    del targets[peer]
+    for ours, parts in OURS.items():
+        lowest = min(result["loss"] for result in results.values())
+        counts = [round(part * setting.transfer_evaluations) for part in [*parts, 2]]
+        progress(f"transfer from {start}: ours, {ours}, until {lowest:.4g}")
+        points = _transfer(setting, content, style, start, counts, lowest)
+        for result in results.values():
+            reached = [(seconds, number) for number, (seconds, loss) in enumerate(points, 1) if loss <= result["loss"]]
+            if reached:
+                result[ours] = dict(zip(("seconds", "evaluations"), reached[0], strict=True))
     return results
 
 
-def _transfer(setting, content, style, start, pyramid, iterations, lowest):
+def _transfer(setting, content, style, start, counts, lowest):
     """Seconds and losses of the evaluations at the final size, until the loss is so low."""
     trace = Trace(None)
 
@@ -95,9 +88,9 @@ def _transfer(setting, content, style, start, pyramid, iterations, lowest):
         content,
         style,
         size=len(content),
-        iterations=iterations,
+        iterations=counts,
         init=start,
-        pyramid=pyramid,
+        pyramid=[len(content) // 2**i for i in range(len(counts) - 1, 0, -1)] or 1,
         network=setting.network,
         callback=note,
     )
@@ -112,7 +105,7 @@ def _summary(runs):
             seconds = [run[ours]["seconds"] for run in runs]
             row[ours] = {
                 "seconds": summary(seconds),
-                "iterations": summary([run[ours]["iterations"] for run in runs]),
+                "evaluations": summary([run[ours]["evaluations"] for run in runs]),
                 "ratio": ratios([run["seconds"] for run in runs], seconds),
             }
     return row
@@ -129,7 +122,7 @@ def tables(section):
             "loss",
             "its own loss",
             "s",
-            *(f"{ours} {what}" for ours in OURS for what in ("s", "times as fast")),
+            *(f"{ours} {what}" for ours in OURS for what in ("s", "evaluations", "times as fast")),
         ],
         [_cells(row) for row in rows],
     )
@@ -145,5 +138,9 @@ def _cells(row):
     ]
     for ours in OURS:
         reached = row.get(ours, {})
-        cells += [spread(reached.get("seconds"), "{:.1f}"), spread(reached.get("ratio"), "{:.2f}")]
+        cells += [
+            spread(reached.get("seconds"), "{:.1f}"),
+            spread(reached.get("evaluations"), "{:.0f}"),
+            spread(reached.get("ratio"), "{:.2f}"),
+        ]
     return cells

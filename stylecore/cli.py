@@ -1,4 +1,4 @@
-"""The command line: ``stylecore transfer``, ``stylecore demo`` and ``stylecore weights``.
+"""The command line: ``stylecore transfer``, ``resume``, ``demo`` and ``stylecore weights``.
 
 The exit status is 0 when all is done; 2 when something given cannot be worked with, which one sentence on
 standard error explains; and 130 when Ctrl-C or a request to terminate ended the run early, whether or not a
@@ -12,11 +12,13 @@ import threading
 import warnings
 from contextlib import suppress
 
+from stylecore import checkpoint as checkpoints
 from stylecore import options, weights
+from stylecore.checkpoint import Checkpoint
 from stylecore.demo import demo
 from stylecore.errors import ImageError, ParameterError, StylecoreError
 from stylecore.images import check_output, read_image
-from stylecore.transfer import transfer
+from stylecore.transfer import resume, transfer
 
 STOPPED = 130
 
@@ -74,9 +76,31 @@ def _transfer(given, watch):
     check_output(given.output, (given.size, given.size))
     _keep_inputs(inputs, given.output)
     _fetch_once(given.network, inputs, watch)
-    result = transfer(given.content, given.style, **settings, callback=watch, progress=watch.bar)
-    result.save(given.output)
-    return _report(result, given.output)
+    checkpoint = None
+    if given.checkpoint:
+        _keep_inputs([*inputs, given.output], given.checkpoint)
+        checkpoint = Checkpoint(given.checkpoint, given.checkpoint_every, given.output)
+    result = transfer(given.content, given.style, **settings, callback=watch, progress=watch.bar, checkpoint=checkpoint)
+    return _finish(result, given.output, given.checkpoint)
+
+
+def _resume(given, watch):
+    output = given.output or checkpoints.read(given.checkpoint)[1].output
+    if not output:
+        raise ParameterError(f"{given.checkpoint} does not tell where the picture is to go; name it with --output.")
+    check_output(output)
+    return _finish(resume(given.checkpoint, callback=watch, progress=watch.bar), output, given.checkpoint)
+
+
+def _finish(result, output, checkpoint):
+    """Write the picture, and remove the checkpoint if there is no more to do."""
+    result.save(output)
+    if checkpoint and not result.stopped:
+        os.remove(checkpoint)
+    status = _report(result, output)
+    if checkpoint and result.stopped and os.path.exists(checkpoint):
+        _say(f"stylecore: `stylecore resume {checkpoint}` goes on with it.")
+    return status
 
 
 def _demo(given, watch):
@@ -114,6 +138,7 @@ def _weights_info(given, watch):
 
 _COMMANDS = {
     "transfer": _transfer,
+    "resume": _resume,
     "demo": _demo,
     "weights list": _weights_list,
     "weights fetch": _weights_fetch,
@@ -141,7 +166,7 @@ def _keep_inputs(inputs, output):
     for path in inputs:
         with suppress(OSError):  # That a file is missing is told when it is read.
             if os.path.samefile(path, output):
-                raise ImageError(f"{output} is one of the pictures to work from; choose another name for the result.")
+                raise ImageError(f"{output} is one of the pictures to work from; choose another name to write to.")
 
 
 def _fetch_once(network, inputs, watch):

@@ -16,7 +16,7 @@ from stylecore.version import __version__
 SETTINGS = {
     name: parameter.default
     for name, parameter in inspect.signature(transfer).parameters.items()
-    if parameter.kind is parameter.KEYWORD_ONLY and name not in ("callback", "progress")
+    if parameter.kind is parameter.KEYWORD_ONLY and name not in ("callback", "progress", "checkpoint")
 }
 """The settings of `transfer` with their defaults; each is an option."""
 
@@ -72,6 +72,7 @@ def _parser():
     parser.set_defaults(quiet=False)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_transfer(commands)
+    _add_resume(commands)
     _add_demo(commands)
     _add_weights(commands)
     return parser
@@ -112,6 +113,13 @@ def _add_setting(group, name, help, **more):
     group.add_argument(option, default=default, help=f"{help} (default: {shown})", **more)
 
 
+class _OneOrSeveral(argparse.Action):
+    """Keeps a list of words, and the word itself where there is one only."""
+
+    def __call__(self, parser, namespace, values, option=None):
+        setattr(namespace, self.dest, values if len(values) > 1 else values[0])
+
+
 def _add_quiet(group):
     group.add_argument("-q", "--quiet", action="store_true", help="show only the result, or an error")
 
@@ -129,6 +137,7 @@ def _add_transfer(commands):
     _add_basic(parser.add_argument_group("basic"))
     _add_look(parser.add_argument_group("look"))
     _add_start(parser.add_argument_group("start and scales"))
+    _add_run(parser.add_argument_group("run"))
     _add_network(
         parser.add_argument_group(
             "network and machine",
@@ -161,8 +170,10 @@ def _add_basic(group):
         group,
         "iterations",
         """steps of painting. With few, the photograph shows through; with more, the strokes take shape and settle;
-        after some hundreds little changes""",
+        after some hundreds little changes. Several numbers are the steps at each size of --pyramid""",
         metavar="STEPS",
+        nargs="+",
+        action=_OneOrSeveral,
     )
     _add_quiet(group)
 
@@ -218,15 +229,40 @@ def _add_start(group):
         group,
         "pyramid",
         """how many sizes the picture is painted at, one after the other, each twice the one before. The small ones
-        bring in large forms and sweeping strokes; 1 paints at full size only, where the style turns out finer""",
+        bring in large forms and sweeping strokes; 1 paints at full size only, where the style turns out finer. Or the
+        longer sides of the small sizes themselves, in pixels, as in 128 300""",
         metavar="SIZES",
+        nargs="+",
+        action=_OneOrSeveral,
     )
     _add_setting(
         group,
         "optimizer",
         """how the next step is found: lbfgs settles soon and cleanly; adam goes on in small, even steps, wants more
-        of them, and takes less memory""",
+        of them, and takes less memory; scipy is the L-BFGS-B of SciPy, with the same look, slower""",
         choices=OPTIMIZERS,
+    )
+    _add_setting(
+        group,
+        "averaging",
+        """take the average of the last steps' pictures at each size, in which each counts this much less than the
+        next: 0 takes the one that matches best, 0.95 calms the grain that adam leaves""",
+    )
+
+
+def _add_run(group):
+    group.add_argument(
+        "--checkpoint",
+        metavar="FILE",
+        help="""write down now and then how far the work has come; if it is cut off, even by a power cut, `stylecore
+        resume FILE` goes on to the very same picture. FILE vanishes when the picture is done""",
+    )
+    group.add_argument(
+        "--checkpoint-every",
+        type=_number,
+        metavar="SECONDS",
+        default=10.0,
+        help="time between two such notes (default: %(default)g)",
     )
 
 
@@ -285,6 +321,18 @@ def _add_network(group):
         memory, and gives the same look""",
         choices=DTYPES,
     )
+
+
+def _add_resume(commands):
+    parser = _add_command(
+        commands,
+        "resume",
+        "resume",
+        "Go on with a picture that was cut off, from the file that --checkpoint named.",
+    )
+    parser.add_argument("checkpoint", metavar="FILE", help="what `stylecore transfer --checkpoint FILE` wrote")
+    parser.add_argument("-o", "--output", metavar="OUT", help="the picture to write (default: as was asked for then)")
+    _add_quiet(parser)
 
 
 def _add_demo(commands):

@@ -1,12 +1,15 @@
 """Style transfer: an image that has the content of one picture and the style of another."""
 
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
 
+from stylecore import checkpoint as checkpoints
 from stylecore import images, memory
 from stylecore.errors import ParameterError, StylecoreError, TooLargeError
 from stylecore.messages import near_matches
@@ -93,6 +96,7 @@ def transfer(
     seed=0,
     pyramid=3,
     optimizer="lbfgs",
+    averaging=0.0,
     network="vgg19",
     content_layers=CONTENT_LAYERS,
     style_layers=STYLE_LAYERS,
@@ -107,6 +111,7 @@ def transfer(
     dtype="float32",
     callback=None,
     progress=False,
+    checkpoint=None,
 ):
     """Make a picture with the content of one image and the style of another.
 
@@ -116,15 +121,20 @@ def transfer(
         Arrays are (H, W, 3), sRGB in [0, 1].
     size : int
         Longer side of the result, in pixels.
-    iterations : int
-        Evaluations of the loss over all scales; see `schedule` for how they are divided.
+    iterations : int or sequence of int
+        Evaluations of the loss over all scales, see `schedule` for how they are divided; or at each scale.
     init : {"content", "noise"}, path, PIL image or array
         What to start from: the content image, white noise as in the paper, or an image of one's own.
     seed : int
         Of the white noise.
-    pyramid : int
-        Number of scales, each twice the size of the one before; 1 works at the final size only.
-    optimizer : {"lbfgs", "adam"}
+    pyramid : int or sequence of int
+        Number of scales, each twice the size of the one before, 1 works at the final size only; or the longer sides
+        of the scales before the final one, in pixels.
+    optimizer : {"lbfgs", "adam", "scipy"}
+        Limited-memory BFGS; Adam; or SciPy's L-BFGS-B, which takes more time and memory for the same.
+    averaging : float
+        In [0, 1): at each scale the result is the average of the iterates, in which each counts this much less than
+        the one after it (such as 0.95, for calmer pictures with Adam). 0 takes the image of the lowest loss.
     network, content_layers, style_layers, content_weight, style_weight, regularization_weight, tv_weight, \
 layer_weights, pooling, device, dtype
         As `Objective` takes them.
@@ -136,6 +146,9 @@ layer_weights, pooling, device, dtype
         it was made at; the run ends early when it returns something true.
     progress : bool
         Whether to show a progress bar with the loss, the scale and the time left.
+    checkpoint : path or Checkpoint, optional
+        File that the state of the run is written to every ten seconds, or as the `Checkpoint` says. If it is there
+        already, from the same run, the run goes on from it; see also `resume`. It stays when the run ends.
 
     Returns
     -------
@@ -166,14 +179,19 @@ layer_weights, pooling, device, dtype
     """
     content_layers = checked_layers("content_layers", content_layers)
     style_layers = checked_layers("style_layers", style_layers)
-    settings = _settings(locals())
+    arguments = {name: value for name, value in locals().items() if name not in _NOT_SETTINGS}
+    settings = {"stylecore": __version__, **_storable(arguments)}
     _check_count("size", size)
-    _check_count("iterations", iterations)
-    _check_count("pyramid", pyramid)
+    for name, value in (("iterations", iterations), ("pyramid", pyramid)):
+        for count in value if isinstance(value, list | tuple) else [value]:
+            _check_count(name, count)
     if not (isinstance(style_scale, Real) and 0 < style_scale < np.inf):
         raise ParameterError(f"style_scale is {style_scale!r}; it must be a number above zero.")
     if optimizer not in OPTIMIZERS:
         raise ParameterError(f'optimizer "{optimizer}" is not known{near_matches(optimizer, list(OPTIMIZERS))}.')
+    if not (isinstance(averaging, Real) and 0 <= averaging < 1):
+        raise ParameterError(f"averaging is {averaging!r}; it must be a number from zero to below one.")
+    run = _Run(callback, progress, _checked_checkpoint(checkpoint, optimizer), arguments)
     content, alpha = images.read_image(content, name="content image")
     style, _ = images.read_image(style, name="style image")
     shape = images.fit(content.shape, size)
@@ -197,16 +215,15 @@ layer_weights, pooling, device, dtype
 
     _check_memory(predict, shape)
 
-    run = _Run(sum(count for _, count in scales), callback, progress)
-    with run:
-        for scale, count in scales:
+    with run.over(scales):
+        for scale, count in scales[run.first :]:
             objective = Objective(
                 images.resize(content, scale),
                 images.resize(style, _style_shape(style, max(scale) * style_scale)),
                 **options,
             )
             x = images.resize(x, scale) if x is not None else _noise(scale, seed)
-            x = OPTIMIZERS[optimizer](run.watch(objective), x, count)
+            x = run.minimize(objective, OPTIMIZERS[optimizer](x, count, averaging))
             if run.stopped:
                 break
     if alpha is not None:
@@ -224,11 +241,11 @@ def schedule(shape, iterations, pyramid, smallest):
     ----------
     shape : tuple of int
         (height, width) of the result.
-    iterations : int
-        Evaluations over all scales.
-    pyramid : int
+    iterations : int or sequence of int
+        Evaluations over all scales, or at each.
+    pyramid : int or sequence of int
         Scales, each twice the size of the one before; those too small for the network are left out, and the smallest
-        if there are fewer evaluations than scales.
+        if there are fewer evaluations than scales. Or the longer sides of all scales but the last.
     smallest : int
         Shortest side that reaches the network's deepest layer.
 
@@ -236,12 +253,34 @@ def schedule(shape, iterations, pyramid, smallest):
     -------
     list of ((height, width), evaluations)
         From the smallest scale to `shape`.
+
+    Raises
+    ------
+    ParameterError
+        If the longer sides do not rise to that of the result, or there are not as many scales as evaluations of each.
     """
-    longer = max(shape)
-    # After as many halvings as the size has binary digits there is nothing left.
-    sizes = [images.fit(shape, round(longer / 2**i)) for i in range(1, min(pyramid, int(longer).bit_length()))]
-    # A scale at which the deepest layer is only a few positions wide tells nothing of the style.
-    sizes = [shape, *(size for size in sizes if min(size) >= 4 * smallest)][:iterations]
+    if isinstance(pyramid, list | tuple):
+        sizes = [shape, *(images.fit(shape, side) for side in reversed(pyramid))]
+        if any(larger <= smaller for smaller, larger in pairwise([*pyramid, max(shape)])):
+            sides = ", ".join(map(str, pyramid))
+            raise ParameterError(
+                f"the scales {sides} do not rise to the result's {max(shape)} px; leave out the larger."
+            )
+    else:
+        # After as many halvings as the size has binary digits there is nothing left.
+        longer, count = max(shape), min(pyramid, int(max(shape)).bit_length())
+        sizes = [shape, *(images.fit(shape, round(longer / 2**i)) for i in range(1, count))]
+        # A scale at which the deepest layer is only a few positions wide tells nothing of the style.
+        sizes = [shape, *(size for size in sizes[1:] if min(size) >= 4 * smallest)]
+    if isinstance(iterations, list | tuple):
+        if len(iterations) != len(sizes):
+            sides = ", ".join(str(max(size)) for size in reversed(sizes))
+            raise ParameterError(
+                f"iterations are given for {len(iterations)} scales and there are {len(sizes)}, of {sides} px; give "
+                "one number for each, or one for all together."
+            )
+        return list(zip(reversed(sizes), map(int, iterations), strict=True))
+    sizes = sizes[:iterations]
     shares = np.array([1.5**i for i in range(len(sizes))])
     counts = 1 + np.floor((iterations - len(sizes)) * shares / shares.sum()).astype(int)
     counts[-1] += iterations - counts.sum()
@@ -249,29 +288,57 @@ def schedule(shape, iterations, pyramid, smallest):
 
 
 class _Run:
-    """Keeps the history, shows the progress and asks the callback whether to go on."""
+    """Keeps the history and the checkpoint, shows the progress and asks the callback whether to go on.
 
-    def __init__(self, evaluations, callback, progress):
+    Attributes
+    ----------
+    first : int
+        Number of the scale to begin with; that of the checkpoint, if there is one.
+    """
+
+    def __init__(self, callback, progress, checkpoint, arguments):
         self.history = []
         self.stopped = False
-        self._evaluations = evaluations
         self._callback = callback
         self._progress = progress
+        self._checkpoint = checkpoint
         self._bar = None
-        self._began = time.perf_counter()
+        self._saved = checkpoint.begin(arguments) if checkpoint else None
+        self.first = self._scale = 0
+        if self._saved:
+            self.history = [Evaluation(number, tuple(size), *more) for number, size, *more in self._saved["history"]]
+            self.first = self._scale = self._saved["scale"]
 
-    def __enter__(self):
+    @contextmanager
+    def over(self, scales):
+        """Show the progress over these scales inside the ``with`` block, and count the time from here on."""
+        self._began = time.perf_counter() - (self.history[-1].seconds if self.history else 0.0)
         if self._progress:
             from tqdm import tqdm
 
-            self._bar = tqdm(total=self._evaluations, unit="step", dynamic_ncols=True)
-        return self
+            total = sum(count for _, count in scales)
+            self._bar = tqdm(total=total, initial=len(self.history), unit="step", dynamic_ncols=True)
+        try:
+            yield
+        finally:
+            if self._bar is not None:
+                self._bar.close()
 
-    def __exit__(self, *exception):
-        if self._bar is not None:
-            self._bar.close()
+    def minimize(self, objective, optimizer):
+        """Minimise at a scale, from the checkpoint's state on if it is of this scale; returns the image reached."""
+        if self._saved and self._scale == self.first:
+            self._checkpoint.restore(optimizer)
+        optimizer.run(self._watched(objective), lambda: self._save(optimizer))
+        if not self.stopped:
+            self._save(optimizer, now=True)
+        self._scale += 1
+        return optimizer.image
 
-    def watch(self, objective):
+    def _save(self, optimizer, now=False):
+        if self._checkpoint:
+            self._checkpoint.write(optimizer, self._scale, self.history, now=now)
+
+    def _watched(self, objective):
         """The objective as the optimiser sees it, with every evaluation noted."""
 
         def evaluate(x):
@@ -297,10 +364,42 @@ class _Run:
         self.stopped = bool(self._callback is not None and self._callback(self.history[-1], x))
 
 
-def _settings(arguments):
-    """The arguments of `transfer` that shape the picture, in a form that can be stored with it."""
-    shaping = {name: value for name, value in arguments.items() if name not in ("callback", "progress")}
-    return {"stylecore": __version__, **_storable(shaping)}
+def resume(path, *, callback=None, progress=False):
+    """Go on with a run from its checkpoint, to the same picture, bit for bit, that it would have made.
+
+    Parameters
+    ----------
+    path : str or path
+        File that `transfer` wrote; it is written on.
+    callback, progress
+        As `transfer` takes them.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    StylecoreError
+        If the file is missing, damaged or of another version, or an input has changed since; and as `transfer` does.
+    """
+    arguments, checkpoint = checkpoints.read(path)
+    return transfer(**arguments, callback=callback, progress=progress, checkpoint=checkpoint)
+
+
+# The arguments of `transfer` that do not shape the picture.
+_NOT_SETTINGS = ("callback", "progress", "checkpoint")
+
+
+def _checked_checkpoint(checkpoint, optimizer):
+    if checkpoint is None:
+        return None
+    if not OPTIMIZERS[optimizer].resumable:
+        raise ParameterError(
+            f'optimizer "{optimizer}" cannot be resumed from a checkpoint, as it keeps its pairs to itself; choose '
+            '"lbfgs" or "adam".'
+        )
+    return checkpoint if isinstance(checkpoint, checkpoints.Checkpoint) else checkpoints.Checkpoint(checkpoint)
 
 
 def _storable(value):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-TINY = ["--sizes", "32", "--threads", "1", "--repetitions", "2", "--transfer-size", "32", "--transfer-evaluations", "5"]
+TINY = ["--sizes", "32", "--threads", "1", "--repetitions", "2", "--transfer-size", "64", "--transfer-evaluations", "5"]
 
 
 def run(*arguments):

@@ -155,7 +155,7 @@ def test_help_tells_every_setting_and_its_default(capsys):
     entries = re.split(r"\n  (?=-)", capsys.readouterr().out)
     told = {re.findall("--[a-z-]+", entry)[0]: " ".join(entry.split()) for entry in entries[1:]}
     for name, parameter in inspect.signature(stylecore.transfer).parameters.items():
-        if name not in ("content", "style", "callback", "progress"):
+        if name not in ("content", "style", "callback", "progress", "checkpoint"):
             default = parameter.default
             shown = " ".join(default) if isinstance(default, tuple) else str(default).removesuffix(".0")
             assert f"(default: {shown})" in told["--" + name.replace("_", "-")]
@@ -277,6 +277,12 @@ def test_inputs_are_read_before_the_network_is_fetched(run, tmp_path):
         ([*TRANSFER, "--layer-weights", "equal"], ['"equal"', "relative", "paper"]),
         ([*TRANSFER, "--layer-weights", "relu1_1=much"], ['"relu1_1=much"', "relu1_1=2"]),
         ([*TRANSFER, "--layer-weights", "relu1_1=1"], ["layer_weights has no weight for"]),
+        ([*TRANSFER, "--pyramid", "9", "8"], ["the scales 9, 8 do not rise"]),
+        ([*TRANSFER, "--iterations", "9", "8", "--pyramid", "1"], ["given for 2 scales and there are 1"]),
+        ([*TRANSFER, "--averaging", "1"], ["averaging is 1"]),
+        ([*TRANSFER, "--checkpoint", "a/b.h5"], ["no checkpoint can be written to a/b.h5"]),
+        ([*TRANSFER, "--checkpoint", "run.h5", "--checkpoint-every", "-1"], ["checkpoint_every is -1"]),
+        (["resume", "nowhere.h5"], ["nowhere.h5 is not a file"]),
         ([*TRANSFER, "--optimizer", "sgd"], ["--optimizer", "'sgd'", "lbfgs", "adam"]),
         ([*TRANSFER, "--device", "gpu"], ["--device", "'gpu'", "cpu"]),
         ([*TRANSFER, "--network", "vgg91"], ['"vgg91"', "vgg19"]),

@@ -5,9 +5,10 @@ import pytest
 from scipy.optimize import rosen, rosen_der
 from threadpoolctl import threadpool_limits
 
-from stylecore.optimizers import Stopped, adam, lbfgs
+from stylecore.optimizers import LBFGS, PAIRS, PART, Adam, SciPyLBFGSB, Stopped
 
-OPTIMIZERS = pytest.mark.parametrize("optimizer", [lbfgs, adam])
+OPTIMIZERS = pytest.mark.parametrize("optimizer", [LBFGS, Adam, SciPyLBFGSB])
+RESUMABLE = pytest.mark.parametrize("optimizer", [LBFGS, Adam])
 SHAPE = (4, 5, 3)
 START = np.random.default_rng(0).random(SHAPE, np.float32)
 INSIDE = np.random.default_rng(1).uniform(0.2, 0.8, SHAPE)
@@ -31,11 +32,19 @@ class Quadratic:
         return self.losses[-1], self.curvature * difference
 
 
+def minimum(optimizer, function, start, evaluations, **more):
+    run = optimizer(start, evaluations, **more)
+    run.run(function)
+    return run.image
+
+
 @pytest.mark.parametrize("optimum", [INSIDE, OUTSIDE], ids=["inside", "outside"])
-@pytest.mark.parametrize(("optimizer", "iterations", "tolerance"), [(lbfgs, 60, 1e-6), (adam, 300, 1e-2)])
+@pytest.mark.parametrize(
+    ("optimizer", "iterations", "tolerance"), [(LBFGS, 60, 1e-6), (SciPyLBFGSB, 60, 1e-6), (Adam, 300, 1e-2)]
+)
 def test_optimum_is_found(optimizer, iterations, tolerance, optimum):
     # The curvature is diagonal, so that the lowest point within [0, 1] is the optimum cut off there.
-    image = optimizer(Quadratic(optimum), START, iterations)
+    image = minimum(optimizer, Quadratic(optimum), START, iterations)
     assert image.shape == SHAPE and image.dtype == np.float32
     np.testing.assert_allclose(image, optimum.clip(0, 1), rtol=0, atol=tolerance)
 
@@ -43,7 +52,7 @@ def test_optimum_is_found(optimizer, iterations, tolerance, optimum):
 @OPTIMIZERS
 def test_never_leaves_the_range(optimizer):
     function = Quadratic(OUTSIDE)
-    optimizer(function, START, 30)
+    minimum(optimizer, function, START, 30)
     assert min(image.min() for image in function.images) >= 0
     assert max(image.max() for image in function.images) <= 1
 
@@ -51,7 +60,7 @@ def test_never_leaves_the_range(optimizer):
 @OPTIMIZERS
 def test_start_comes_first_and_stays_as_it_is(optimizer):
     function, start = Quadratic(INSIDE), START.copy()
-    optimizer(function, start, 5)
+    minimum(optimizer, function, start, 5)
     np.testing.assert_array_equal(function.images[0], START)
     np.testing.assert_array_equal(start, START)
 
@@ -67,7 +76,7 @@ def test_limit_of_evaluations_is_exact(optimizer, iterations):
         flat = x.reshape(-1).astype(np.float64)
         return rosen(4 * flat - 2), 4 * rosen_der(4 * flat - 2).reshape(x.shape)
 
-    optimizer(valley, START, iterations)
+    minimum(optimizer, valley, START, iterations)
     assert len(calls) == iterations
 
 
@@ -81,7 +90,7 @@ def test_best_image_is_returned(optimizer):
         function.losses[-1] = loss + 100 * (len(function.losses) > 3)
         return function.losses[-1], gradient
 
-    image = optimizer(misleading, START, 12)
+    image = minimum(optimizer, misleading, START, 12)
     best = int(np.argmin(function.losses))
     assert best < 3 and len(function.losses) > 3
     np.testing.assert_array_equal(image, function.images[best].astype(np.float32))
@@ -96,7 +105,7 @@ def test_stopped_returns_the_best_so_far(optimizer):
             raise Stopped
         return function(x)
 
-    image = optimizer(stopping, START, 50)
+    image = minimum(optimizer, stopping, START, 50)
     assert len(function.losses) == 4
     np.testing.assert_array_equal(image, function.images[int(np.argmin(function.losses))].astype(np.float32))
 
@@ -106,7 +115,7 @@ def test_stopped_at_once_returns_the_start(optimizer):
     def stopping(x):
         raise Stopped
 
-    np.testing.assert_array_equal(optimizer(stopping, START, 50), START)
+    np.testing.assert_array_equal(minimum(optimizer, stopping, START, 50), START)
 
 
 @OPTIMIZERS
@@ -115,13 +124,13 @@ def test_other_errors_pass_through(optimizer):
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        optimizer(failing, START, 3)
+        minimum(optimizer, failing, START, 3)
 
 
 def test_lbfgs_needs_no_scale():
     # Weights may be of any size: steps are as good for a loss of 1e-12 as for one of 1e12.
     for scale in (1e-12, 1.0, 1e12):
-        image = lbfgs(Quadratic(INSIDE, scale * CURVATURE), START, 60)
+        image = minimum(LBFGS, Quadratic(INSIDE, scale * CURVATURE), START, 60)
         np.testing.assert_allclose(image, INSIDE, rtol=0, atol=1e-5)
 
 
@@ -138,7 +147,7 @@ def test_same_bits_on_any_number_of_threads(optimizer):
     for threads in (1, 2, 3):
         images.append([])
         with threadpool_limits(threads, user_api="blas"):
-            optimizer(function, start, 8)
+            minimum(optimizer, function, start, 8)
     np.testing.assert_array_equal(images[1], images[0])
     np.testing.assert_array_equal(images[2], images[0])
 
@@ -146,11 +155,115 @@ def test_same_bits_on_any_number_of_threads(optimizer):
 def test_adam_steps_by_its_formula():
     # Kingma and Ba, algorithm 1, written out for a single value, with the step's cosine.
     function = Quadratic(INSIDE)
-    adam(function, START.astype(np.float64), 12, step=0.03)
+    minimum(Adam, function, START.astype(np.float64), 12)
     x, m, v = float(START[1, 2, 0]), 0.0, 0.0
     for t in range(1, 13):
         assert function.images[t - 1][1, 2, 0] == pytest.approx(x, rel=1e-12)
         g = CURVATURE[1, 2, 0] * (x - INSIDE[1, 2, 0])
         m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
-        step = 0.03 * (0.1 + 0.9 * (1 + np.cos(np.pi * t / 12)) / 2)
+        step = Adam.STEP * (0.1 + 0.9 * (1 + np.cos(np.pi * t / 12)) / 2)
         x = min(max(x - step * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8), 0), 1)
+
+
+class Valley:
+    """A narrow valley between all neighbouring values of the image, its lowest point beyond the range for some."""
+
+    def __init__(self, shape):
+        self.optimum = np.random.default_rng(5).uniform(-0.3, 1.3, shape)
+        self.losses = []
+
+    def __call__(self, x):
+        x = x.astype(np.float64)
+        near, far = x - self.optimum, np.diff(x - self.optimum, axis=1)
+        gradient = near + 4 * near**3
+        gradient[:, 1:] += 100 * far
+        gradient[:, :-1] -= 100 * far
+        self.losses.append(0.5 * np.sum(near**2) + np.sum(near**4) + 50 * np.sum(far**2))
+        return self.losses[-1], gradient.astype(np.float32)
+
+
+LARGE = np.random.default_rng(6).random((70, 50, 3), np.float32)
+
+
+def test_lbfgs_is_as_good_as_scipy():
+    # More values than a part has, and more iterations than there are pairs.
+    assert LARGE.size > PART
+    ours, scipys = Valley(LARGE.shape), Valley(LARGE.shape)
+    minimum(LBFGS, ours, LARGE, 3 * PAIRS)
+    minimum(SciPyLBFGSB, scipys, LARGE, 3 * PAIRS)
+    assert min(ours.losses) == pytest.approx(min(scipys.losses), rel=1e-6)
+    assert min(ours.losses) < 0.1 * ours.losses[0]
+
+
+def test_lbfgs_never_goes_up():
+    function = Valley(LARGE.shape)
+    run = LBFGS(LARGE, 40)
+    losses = []
+    run.run(function, lambda: losses.append(run.state["loss"]))
+    assert len(losses) > 20
+    assert np.all(np.diff(losses) < 0)
+
+
+def test_lbfgs_ends_where_nothing_is_lower():
+    function = Quadratic(INSIDE)
+    image = minimum(LBFGS, function, START.astype(np.float64), 10**6)
+    np.testing.assert_allclose(image, INSIDE, rtol=0, atol=1e-6)
+
+
+def test_lbfgs_ends_at_once_where_the_gradient_is_nothing():
+    function = Quadratic(START.astype(np.float64))
+    np.testing.assert_array_equal(minimum(LBFGS, function, START, 10), START)
+    assert len(function.losses) == 1
+
+
+def test_lbfgs_survives_a_gradient_that_is_wrong():
+    # It points uphill, so that no step along it is accepted: the run ends, with the best that was seen.
+    function = Quadratic(INSIDE)
+
+    def wrong(x):
+        loss, gradient = function(x)
+        return loss, -gradient
+
+    image = minimum(LBFGS, wrong, START, 1000)
+    assert len(function.losses) < 200
+    np.testing.assert_array_equal(image, START)
+
+
+def test_lbfgs_direction_is_that_of_the_matrices():
+    # The same pairs in the textbook's form: H' = (I - s y^T / sy) H (I - y s^T / sy) + s s^T / sy (7.16).
+    run = LBFGS(START.astype(np.float64), 9)
+    run.run(Quadratic(INSIDE))
+    rows, products, pairs = run._rows, run._products, run._pairs
+    np.testing.assert_allclose(products[np.ix_(pairs, PAIRS + pairs)], rows[pairs] @ rows[PAIRS + pairs].T, rtol=1e-9)
+    last = PAIRS + pairs[-1]
+    inverse = np.eye(START.size) * products[pairs[-1], last] / products[last, last]
+    for s, y in zip(rows[pairs], rows[PAIRS + pairs], strict=True):
+        across = np.eye(START.size) - np.outer(y, s) / (s @ y)
+        inverse = across.T @ inverse @ across + np.outer(s, s) / (s @ y)
+    assert len(pairs) > 5
+    np.testing.assert_allclose(run._coefficients() @ rows, -inverse @ rows[-1], rtol=1e-6, atol=1e-12)
+
+
+@RESUMABLE
+@pytest.mark.parametrize("averaging", [0.0, 0.9])
+@pytest.mark.parametrize("iteration", [1, 2, 17, PAIRS + 5])
+def test_a_run_taken_up_again_ends_with_the_same_bits(optimizer, averaging, iteration):
+    states = []
+    whole = optimizer(LARGE, 2 * PAIRS + 8, averaging)
+    whole.run(Valley(LARGE.shape), lambda: states.append({k: np.copy(v) for k, v in whole.state.items()}))
+    again = optimizer(LARGE, 2 * PAIRS + 8, averaging)
+    again.restore(states[iteration - 1])
+    again.run(Valley(LARGE.shape))
+    np.testing.assert_array_equal(again.image, whole.image)
+    assert not np.array_equal(whole.image, LARGE)
+
+
+@OPTIMIZERS
+def test_averaging_weighs_the_iterates(optimizer):
+    iterates = []
+    run = optimizer(START, 12, 0.8)
+    run.run(Quadratic(INSIDE), lambda: iterates.append(run._x.copy()))
+    weights = 0.8 ** np.arange(len(iterates))[::-1]
+    expected = np.average(np.array(iterates, np.float64), axis=0, weights=weights)
+    assert len(iterates) > 5
+    np.testing.assert_allclose(run.image.reshape(-1), expected, rtol=0, atol=1e-6)

@@ -238,6 +238,7 @@ def test_settings_are_stored(tmp_path):
         "seed": 3,
         "pyramid": 3,
         "optimizer": "lbfgs",
+        "averaging": 0.0,
         "network": "a Network",
         "content_layers": ["relu2_2"],
         "style_layers": ["relu1_1"],
@@ -253,6 +254,18 @@ def test_settings_are_stored(tmp_path):
     }
     result.save(tmp_path / "out.png")
     assert read_settings(tmp_path / "out.png") == result.settings == json.loads(json.dumps(result.settings))
+
+
+def test_scales_of_ones_own():
+    result = shallow(pyramid=[20, 40], iterations=[3, 1, 2])
+    assert [evaluation.size for evaluation in result.history] == [(15, 20)] * 3 + [(30, 40)] + [(48, 64)] * 2
+    assert (result.settings["pyramid"], result.settings["iterations"]) == ([20, 40], [3, 1, 2])
+
+
+def test_averages_are_taken_at_each_scale():
+    sharp, calm = shallow(optimizer="adam"), shallow(optimizer="adam", averaging=0.9)
+    assert losses(calm)[0] == losses(sharp)[0]
+    assert 1e-4 < np.abs(calm.array - sharp.array).mean() < 0.1
 
 
 # The start
@@ -358,6 +371,14 @@ def test_memory_stays_within_the_prediction(optimizer):
           for value in (0, -1.0, float("nan"), float("inf"), "2", None)],
         ({"seed": -1, "init": "noise"}, "seed is -1; .*zero or more"),
         ({"seed": 1.5, "init": "noise"}, r"seed is 1\.5"),
+        *[({name: value}, f"{name} is {bad}; .*one or more") for name in ("iterations", "pyramid")
+          for value, bad in (([3, 0], 0), ([2.5], "2.5"))],
+        *[({"averaging": value}, f"averaging is {value!r}; .*zero to below one")
+          for value in (-0.1, 1, 1.5, float("nan"), "0.9", None)],
+        ({"pyramid": [32, 16]}, "the scales 32, 16 do not rise to the result's 64 px"),
+        ({"pyramid": [32, 64]}, "the scales 32, 64 do not rise to the result's 64 px"),
+        ({"pyramid": [32, 48], "iterations": [5, 6]}, "given for 2 scales and there are 3, of 32, 48, 64 px"),
+        ({"pyramid": 1, "iterations": [5, 6]}, "given for 2 scales and there are 1, of 64 px"),
         ({"optimizer": "adams"}, 'optimizer "adams" is not known; near it are adam'),
         ({"style_weight": -1}, "style_weight is -1"),
         ({"content_layers": "relu2_2"}, 'content_layers is the text "relu2_2"'),

@@ -1,0 +1,270 @@
+"""Setting a run aside in a file, and taking it up again.
+
+The file holds the settings of the run, its inputs (of a file, the path and the digest; of an array, the array), the
+history and the state of the optimiser after an iteration. What comes after depends on these alone, so that a run that
+was killed and resumed ends with the same picture, bit for bit, as one that was not.
+"""
+
+import hashlib
+import json
+import os
+import time
+from contextlib import contextmanager
+
+import numpy as np
+from PIL import Image
+
+from stylecore.errors import ImageError, ParameterError, StylecoreError
+from stylecore.files import replacing
+from stylecore.images import read_image
+from stylecore.version import __version__
+from stylecore.weights.convert import sha256
+
+FORMAT = "stylecore checkpoint"
+FORMAT_VERSION = 1
+
+INPUTS = ("content", "style", "init", "network")
+"""The settings that may be given as files or arrays."""
+
+# Writing takes at most this part of the time, however large the state and slow the disk.
+SHARE = 0.1
+
+
+class Checkpoint:
+    """A file that the state of a run is written to, every so often, and taken up from if it is there.
+
+    Parameters
+    ----------
+    path : str or path
+    every : float
+        Seconds between two writings, or more where writing takes a tenth of that; 0 writes after each iteration.
+    output : str or path, optional
+        Where the picture is to be written in the end, which the command line's `resume` wants to know.
+
+    Raises
+    ------
+    ParameterError
+        If `every` is not a number of zero or more.
+    """
+
+    def __init__(self, path, every=10.0, output=None):
+        if not (np.isscalar(every) and np.isreal(every) and every >= 0):
+            raise ParameterError(f"checkpoint_every is {every!r}; it must be a number of zero or more seconds.")
+        self.path = path
+        self.output = None if output is None else os.path.abspath(output)
+        self._every = float(every)
+        self._due = 0.0
+
+    def begin(self, arguments):
+        """Get ready for a run; if the file is there, check that it was written by the same one.
+
+        Parameters
+        ----------
+        arguments : dict
+            Those of `transfer`.
+
+        Returns
+        -------
+        dict or None
+            "scale", the number of the scale reached, and "history", as they were given to `write`; None if there is
+            no file yet.
+
+        Raises
+        ------
+        ParameterError
+            If an argument cannot be stored, or those in the file are others.
+        StylecoreError
+            If the file cannot be read or is of another version, or no file can be written there.
+        """
+        self._arrays = []
+        self._arguments = {name: self._stored(name, value) for name, value in arguments.items()}
+        # Through JSON, so that tuples and lists compare as equal.
+        self._arguments = json.loads(json.dumps(self._arguments))
+        self._due = time.monotonic() + self._every
+        if not os.path.exists(self.path):
+            if not os.access(os.path.dirname(os.path.abspath(self.path)), os.W_OK):
+                raise StylecoreError(f"no checkpoint can be written to {self.path}; choose a folder that can be.")
+            return None
+        with _reading(self.path) as file:
+            self._check_same(json.loads(_text(file, "arguments")))
+            return {"scale": int(file.attrs["scale"]), "history": json.loads(_text(file, "history"))}
+
+    def restore(self, optimizer):
+        """Bring an optimiser into the state that the file holds."""
+        with _reading(self.path) as file:
+            optimizer.restore(file["state"])
+
+    def write(self, optimizer, scale, history, *, now=False):
+        """Write the state if it is time.
+
+        Parameters
+        ----------
+        optimizer : Optimizer
+        scale : int
+        history : list
+            Of what JSON can hold.
+        now : bool
+            Whether to write in any case.
+
+        Raises
+        ------
+        StylecoreError
+            If it cannot be written; a former state stays.
+        """
+        began = time.monotonic()
+        if not now and began < self._due:
+            return
+        try:
+            with replacing(self.path) as file:
+                self._write(file, optimizer, scale, history)
+        except OSError as error:
+            raise StylecoreError(f"the checkpoint {self.path} cannot be written: {error.strerror or error}.") from error
+        ended = time.monotonic()
+        self._due = ended + max(self._every, (ended - began) * (1 / SHARE - 1) if self._every else 0)
+
+    def _write(self, file, optimizer, scale, history):
+        import h5py
+
+        with h5py.File(file, "w") as file:
+            file.attrs.update({"format": FORMAT, "format_version": FORMAT_VERSION, "stylecore": __version__})
+            file.attrs.update({"scale": scale, "every": self._every, "output": self.output or ""})
+            # As data, since an attribute is held to 64 KB.
+            _write_text(file, "arguments", json.dumps(self._arguments))
+            _write_text(file, "history", json.dumps(history))
+            for i, array in enumerate(self._arrays):
+                _write_rows(file, f"arrays/{i}", array)
+            for name, value in optimizer.state.items():
+                _write_rows(file, f"state/{name}", value)
+
+    def _stored(self, name, value):
+        """An argument in a form that JSON can hold; arrays are put aside, and pictures are made arrays."""
+        if name in INPUTS:
+            if isinstance(value, Image.Image):
+                rgb, alpha = read_image(value, name=f"{name} image")
+                value = rgb if alpha is None else np.dstack([rgb, alpha])
+            if isinstance(value, np.ndarray):
+                self._arrays.append(value)
+                return {"array": len(self._arrays) - 1, "sha256": _array_digest(value)}
+            if isinstance(value, str | os.PathLike) and os.path.isfile(value):
+                return {"path": os.path.abspath(value), "sha256": sha256(value)}
+        if isinstance(value, dict):
+            return {key: self._stored(name, item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._stored(name, item) for item in value]
+        if isinstance(value, os.PathLike):
+            return os.fspath(value)
+        if isinstance(value, np.generic):
+            return value.item()
+        if value is None or isinstance(value, str | int | float):
+            return value
+        raise ParameterError(
+            f"{name} is a {type(value).__name__}, which a checkpoint cannot hold; give a name, a file or numbers."
+        )
+
+    def _check_same(self, arguments):
+        for name, value in self._arguments.items():
+            there = arguments.get(name)
+            if there == value:
+                continue
+            if isinstance(value, dict) and isinstance(there, dict) and value.get("path") == there.get("path", ""):
+                raise ParameterError(f"{value['path']} has changed since {self.path} was written; {_BEGIN_ANEW}.")
+            is_file = any(isinstance(side, dict) for side in (there, value))
+            what = f"another {name}" if is_file else f"{name} {there!r} instead of {value!r}"
+            raise ParameterError(f"{self.path} is the checkpoint of a run with {what}; {_BEGIN_ANEW}.")
+
+
+_BEGIN_ANEW = "delete it to begin anew, or name another file"
+
+
+def read(path):
+    """What a checkpoint tells of the run that wrote it.
+
+    Parameters
+    ----------
+    path : str or path
+
+    Returns
+    -------
+    arguments : dict
+        Those of `transfer`.
+    checkpoint : Checkpoint
+        As that run had it.
+
+    Raises
+    ------
+    ImageError
+        If an input is no longer where it was.
+    StylecoreError
+        If the file is missing, damaged, of another version or none of stylecore's.
+    """
+
+    def given(value):
+        if isinstance(value, list):
+            return [given(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if "sha256" not in value:
+            return {key: given(item) for key, item in value.items()}
+        if "array" in value:
+            return file[f"arrays/{value['array']}"][()]
+        if not os.path.isfile(value["path"]):
+            raise ImageError(f"{value['path']}, which {path} goes on from, is no longer there; put it back.")
+        return value["path"]
+
+    with _reading(path) as file:
+        arguments = {name: given(value) for name, value in json.loads(_text(file, "arguments")).items()}
+        return arguments, Checkpoint(path, float(file.attrs["every"]), file.attrs["output"] or None)
+
+
+@contextmanager
+def _reading(path):
+    import h5py
+
+    if not os.path.isfile(path):
+        raise StylecoreError(f"{path} is not a file; name the checkpoint of a run.")
+    try:
+        with h5py.File(path, "r") as file:
+            _check_version(file.attrs, path)
+            yield file
+    except StylecoreError:
+        raise
+    except PermissionError as error:
+        raise StylecoreError(f"{path} may not be read; change its permissions.") from error
+    except Exception as error:
+        # On damaged files h5py raises OSError, KeyError, RuntimeError and more: they have no common base.
+        raise StylecoreError(f"{path} is damaged, incomplete or no checkpoint; begin the run anew.") from error
+
+
+def _check_version(attributes, path):
+    if attributes["format"] != FORMAT:
+        raise StylecoreError(f"{path} is not a checkpoint of stylecore's; name one that `--checkpoint` wrote.")
+    version = attributes["stylecore"]
+    if int(attributes["format_version"]) != FORMAT_VERSION or version != __version__:
+        raise StylecoreError(
+            f"{path} was written by stylecore {version} and this is {__version__}, which would not end with the same "
+            "picture; go on with that version, or begin the run anew."
+        )
+
+
+def _write_text(file, name, text):
+    file.create_dataset(name, data=np.frombuffer(text.encode(), np.uint8))
+
+
+def _text(file, name):
+    return file[name][()].tobytes().decode()
+
+
+def _write_rows(file, name, value):
+    """Write an array, or a list of equal ones without making a copy of them all, with checksums."""
+    if not isinstance(value, list):
+        value = np.asarray(value)
+        options = {"chunks": True, "fletcher32": True} if value.size and value.ndim else {}
+        file.create_dataset(name, data=value, **options)
+        return
+    rows = file.create_dataset(name, (len(value), *value[0].shape), value[0].dtype, chunks=True, fletcher32=True)
+    for i, row in enumerate(value):
+        rows[i] = row
+
+
+def _array_digest(array):
+    return hashlib.sha256(f"{array.dtype} {array.shape} ".encode() + array.tobytes()).hexdigest()
