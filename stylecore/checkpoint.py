@@ -1,15 +1,18 @@
 """Setting a run aside in a file, and taking it up again.
 
-The file holds the settings of the run, its inputs (of a file, the path and the digest; of an array, the array), the
-history and the state of the optimiser after an iteration. What comes after depends on these alone, so that a run that
-was killed and resumed ends with the same picture, bit for bit, as one that was not.
+The file is a ZIP archive of `run.json` and NumPy arrays, which `numpy.load` reads. (It is not HDF5, whose library was
+seen to crash on a full disk.) It holds the settings of the run, its inputs (of a file, the path and the digest; of an
+array, the array), the history and the state of the optimiser after an iteration. What comes after depends on these
+alone, so that a run that was killed and resumed ends with the same picture, bit for bit, as one that was not.
 """
 
 import hashlib
 import json
 import os
 import time
+import zlib
 from contextlib import contextmanager
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from PIL import Image
@@ -22,6 +25,7 @@ from stylecore.weights.convert import sha256
 
 FORMAT = "stylecore checkpoint"
 FORMAT_VERSION = 1
+_RUN = "run.json"
 
 INPUTS = ("content", "style", "init", "network")
 """The settings that may be given as files or arrays."""
@@ -85,14 +89,26 @@ class Checkpoint:
             if not os.access(os.path.dirname(os.path.abspath(self.path)), os.W_OK):
                 raise StylecoreError(f"no checkpoint can be written to {self.path}; choose a folder that can be.")
             return None
-        with _reading(self.path) as file:
-            self._check_same(json.loads(_text(file, "arguments")))
-            return {"scale": int(file.attrs["scale"]), "history": json.loads(_text(file, "history"))}
+        with _reading(self.path) as (run, _):
+            self._check_same(run["arguments"])
+            return {"scale": run["scale"], "history": run["history"]}
 
     def restore(self, optimizer):
         """Bring an optimiser into the state that the file holds."""
-        with _reading(self.path) as file:
-            optimizer.restore(file["state"])
+        with _reading(self.path) as (_, archive):
+            state, rows = {}, {}
+            for entry in archive.namelist():
+                kind, _, name = entry.removesuffix(".npy").partition("/")
+                if kind != "state":
+                    continue
+                name, _, row = name.partition("/")
+                if row:
+                    rows.setdefault(name, []).append(entry)
+                else:
+                    state[name] = _read_array(archive, entry)
+            # One at a time.
+            state.update({name: (_read_array(archive, entry) for entry in entries) for name, entries in rows.items()})
+            optimizer.restore(state)
 
     def write(self, optimizer, scale, history, *, now=False):
         """Write the state if it is time.
@@ -123,18 +139,25 @@ class Checkpoint:
         self._due = ended + max(self._every, (ended - began) * (1 / SHARE - 1) if self._every else 0)
 
     def _write(self, file, optimizer, scale, history):
-        import h5py
-
-        with h5py.File(file, "w") as file:
-            file.attrs.update({"format": FORMAT, "format_version": FORMAT_VERSION, "stylecore": __version__})
-            file.attrs.update({"scale": scale, "every": self._every, "output": self.output or ""})
-            # As data, since an attribute is held to 64 KB.
-            _write_text(file, "arguments", json.dumps(self._arguments))
-            _write_text(file, "history", json.dumps(history))
+        run = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "stylecore": __version__,
+            "arguments": self._arguments,
+            "scale": scale,
+            "history": history,
+            "every": self._every,
+            "output": self.output,
+        }
+        with ZipFile(file, "w") as archive:
+            archive.writestr(_RUN, json.dumps(run))
             for i, array in enumerate(self._arrays):
-                _write_rows(file, f"arrays/{i}", array)
+                _write_array(archive, f"arrays/{i}", array)
             for name, value in optimizer.state.items():
-                _write_rows(file, f"state/{name}", value)
+                # A list stays one: as one array it would take the memory of all its rows again.
+                rows = [(f"{name}/{i}", row) for i, row in enumerate(value)] if isinstance(value, list) else []
+                for part, array in rows or [(name, value)]:
+                    _write_array(archive, f"state/{part}", array)
 
     def _stored(self, name, value):
         """An argument in a form that JSON can hold; arrays are put aside, and pictures are made arrays."""
@@ -206,64 +229,56 @@ def read(path):
         if "sha256" not in value:
             return {key: given(item) for key, item in value.items()}
         if "array" in value:
-            return file[f"arrays/{value['array']}"][()]
+            return _read_array(archive, f"arrays/{value['array']}.npy")
         if not os.path.isfile(value["path"]):
             raise ImageError(f"{value['path']}, which {path} goes on from, is no longer there; put it back.")
         return value["path"]
 
-    with _reading(path) as file:
-        arguments = {name: given(value) for name, value in json.loads(_text(file, "arguments")).items()}
-        return arguments, Checkpoint(path, float(file.attrs["every"]), file.attrs["output"] or None)
+    with _reading(path) as (run, archive):
+        arguments = {name: given(value) for name, value in run["arguments"].items()}
+        return arguments, Checkpoint(path, run["every"], run["output"])
 
 
 @contextmanager
 def _reading(path):
-    import h5py
-
+    """What the file tells of the run, and the archive with the arrays."""
     if not os.path.isfile(path):
         raise StylecoreError(f"{path} is not a file; name the checkpoint of a run.")
     try:
-        with h5py.File(path, "r") as file:
-            _check_version(file.attrs, path)
-            yield file
+        with ZipFile(path) as archive:
+            run = json.loads(archive.read(_RUN))
+            _check_version(run, path)
+            yield run, archive
     except StylecoreError:
         raise
     except PermissionError as error:
         raise StylecoreError(f"{path} may not be read; change its permissions.") from error
-    except Exception as error:
-        # On damaged files h5py raises OSError, KeyError, RuntimeError and more: they have no common base.
+    except (BadZipFile, OSError, EOFError, KeyError, ValueError, NotImplementedError, zlib.error) as error:
         raise StylecoreError(f"{path} is damaged, incomplete or no checkpoint; begin the run anew.") from error
 
 
-def _check_version(attributes, path):
-    if attributes["format"] != FORMAT:
+def _check_version(run, path):
+    if run["format"] != FORMAT:
         raise StylecoreError(f"{path} is not a checkpoint of stylecore's; name one that `--checkpoint` wrote.")
-    version = attributes["stylecore"]
-    if int(attributes["format_version"]) != FORMAT_VERSION or version != __version__:
+    version = run["stylecore"]
+    if run["format_version"] != FORMAT_VERSION or version != __version__:
         raise StylecoreError(
             f"{path} was written by stylecore {version} and this is {__version__}, which would not end with the same "
             "picture; go on with that version, or begin the run anew."
         )
 
 
-def _write_text(file, name, text):
-    file.create_dataset(name, data=np.frombuffer(text.encode(), np.uint8))
+def _write_array(archive, name, array):
+    with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+        np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
 
 
-def _text(file, name):
-    return file[name][()].tobytes().decode()
-
-
-def _write_rows(file, name, value):
-    """Write an array, or a list of equal ones without making a copy of them all, with checksums."""
-    if not isinstance(value, list):
-        value = np.asarray(value)
-        options = {"chunks": True, "fletcher32": True} if value.size and value.ndim else {}
-        file.create_dataset(name, data=value, **options)
-        return
-    rows = file.create_dataset(name, (len(value), *value[0].shape), value[0].dtype, chunks=True, fletcher32=True)
-    for i, row in enumerate(value):
-        rows[i] = row
+def _read_array(archive, entry):
+    # The archive checks each entry's checksum, at its end.
+    with archive.open(entry) as file:
+        array = np.lib.format.read_array(file, allow_pickle=False)
+        file.read()
+        return array
 
 
 def _array_digest(array):

@@ -14,7 +14,7 @@ import numpy as np
 from stylecore import weights as weights_package
 from stylecore.errors import ParameterError
 from stylecore.messages import near_matches
-from stylecore.weights.architectures import Conv
+from stylecore.weights.architectures import Conv, features_names, until
 
 POOLINGS = ("max", "average")
 
@@ -45,7 +45,7 @@ class Network:
     def __init__(self, weights, backend, pooling="max", dtype="float32", layers=None):
         if pooling not in POOLINGS:
             raise ParameterError(f'pooling "{pooling}" is not known; choose "max" or "average".')
-        weights = weights_package.load(weights)
+        weights = weights_package.load(weights, layers=layers)
         self.name = weights.network
         self.backend = backend
         self.pooling = pooling
@@ -54,7 +54,8 @@ class Network:
         self.preprocessing = weights.preprocessing
         if layers is not None:
             self.layers = self._until(layers)
-        # Those that are not asked for, and each once it is prepared, need not be kept.
+        # Those that are not asked for need not be kept, nor each once it is prepared: the deepest first, for into the
+        # gap that one of them leaves the next fits, which may be as large.
         filters = {layer.name: weights.filters[layer.name] for layer in self.layers if isinstance(layer, Conv)}
         biases = weights.biases
         del weights
@@ -62,14 +63,14 @@ class Network:
             layer.name: backend.prepare(
                 filters.pop(layer.name), biases[layer.name], layer.stride, layer.padding, self.dtype
             )
-            for layer in self.layers
+            for layer in reversed(self.layers)
             if isinstance(layer, Conv)
         }
 
     @property
     def layer_names(self):
         """Names of the layers that can carry a loss, in order: the ReLUs and the pools."""
-        return [layer.relu if isinstance(layer, Conv) else layer.name for layer in self.layers]
+        return features_names(self.layers)
 
     @property
     def mean(self):
@@ -107,7 +108,7 @@ class Network:
     def _until(self, layers):
         """The rows of the architecture up to the deepest of these layers; raises as `check_layers` does."""
         self.check_layers(layers)
-        return self.layers[: 1 + max(self.layer_names.index(layer) for layer in layers)]
+        return until(self.layers, layers)
 
     @property
     def _order(self):

@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 
-def load(network, progress=True):
+def load(network, progress=True, layers=None):
     """Load a network's weights; one of the catalogue is fetched into the cache folder at first use.
 
     Parameters
@@ -39,6 +39,8 @@ def load(network, progress=True):
         returned as they are.
     progress : bool
         Show a progress bar while fetching.
+    layers : collection of str, optional
+        As `read` takes them.
 
     Returns
     -------
@@ -56,14 +58,14 @@ def load(network, progress=True):
     if isinstance(network, str) and network in CATALOGUE:
         path = fetch(network, progress=progress)
         try:
-            return read(path)
+            return read(path, layers)
         except WeightsError as error:
             raise WeightsError(
                 f"the cached network {path} cannot be used; delete it, or run "
                 f"`stylecore weights fetch {network}`, which fetches it anew."
             ) from error
     if isinstance(network, os.PathLike) or _looks_like_path(str(network)):
-        return read(network)
+        return read(network, layers)
     raise ParameterError(
         f'network "{network}" is not known{near_matches(network, CATALOGUE)}; a file of weights ends in .h5.'
     )

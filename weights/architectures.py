@@ -61,6 +61,26 @@ ARCHITECTURES = {
 }
 
 
+def features_names(layers):
+    """Names of the layers of a table that can carry a loss, in order: the ReLUs and the pools."""
+    return [layer.relu if isinstance(layer, Conv) else layer.name for layer in layers]
+
+
+def until(layers, wanted):
+    """The rows of a table up to the deepest of the layers that are wanted; all, if one of them is not there.
+
+    Parameters
+    ----------
+    layers : list of Conv and Pool
+    wanted : collection of str
+        Of `features_names`.
+    """
+    names = features_names(layers)
+    if not set(wanted) <= set(names):
+        return layers
+    return layers[: 1 + max((names.index(name) for name in wanted), default=len(names))]
+
+
 def to_json(layers):
     """Write a table of layers as JSON.
 

@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 
 import numpy as np
-from stylecore.weights.architectures import Conv, Pool, from_json, to_json
+from stylecore.weights.architectures import Conv, Pool, from_json, to_json, until
 
 from stylecore.errors import WeightsError
 from stylecore.files import replacing
@@ -181,12 +181,14 @@ def _bytes(text):
     return np.bytes_(text.encode(errors="backslashreplace"))
 
 
-def read(path):
+def read(path, layers=None):
     """Read weights from a file in the project's HDF5 layout.
 
     Parameters
     ----------
     path : str or path
+    layers : collection of str, optional
+        The layers that will be asked for; what lies behind the deepest of them is not read.
 
     Returns
     -------
@@ -204,7 +206,7 @@ def read(path):
     try:
         with h5py.File(path, "r") as file:
             _check_format(file.attrs, path)
-            return _read(file, path)
+            return _read(file, path, layers)
     except WeightsError:
         raise
     except PermissionError as error:
@@ -233,8 +235,10 @@ def _foreign(path):
     )
 
 
-def _read(file, path):
+def _read(file, path, wanted):
     layers = from_json(file.attrs["architecture"].decode())
+    if wanted:
+        layers = until(layers, wanted)
     names = [layer.name for layer in layers if isinstance(layer, Conv)]
     try:
         return Weights(

@@ -1,19 +1,19 @@
 """Runs that are set aside and taken up again."""
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+from zipfile import ZipFile
 
-import h5py
 import numpy as np
 import pytest
 from PIL import Image
 
 import stylecore
 from stylecore import Checkpoint, ImageError, ParameterError, StylecoreError, resume, transfer
-from stylecore import checkpoint as checkpoints
 from stylecore.samples import PAINTING, PHOTOGRAPH
 
 SETTINGS = {
@@ -51,7 +51,7 @@ def refused(error, words):
 
 @pytest.fixture
 def path(tmp_path):
-    return tmp_path / "run.h5"
+    return tmp_path / "run.ckpt"
 
 
 KILLED = """
@@ -149,10 +149,10 @@ def test_a_picture_that_has_changed(path, tmp_path):
     Image.new("RGB", (40, 30), "red").save(content)
     interrupted(path, content=content)
     Image.new("RGB", (40, 30), "blue").save(content)
-    with refused(ParameterError, r"content\.png has changed since .*run\.h5 was written"):
+    with refused(ParameterError, r"content\.png has changed since .*run\.ckpt was written"):
         resume(path)
     content.unlink()
-    with refused(ImageError, r"content\.png, which .*run\.h5 goes on from, is no longer there"):
+    with refused(ImageError, r"content\.png, which .*run\.ckpt goes on from, is no longer there"):
         resume(path)
 
 
@@ -165,8 +165,8 @@ def test_files_that_are_no_checkpoint(path):
             attempt()
     assert path.read_bytes() == b"something else, which is to be kept"
     path.unlink()
-    with h5py.File(path, "w") as file:
-        file.attrs["format"] = "stylecore weights"
+    with ZipFile(path, "w") as archive:
+        archive.writestr("run.json", json.dumps({"format": "something else"}))
     with refused(StylecoreError, "is not a checkpoint of stylecore's"):
         resume(path)
 
@@ -182,10 +182,10 @@ def test_a_truncated_checkpoint(part, path):
 
 def test_a_damaged_checkpoint(path):
     interrupted(path)
-    with h5py.File(path) as file:
-        row = file["state/rows"].id.get_chunk_info(0)
+    with ZipFile(path) as archive:
+        row = archive.getinfo("state/rows/1.npy")
     damaged = bytearray(path.read_bytes())
-    damaged[row.byte_offset + row.size // 2] ^= 1
+    damaged[row.header_offset + row.compress_size // 2] ^= 1
     path.write_bytes(damaged)
     with refused(StylecoreError, "is damaged, incomplete"):
         resume(path)
@@ -194,8 +194,12 @@ def test_a_damaged_checkpoint(path):
 @pytest.mark.parametrize(("name", "value"), [("stylecore", "0.0.1"), ("format_version", 99)])
 def test_a_checkpoint_of_another_version(name, value, path):
     interrupted(path)
-    with h5py.File(path, "r+") as file:
-        file.attrs[name] = value
+    with ZipFile(path) as archive:
+        entries = {entry: archive.read(entry) for entry in archive.namelist()}
+    entries["run.json"] = json.dumps({**json.loads(entries["run.json"]), name: value})
+    with ZipFile(path, "w") as archive:
+        for entry, content in entries.items():
+            archive.writestr(entry, content)
     with refused(StylecoreError, f"was written by stylecore .* and this is {re.escape(stylecore.__version__)}"):
         resume(path)
 
@@ -207,25 +211,35 @@ def test_what_cannot_be_written_down(path):
     with refused(ParameterError, "network is a Network, which a checkpoint cannot hold"):
         transfer(PHOTOGRAPH, PAINTING, network=network, checkpoint=path, **SETTINGS)
     with refused(StylecoreError, "no checkpoint can be written to .*nowhere"):
-        transfer(PHOTOGRAPH, PAINTING, checkpoint=path.parent / "nowhere" / "run.h5", **SETTINGS)
+        transfer(PHOTOGRAPH, PAINTING, checkpoint=path.parent / "nowhere" / "run.ckpt", **SETTINGS)
     for every in (-1, float("nan"), "often", None):
         with refused(ParameterError, "checkpoint_every is"):
             Checkpoint(path, every)
     assert not path.exists()
 
 
-def test_the_state_stays_when_a_new_one_cannot_be_written(path, monkeypatch):
+FULL = """
+import resource, sys
+import numpy as np
+import stylecore
+
+# A limit of the size of files stands in for a full disk.
+resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
+try:
+    stylecore.resume(sys.argv[1])
+except stylecore.StylecoreError as error:
+    print(error)
+"""
+
+
+def test_the_state_stays_when_a_new_one_cannot_be_written(path):
     interrupted(path)
     before = path.read_bytes()
-
-    def full(*arguments):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(checkpoints.Checkpoint, "_write", full)
-    with refused(StylecoreError, r"the checkpoint .*run\.h5 cannot be written: No space left on device"):
-        resume(path)
+    process = subprocess.run([sys.executable, "-c", FULL, path], capture_output=True, text=True)
+    assert (process.returncode, process.stderr) == (0, "")
+    assert process.stdout == f"the checkpoint {path} cannot be written: File too large.\n"
     assert path.read_bytes() == before
-    assert os.listdir(path.parent) == ["run.h5"]
+    assert os.listdir(path.parent) == ["run.ckpt"]
 
 
 # On the command line
@@ -239,19 +253,19 @@ def command(*arguments, folder):
 
 
 def test_the_command_line_goes_on_after_a_kill(tmp_path):
-    arguments = ["transfer", PHOTOGRAPH, PAINTING, *OPTIONS, "--iterations", "300", "--checkpoint", "run.h5"]
+    arguments = ["transfer", PHOTOGRAPH, PAINTING, *OPTIONS, "--iterations", "300", "--checkpoint", "run.ckpt"]
     process = subprocess.Popen([*STYLECORE, *arguments, "--checkpoint-every", "0", "-o", "out.png"], cwd=tmp_path)
     try:
-        while not (tmp_path / "run.h5").exists():
+        while not (tmp_path / "run.ckpt").exists():
             assert process.poll() is None
     finally:
         process.kill()
         process.wait()
-    assert [name for name in os.listdir(tmp_path) if not name.endswith(".tmp")] == ["run.h5"]
-    process = command("resume", "run.h5", "-q", folder=tmp_path)
+    assert [name for name in os.listdir(tmp_path) if not name.endswith(".tmp")] == ["run.ckpt"]
+    process = command("resume", "run.ckpt", "-q", folder=tmp_path)
     assert (process.returncode, process.stderr) == (0, "")
     assert "out.png: 64 x 48 pixels, 300 steps in " in process.stdout
-    assert "run.h5" not in os.listdir(tmp_path) and (tmp_path / "out.png").exists()
+    assert "run.ckpt" not in os.listdir(tmp_path) and (tmp_path / "out.png").exists()
 
 
 def test_the_command_line_refuses(tmp_path):

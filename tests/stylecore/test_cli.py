@@ -281,7 +281,7 @@ def test_inputs_are_read_before_the_network_is_fetched(run, tmp_path):
         ([*TRANSFER, "--iterations", "9", "8", "--pyramid", "1"], ["given for 2 scales and there are 1"]),
         ([*TRANSFER, "--averaging", "1"], ["averaging is 1"]),
         ([*TRANSFER, "--checkpoint", "a/b.h5"], ["no checkpoint can be written to a/b.h5"]),
-        ([*TRANSFER, "--checkpoint", "run.h5", "--checkpoint-every", "-1"], ["checkpoint_every is -1"]),
+        ([*TRANSFER, "--checkpoint", "run.ckpt", "--checkpoint-every", "-1"], ["checkpoint_every is -1"]),
         (["resume", "nowhere.h5"], ["nowhere.h5 is not a file"]),
         ([*TRANSFER, "--optimizer", "sgd"], ["--optimizer", "'sgd'", "lbfgs", "adam"]),
         ([*TRANSFER, "--device", "gpu"], ["--device", "'gpu'", "cpu"]),
