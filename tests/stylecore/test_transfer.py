@@ -82,7 +82,7 @@ def test_iterations_are_never_exceeded(optimizer, iterations, monkeypatch):
     assert calls[-1] == result.array.shape == (48, 64, 3)
 
 
-@pytest.mark.filterwarnings("ignore:overflow")
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
 @pytest.mark.parametrize("weight", [1e60, 1.7e308])
 def test_weights_beyond_the_range_of_numbers(weight):
     with refused(StylecoreError, "not finite at evaluation 1; lower the weights"):
@@ -232,6 +232,10 @@ def test_settings_are_stored(tmp_path):
         "stylecore": __version__,
         "content": str(PHOTOGRAPH),
         "style": str(PAINTING),
+        "style_blend": None,
+        "regions": None,
+        "labels": None,
+        "style_loss": "gram",
         "size": 64,
         "iterations": 6,
         "init": "noise",
@@ -239,8 +243,8 @@ def test_settings_are_stored(tmp_path):
         "pyramid": 3,
         "optimizer": "lbfgs",
         "network": "a Network",
-        "content_layers": ["relu2_2"],
-        "style_layers": ["relu1_1"],
+        "content_layers": {"relu2_2": 1.0},
+        "style_layers": {"relu1_1": 1.0},
         "content_weight": 1.0,
         "style_weight": 20.0,
         "regularization_weight": 0.0,
@@ -383,7 +387,7 @@ def test_layers_from_an_iterator():
     # They are gone through more than once.
     result = shallow(content_layers=iter(["relu2_2"]), style_layers=(layer for layer in LAYERS["style_layers"]))
     np.testing.assert_array_equal(result.array, shallow().array)
-    assert result.settings["content_layers"] == ["relu2_2"]
+    assert result.settings["content_layers"] == {"relu2_2": 1.0}
 
 
 def test_style_image_too_small():
