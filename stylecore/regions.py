@@ -84,8 +84,10 @@ def read_regions(regions, labels, content, styles):
         return [Region("", None, dict.fromkeys(range(len(styles))))]
     if regions is not None and labels is not None:
         raise ParameterError("regions are given both as masks and as label images; leave one of the two out.")
-    if regions is not None and all(isinstance(region, Region) for region in regions):
-        return regions
+    if regions is not None:
+        regions = _listed("regions", regions)
+        if all(isinstance(region, Region) for region in regions):
+            return regions
     images = {"content image": content} | {style_name(i, len(styles)): style for i, style in enumerate(styles)}
     table = _from_masks(regions, images) if labels is None else _from_labels(labels, images)
     for name, (mask, *parts) in table.items():
@@ -139,7 +141,7 @@ def _band_means(mask, count):
 
 def _from_masks(regions, images):
     """Name of each region, and its mask in each image, or None."""
-    regions = [_listed(f"region {i}", region) for i, region in enumerate(_listed("regions", regions), start=1)]
+    regions = [_listed(f"region {i}", region) for i, region in enumerate(regions, start=1)]
     for i, region in enumerate(regions, start=1):
         if len(region) != len(images):
             raise ParameterError(
@@ -155,7 +157,7 @@ def _from_masks(regions, images):
 
 def _listed(name, given):
     if isinstance(given, (str, os.PathLike, np.ndarray)) or not np.iterable(given):
-        raise ParameterError(f"{name} is a {type(given).__name__}; give a list.")
+        raise ParameterError(f"{name} is of type {type(given).__name__}; give a list.")
     given = list(given)
     if not given:
         raise ParameterError(f"{name} is an empty list; name something in it, or leave it out.")
@@ -187,7 +189,7 @@ def _read_mask(source, name, image):
     pixels, alpha = read_image(source, name=name)
     if np.ptp(pixels, axis=2).max() > 0.1:
         raise ParameterError(f"{name} has colours; a mask is white where the region is, and black elsewhere.")
-    mask = pixels[..., 0] if alpha is None else pixels[..., 0] * alpha
+    mask = pixels[..., 0].astype(np.float32) * (1 if alpha is None else alpha)
     return _fitted(1 - mask if inverse else mask, name, image)
 
 
