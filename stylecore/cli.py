@@ -16,6 +16,7 @@ from stylecore import options, weights
 from stylecore.demo import demo
 from stylecore.errors import ImageError, ParameterError, StylecoreError
 from stylecore.images import check_output, read_image
+from stylecore.regions import NOT, WORDS
 from stylecore.transfer import transfer
 
 STOPPED = 130
@@ -70,11 +71,11 @@ def _transfer(given, watch):
     settings["layer_weights"] = _layer_weights(given.layer_weights)
     for name in ("content_layers", "style_layers"):
         settings[name] = _layers(name, settings[name])
-    inputs = [given.content, *given.style]
+    inputs = [given.content, *given.style, *_masks(given)]
     if given.init not in ("content", "noise"):
         inputs.append(given.init)
     check_output(given.output, (given.size, given.size))
-    _keep_inputs(inputs + _masks(given), given.output)
+    _keep_inputs(inputs, given.output)
     _fetch_once(given.network, inputs, watch)
     result = transfer(given.content, given.style, **settings, callback=watch, progress=watch.bar)
     result.save(given.output)
@@ -156,7 +157,7 @@ def _layers(name, words):
 def _masks(given):
     """The files that regions are read from."""
     words = [word for region in given.regions or [] for word in region] + (given.labels or [])
-    return [word.removeprefix("not:") for word in words]
+    return [word.removeprefix(NOT) for word in words if word not in WORDS]
 
 
 def _keep_inputs(inputs, output):

@@ -129,7 +129,7 @@ class StyleLoss:
     def __init__(self, distance, backend, guide=None):
         self._distance = distance
         self._moments = Moments(backend, guide, distance.with_mean)
-        self.relative_weight = 1 / distance.blank if distance.blank else 1.0
+        self.relative_weight = distance.strength / distance.blank if distance.blank else 1.0
         self.reset()
 
     def reset(self):
@@ -181,9 +181,14 @@ class GramDistance:
         Whether the mean is compared.
     blank : float
         Value for a blank image, all of whose features are zero.
+    strength : float
+        What the relative weight is multiplied with beside 1 / `blank`, so that at the same style weight the pictures
+        depart as far from the content as with this distance: chosen on three pairs of pictures at 256 pixels by their
+        content terms.
     """
 
     with_mean = False
+    strength = 1.0
 
     def __init__(self, mean, second):
         self._second = second
@@ -211,7 +216,7 @@ class MeanCovarianceDistance:
 
     Attributes
     ----------
-    with_mean, blank
+    with_mean, blank, strength
         As those of `GramDistance`.
 
     References
@@ -220,6 +225,7 @@ class MeanCovarianceDistance:
     """
 
     with_mean = True
+    strength = 0.65
     blank = 2.0
 
     def __init__(self, mean, second):
@@ -254,7 +260,7 @@ class WassersteinDistance:
 
     Attributes
     ----------
-    with_mean, blank
+    with_mean, blank, strength
         As those of `GramDistance`.
 
     References
@@ -264,6 +270,7 @@ class WassersteinDistance:
     """
 
     with_mean = True
+    strength = 0.7
 
     def __init__(self, mean, second):
         covariance = _covariance(mean, second)

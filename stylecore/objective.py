@@ -131,10 +131,10 @@ class Objective:
         is to match is the mean of the styles' moments so weighted: those of one large picture, in which each style
         takes up such a share.
     regions, labels : sequence, optional
-        Parts of the picture and the parts of the style images that each is painted from, as `read_regions` takes
-        them. Each region has a term of its own at each style layer, which counts by the region's share of the
-        picture, so that a small region is painted as strongly as a large one; where no region is, only the content
-        holds. With several styles in a region, they blend.
+        Parts of the picture and the parts of the style images that each is painted from, as
+        `stylecore.regions.read_regions` takes them. Each region has a term of its own at each style layer, which
+        counts by the region's share of the picture, so that a small region is painted as strongly as a large one.
+        Several styles in a region blend; where no region is, only the content holds.
     style_loss : {"gram", "mean_covariance", "wasserstein"}
         How the image's features are compared with the style's: `GramDistance`, the paper's, `MeanCovarianceDistance`
         or `WassersteinDistance`.
@@ -150,7 +150,8 @@ class Objective:
 
         - "relative": each content term is divided by 1/2 sum P^2 and each style term by 1 / (4 N^2 M^2) sum A^2, its
           value for a blank image, so that all layers pull alike, and averaged over its layers; regularisation and
-          TV are divided by the number of values in the image. The look then does not depend on the image's size.
+          TV are divided by the number of values in the image. The look then does not depend on the image's size. The
+          terms of other style losses are divided likewise and brought to the strength of the paper's.
         - "normalized": in place of those values, content and style terms are divided by how hard they pull: half the
           length of their gradient with respect to the features F, times the length of F, at the content image (for
           the content term, whose gradient is zero there, at a blank image). Other programs divide each layer's

@@ -18,7 +18,9 @@ MAX_LABELS = 32
 SMALLEST_SHARE = 1e-5
 """Share of an image that a region must have, not to be taken for an empty one."""
 
-_NOT = "not:"
+WORDS = ("all", "rest", "none")
+NOT = "not:"
+"""What may stand for a mask, and what stands before the path of one that is to be inverted."""
 
 
 class Region(NamedTuple):
@@ -179,10 +181,10 @@ def _read_masks(sources, name, image):
 
 def _read_mask(source, name, image):
     """A mask of the size of its image; None for none; "rest" if it takes the others to tell."""
-    if source is None or (isinstance(source, str) and source in ("all", "none", "rest")):
+    if source is None or (isinstance(source, str) and source in WORDS):
         return {"all": np.ones(image.shape[:2], np.float32), "rest": "rest"}.get(source)
-    inverse = isinstance(source, str) and source.startswith(_NOT)
-    source = source.removeprefix(_NOT) if inverse else source
+    inverse = isinstance(source, str) and source.startswith(NOT)
+    source = source.removeprefix(NOT) if inverse else source
     if isinstance(source, np.ndarray) and source.dtype == bool:
         source = source.astype(np.float32)
     name = _path_or(name, source)

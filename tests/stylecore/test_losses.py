@@ -69,7 +69,7 @@ def test_style(kind, guide, backend):
         loss.add_gradient(features[part], 2.0, gradient[part], part.start or 0)
     # Of the four positions in the hard region no covariance has full rank: there the quotient, too, is rounded.
     check_gradient(lambda f: 2.0 * value(loss, f), gradient, features, rng, 1e-5 if kind == "wasserstein" else 1e-6)
-    assert loss.relative_weight * value(loss, np.zeros_like(features)) == pytest.approx(1, rel=0.01)
+    assert loss.relative_weight * value(loss, np.zeros_like(features)) == pytest.approx(distance.strength, rel=1e-3)
 
 
 @pytest.mark.parametrize("guide", [None, GUIDES["hard"]])
