@@ -135,7 +135,7 @@ def _layer_weights(words):
         return {name: float(number) for name, _, number in (word.partition("=") for word in words)}
     except ValueError:
         raise ParameterError(
-            f'--layer-weights is "{" ".join(words)}"; it must be relative, paper, or pairs such as relu1_1=2.'
+            f'--layer-weights is "{" ".join(words)}"; it must be relative, normalized, paper, or pairs such as relu1_1=2.'
         ) from None
 
 

@@ -244,8 +244,9 @@ class WassersteinDistance:
     """Squared 2-Wasserstein distance between Gaussians: |m - n|^2 + tr C + tr T - 2 tr (R^T C R)^(1/2), T = R R^T.
 
     R = V D^(1/2) from the eigenvectors V of T whose eigenvalues D stand out from rounding. So the matrix whose root
-    is taken is only as large as the rank of T, which at small sizes is below the number of positions. With its
-    eigenvalues l and eigenvectors U, the gradient with respect to C is 1 - R U l^(-1/2) U^T R^T.
+    is taken is only as large as the rank of T, which at small sizes is below the number of positions; it is decomposed
+    once for each value, which is what this distance costs more than others. With its eigenvalues l and eigenvectors U,
+    the gradient with respect to C is 1 - R U l^(-1/2) U^T R^T.
 
     Where the image has no spread along a direction that the style has some in, l is zero and the root has a kink. So
     (l + e)^(1/2) - e^(1/2) stands for l^(1/2), with e^(1/2) a ten-thousandth of the mean of D: smooth, never below the
