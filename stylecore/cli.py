@@ -16,6 +16,7 @@ from stylecore import options, weights
 from stylecore.demo import demo
 from stylecore.errors import ImageError, ParameterError, StylecoreError
 from stylecore.images import check_output, read_image
+from stylecore.objective import LAYER_WEIGHTS
 from stylecore.regions import NOT, WORDS
 from stylecore.transfer import transfer
 
@@ -135,7 +136,8 @@ def _layer_weights(words):
         return {name: float(number) for name, _, number in (word.partition("=") for word in words)}
     except ValueError:
         raise ParameterError(
-            f'--layer-weights is "{" ".join(words)}"; it must be relative, normalized, paper, or pairs such as relu1_1=2.'
+            f'--layer-weights is "{" ".join(words)}"; it must be one of {", ".join(LAYER_WEIGHTS)}, or pairs such as '
+            "relu1_1=2."
         ) from None
 
 
