@@ -20,6 +20,7 @@ from PIL import Image
 from stylecore.errors import ImageError, ParameterError, StylecoreError
 from stylecore.files import replacing
 from stylecore.images import read_image
+from stylecore.regions import NOT
 from stylecore.version import __version__
 from stylecore.weights.convert import sha256
 
@@ -27,7 +28,7 @@ FORMAT = "stylecore checkpoint"
 FORMAT_VERSION = 1
 _RUN = "run.json"
 
-INPUTS = ("content", "style", "init", "network")
+INPUTS = ("content", "style", "regions", "labels", "init", "network")
 """The settings that may be given as files or arrays."""
 
 # Writing takes at most this part of the time, however large the state and slow the disk.
@@ -168,8 +169,11 @@ class Checkpoint:
             if isinstance(value, np.ndarray):
                 self._arrays.append(value)
                 return {"array": len(self._arrays) - 1, "sha256": _array_digest(value)}
-            if isinstance(value, str | os.PathLike) and os.path.isfile(value):
-                return {"path": os.path.abspath(value), "sha256": sha256(value)}
+            if isinstance(value, str | os.PathLike):
+                before = NOT if isinstance(value, str) and value.startswith(NOT) else ""
+                path = os.fspath(value).removeprefix(before)
+                if os.path.isfile(path):
+                    return {"before": before, "path": os.path.abspath(path), "sha256": sha256(path)}
         if isinstance(value, dict):
             return {key: self._stored(name, item) for key, item in value.items()}
         if isinstance(value, list | tuple):
@@ -189,11 +193,15 @@ class Checkpoint:
             there = arguments.get(name)
             if there == value:
                 continue
-            if isinstance(value, dict) and isinstance(there, dict) and value.get("path") == there.get("path", ""):
+            if _is_input(value) and _is_input(there) and value.get("path") == there.get("path", ""):
                 raise ParameterError(f"{value['path']} has changed since {self.path} was written; {_BEGIN_ANEW}.")
-            is_file = any(isinstance(side, dict) for side in (there, value))
-            what = f"another {name}" if is_file else f"{name} {there!r} instead of {value!r}"
+            shown = f"{name} {there!r} instead of {value!r}"
+            what = f"another {name}" if name in INPUTS else shown
             raise ParameterError(f"{self.path} is the checkpoint of a run with {what}; {_BEGIN_ANEW}.")
+
+
+def _is_input(value):
+    return isinstance(value, dict) and "sha256" in value
 
 
 _BEGIN_ANEW = "delete it to begin anew, or name another file"
@@ -226,13 +234,13 @@ def read(path):
             return [given(item) for item in value]
         if not isinstance(value, dict):
             return value
-        if "sha256" not in value:
+        if not _is_input(value):
             return {key: given(item) for key, item in value.items()}
         if "array" in value:
             return _read_array(archive, f"arrays/{value['array']}.npy")
         if not os.path.isfile(value["path"]):
             raise ImageError(f"{value['path']}, which {path} goes on from, is no longer there; put it back.")
-        return value["path"]
+        return value["before"] + value["path"]
 
     with _reading(path) as (run, archive):
         arguments = {name: given(value) for name, value in run["arguments"].items()}

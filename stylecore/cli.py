@@ -18,6 +18,8 @@ from stylecore.checkpoint import Checkpoint
 from stylecore.demo import demo
 from stylecore.errors import ImageError, ParameterError, StylecoreError
 from stylecore.images import check_output, read_image
+from stylecore.objective import LAYER_WEIGHTS
+from stylecore.regions import NOT, WORDS
 from stylecore.transfer import resume, transfer
 
 STOPPED = 130
@@ -70,7 +72,9 @@ def _run(given):
 def _transfer(given, watch):
     settings = {name: getattr(given, name) for name in options.SETTINGS}
     settings["layer_weights"] = _layer_weights(given.layer_weights)
-    inputs = [given.content, given.style]
+    for name in ("content_layers", "style_layers"):
+        settings[name] = _layers(name, settings[name])
+    inputs = [given.content, *given.style, *_masks(given)]
     if given.init not in ("content", "noise"):
         inputs.append(given.init)
     check_output(given.output, (given.size, given.size))
@@ -157,8 +161,30 @@ def _layer_weights(words):
         return {name: float(number) for name, _, number in (word.partition("=") for word in words)}
     except ValueError:
         raise ParameterError(
-            f'--layer-weights is "{" ".join(words)}"; it must be relative, paper, or pairs such as relu1_1=2.'
+            f'--layer-weights is "{" ".join(words)}"; it must be one of {", ".join(LAYER_WEIGHTS)}, or pairs such as '
+            "relu1_1=2."
         ) from None
+
+
+def _layers(name, words):
+    """Turn --content-layers or --style-layers into what `transfer` takes: names, or a dict from NAME=NUMBER pairs."""
+    pairs = [word.partition("=") for word in words]
+    names = [name for name, _, _ in pairs]
+    if len(set(names)) < len(names) or not any(equals for _, equals, _ in pairs):
+        return names  # It refuses a list that names one twice.
+    try:
+        return {name: float(number) if equals else 1.0 for name, equals, number in pairs}
+    except ValueError:
+        option = "--" + name.replace("_", "-")
+        raise ParameterError(
+            f'{option} is "{" ".join(words)}"; name layers, and numbers where wanted, as in relu1_1=2.'
+        ) from None
+
+
+def _masks(given):
+    """The files that regions are read from."""
+    words = [word for region in given.regions or [] for word in region] + (given.labels or [])
+    return [word.removeprefix(NOT) for word in words if word not in WORDS]
 
 
 def _keep_inputs(inputs, output):

@@ -153,9 +153,13 @@ class Network:
             shape = step.shape
         return steps
 
+    def map_shape(self, height, width, layer):
+        """Shape (1, H, W, C) of a layer's features for an image of this size."""
+        return self.steps(height, width, [layer])[-1].shape
+
     def features_shape(self, height, width, layer):
-        """Shape (M, C) of a layer's features for an image of this size."""
-        *positions, channels = self.steps(height, width, [layer])[-1].shape
+        """The same as a matrix, (M, C)."""
+        *positions, channels = self.map_shape(height, width, layer)
         return prod(positions), channels
 
     def _last(self, layers):

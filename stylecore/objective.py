@@ -2,17 +2,20 @@
 
 from collections.abc import Iterable, Mapping
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 
 from stylecore.errors import ParameterError
 from stylecore.images import read_image, resize
-from stylecore.losses import ContentLoss, StyleLoss, regularization, total_variation
+from stylecore.losses import STYLE_LOSSES, ContentLoss, Moments, StyleLoss, regularization, total_variation
 from stylecore.messages import near_matches
 from stylecore.network import Network, Plan
+from stylecore.regions import area_average, read_regions, style_name
 
 CONTENT_LAYERS = ("relu4_2",)
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+LAYER_WEIGHTS = ("relative", "normalized", "paper")
 DTYPES = ("float32", "float64")
 DEVICES = ("cpu", "reference")
 
@@ -72,7 +75,7 @@ def load_network(network, device="cpu", pooling="max", dtype="float32", layers=N
     return Network(network, load_backend(device), pooling, "float64" if device == "reference" else dtype, layers)
 
 
-def evaluation_bytes(network, content_layers, style_layers, height, width):
+def evaluation_bytes(network, content_layers, style_layers, height, width, style_loss="gram", regions=1):
     """Memory that evaluations of an objective take beside the network, in bytes.
 
     Parameters
@@ -81,6 +84,8 @@ def evaluation_bytes(network, content_layers, style_layers, height, width):
     content_layers, style_layers : collection of str
     height, width : int
         Of the image.
+    style_loss : {"gram", "mean_covariance", "wasserstein"}
+    regions : int
 
     Returns
     -------
@@ -89,10 +94,23 @@ def evaluation_bytes(network, content_layers, style_layers, height, width):
     plan = Plan(network, height, width, {*content_layers, *style_layers})
     matrices = [network.features_shape(height, width, layer) for layer in style_layers]
     scratch = max(plan.scratch_bytes, *(network.backend.gram_scratch_bytes(*m, network.dtype) for m in matrices), 0)
-    # Targets; a Gram matrix and its difference from the target; and two images on their way in and out.
+    # Targets, and two images on their way in and out.
     values = sum(prod(network.features_shape(height, width, layer)) for layer in content_layers)
-    values += sum(2 * channels**2 for _, channels in matrices) + 2 * 3 * height * width
+    values += 2 * 3 * height * width
+    # A moment of the style, of the image and the gradient by it; and the guides.
+    moments = 3 * regions * sum(channels**2 for _, channels in matrices)
+    values += moments if style_loss == "gram" else 2 * moments  # In float64.
+    values += regions * sum(positions for positions, _ in matrices) if regions > 1 else 0
     return plan.bytes + scratch + values * network.dtype.itemsize
+
+
+class _Term(NamedTuple):
+    """A term of the loss at a layer, and what it is multiplied with."""
+
+    name: str
+    layer: str
+    loss: ContentLoss | StyleLoss
+    weight: float
 
 
 class Objective:
@@ -103,21 +121,43 @@ class Objective:
 
     Parameters
     ----------
-    content, style : path, PIL image or array
-        Arrays are (H, W, 3), sRGB in [0, 1]. Content, style and result may all differ in size: the content image is
-        resized to the result's size, the style image is taken as it is.
+    content : path, PIL image or array
+        Arrays are (H, W, 3), sRGB in [0, 1]. Content, styles and result may all differ in size: the content image is
+        resized to the result's size, style images are taken as they are.
+    style : path, PIL image or array, or list or tuple of these
+        One style image or several.
+    style_blend : sequence of float, optional
+        Weight of each style image, zero or more; only their ratios count. By default all weigh alike. What the image
+        is to match is the mean of the styles' moments so weighted: those of one large picture, in which each style
+        takes up such a share.
+    regions, labels : sequence, optional
+        Parts of the picture and the parts of the style images that each is painted from, as
+        `stylecore.regions.read_regions` takes them. Each region has a term of its own at each style layer, which
+        counts by the region's share of the picture, so that a small region is painted as strongly as a large one.
+        Several styles in a region blend; where no region is, only the content holds.
+    style_loss : {"gram", "mean_covariance", "wasserstein"}
+        How the image's features are compared with the style's: `GramDistance`, the paper's, `MeanCovarianceDistance`
+        or `WassersteinDistance`.
     network : str, path, Weights or Network
         Name of a network in the catalogue, or file in the project's HDF5 layout.
-    content_layers, style_layers : sequence of str
-        Layers that carry a loss, by their usual names.
+    content_layers, style_layers : sequence of str, or mapping of str to float
+        Layers that carry a loss, by their usual names; with a mapping, the weight of each is multiplied by a number of
+        zero or more.
     content_weight, style_weight, regularization_weight, tv_weight : float
         alpha, beta, gamma and the weight of the total variation; zero or more.
-    layer_weights : "relative", "paper" or mapping
+    layer_weights : "relative", "paper", "normalized" or mapping
         What stands in front of each term of the paper.
 
         - "relative": each content term is divided by 1/2 sum P^2 and each style term by 1 / (4 N^2 M^2) sum A^2, its
           value for a blank image, so that all layers pull alike, and averaged over its layers; regularisation and
-          TV are divided by the number of values in the image. The look then does not depend on the image's size.
+          TV are divided by the number of values in the image. The look then does not depend on the image's size. The
+          terms of other style losses are divided likewise and brought to the strength of the paper's.
+        - "normalized": in place of those values, content and style terms are divided by how hard they pull: half the
+          length of their gradient with respect to the features F, times the length of F, at the content image (for
+          the content term, whose gradient is zero there, at a blank image). Other programs divide each layer's
+          gradient by its length at every step; but what then comes out is not the gradient of any function, so that a
+          line search has nothing to go by and there is no loss to compare. Here the lengths are taken once for each
+          size, before the first step, and the objective is a function like any other.
         - "paper": 1 / number of layers for content and style, 1 for regularisation and TV.
         - a mapping gives the weight of each layer, as in "paper".
     pooling : {"max", "average"}
@@ -143,6 +183,10 @@ class Objective:
         content,
         style,
         *,
+        style_blend=None,
+        regions=None,
+        labels=None,
+        style_loss="gram",
         network="vgg19",
         content_layers=CONTENT_LAYERS,
         style_layers=STYLE_LAYERS,
@@ -163,12 +207,15 @@ class Objective:
         }
         self._content_layers = checked_layers("content_layers", content_layers)
         self._style_layers = checked_layers("style_layers", style_layers)
-        self._layer_weights = _checked_layer_weights(layer_weights, self._content_layers + self._style_layers)
+        self._layer_weights = _checked_layer_weights(layer_weights, [*self._content_layers, *self._style_layers])
+        self._style_loss = checked_style_loss(style_loss)
         self._content = read_image(content, name="content image")[0]
-        style = read_image(style, name="style image")[0]
+        styles = read_styles(style)
+        blend = checked_blend(style_blend, len(styles))
+        self._regions = read_regions(regions, labels, self._content, styles)
         self.network = load_network(network, device, pooling, dtype, self.layers)
         self.network.check_layers(self.layers)
-        self._style_targets = self._gram_per_position(style)
+        self._distances = self._distances_from(styles, blend)
         self._plan = None
         self._shape = None
 
@@ -188,7 +235,8 @@ class Objective:
         -------
         int
         """
-        return evaluation_bytes(self.network, self._content_layers, self._style_layers, height, width)
+        layers = self._content_layers, self._style_layers
+        return evaluation_bytes(self.network, *layers, height, width, self._style_loss, len(self._regions))
 
     def __call__(self, x):
         """Loss and its gradient at an image.
@@ -239,7 +287,8 @@ class Objective:
         -------
         dict
             From ``content:LAYER``, ``style:LAYER``, ``regularization`` and ``tv`` to the value, or to
-            (value, gradient).
+            (value, gradient). With regions, there is a ``style:LAYER:REGION`` for each, numbered from 1 or, of a label
+            image, named by its colour as #rrggbb.
         """
         x = self._prepare(x)
         values = self._features_terms(x)
@@ -253,32 +302,55 @@ class Objective:
         """What each term is multiplied with in the loss, by name; known once an image has set the size."""
         if self._shape is None:
             self._prepare(self._content)
-        weights = {}
-        for kind, losses in (("content", self._content_losses), ("style", self._style_losses)):
-            for layer, loss in losses.items():
-                weights[f"{kind}:{layer}"] = self._weights[kind] * self._layer_weight(layer, loss, len(losses))
-        values = 3 * self._shape[0] * self._shape[1] if self._layer_weights == "relative" else 1
-        weights["regularization"] = self._weights["regularization"] / values
-        weights["tv"] = self._weights["tv"] / values
-        return weights
+        values = 3 * self._shape[0] * self._shape[1] if self._layer_weights in ("relative", "normalized") else 1
+        return {
+            **{term.name: term.weight for term in self._terms},
+            "regularization": self._weights["regularization"] / values,
+            "tv": self._weights["tv"] / values,
+        }
 
-    def _layer_weight(self, layer, loss, count):
-        if self._layer_weights == "relative":
-            return loss.relative_weight / count
-        return 1 / count if self._layer_weights == "paper" else float(self._layer_weights[layer])
+    def _distances_from(self, styles, blend):
+        """Distance from the styles at each style layer and region, by (layer, region)."""
+        moments = [self._style_moments(i, style, len(styles)) for i, style in enumerate(styles)]
+        distances = {}
+        for region in self._regions:
+            total = sum(blend[i] for i in region.styles)
+            if self._style_layers and not total:
+                raise ParameterError(f"region {region.name} is left to styles whose weight in style_blend is zero.")
+            for layer in self._style_layers:
+                parts = [
+                    [blend[i] / total * moment for moment in moments[i][layer, region.name]] for i in region.styles
+                ]
+                mean, second = (sum(moment) for moment in zip(*parts, strict=True))
+                distances[layer, region.name] = STYLE_LOSSES[self._style_loss](mean, second)
+        return distances
 
-    def _gram_per_position(self, style):
-        """Gram matrix of the style image at each style layer, divided by the layer's number of positions."""
-        sums, positions = dict.fromkeys(self._style_layers, 0), dict.fromkeys(self._style_layers, 0)
+    def _style_moments(self, i, style, count):
+        """Mean and second moment of a style image, by (layer, region), of the regions that it paints."""
+        backend, with_mean = self.network.backend, STYLE_LOSSES[self._style_loss].with_mean
+        moments = {
+            (layer, region.name): Moments(backend, self._guide(region.styles[i], layer, style.shape), with_mean)
+            for layer in self._style_layers
+            for region in self._regions
+            if i in region.styles
+        }
 
         def visit(layer, features, start):
-            sums[layer] = sums[layer] + self.network.backend.gram(features)
-            positions[layer] += len(features)
+            for (where, _), moment in moments.items():
+                if where == layer:
+                    moment.take(features, start)
 
-        if self._style_layers:
-            self.network.check_size(*style.shape[:2], self._style_layers, "style image")
+        if moments:
+            self.network.check_size(*style.shape[:2], self._style_layers, style_name(i, count))
             Plan(self.network, *style.shape[:2], self._style_layers, gradient=False).forward(style, visit)
-        return {layer: sums[layer] / positions[layer] for layer in self._style_layers}
+        return {key: (moment.mean, moment.second) for key, moment in moments.items()}
+
+    def _guide(self, mask, layer, shape):
+        """A mask at the positions of a layer, for an image of this shape; None for none."""
+        if mask is None:
+            return None
+        _, height, width, _ = self.network.map_shape(*shape[:2], layer)
+        return area_average(mask, (height, width)).reshape(-1).astype(self.network.dtype)
 
     def _prepare(self, x):
         """Bring x into the objective's dtype, and the plan and the targets to the size of x."""
@@ -295,40 +367,62 @@ class Objective:
         return x
 
     def _set_targets(self, shape):
-        backend, positions, parts = self.network.backend, {}, {layer: [] for layer in self._content_layers}
+        style = [
+            (layer, region, self._style_loss_at(layer, region, shape))
+            for layer in self._style_layers
+            for region in self._regions
+        ]
+        parts = {layer: [] for layer in self._content_layers}
 
         def visit(layer, features, start):
-            positions[layer] = start + len(features)
             if layer in parts:
                 parts[layer].append(features.copy())
+            if self._layer_weights == "normalized":
+                for at, _, loss in style:
+                    if at == layer:
+                        loss.take(features, start)
 
         self._plan.forward(resize(self._content, shape), visit)
-        self._content_losses = {
-            layer: ContentLoss(features[0] if len(features) == 1 else np.concatenate(features), backend)
-            for layer, features in parts.items()
-        }
-        self._style_losses = {
-            layer: StyleLoss(self._style_targets[layer], positions[layer], backend) for layer in self._style_layers
-        }
+        self._terms = []
+        for layer, features in parts.items():
+            target = features[0] if len(features) == 1 else np.concatenate(features)
+            loss = ContentLoss(target, self.network.backend)
+            self._terms.append(_Term(f"content:{layer}", layer, loss, self._weight("content", layer, loss)))
+        for layer, region, loss in style:
+            name = f"style:{layer}:{region.name}" if region.name else f"style:{layer}"
+            share = 1 if region.mask is None else float(region.mask.mean())
+            self._terms.append(_Term(name, layer, loss, share * self._weight("style", layer, loss)))
 
-    def _losses_at(self, layer):
-        """The terms at a layer, by name."""
-        for kind, losses in (("content", self._content_losses), ("style", self._style_losses)):
-            if layer in losses:
-                yield f"{kind}:{layer}", losses[layer]
+    def _style_loss_at(self, layer, region, shape):
+        guide = self._guide(region.mask, layer, shape)
+        return StyleLoss(self._distances[layer, region.name], self.network.backend, guide)
+
+    def _weight(self, kind, layer, loss):
+        """What a term of the paper is multiplied with, in the whole picture."""
+        layers = self._content_layers if kind == "content" else self._style_layers
+        weight = self._weights[kind] * layers[layer]
+        if isinstance(self._layer_weights, Mapping):
+            return weight * float(self._layer_weights[layer])
+        weight /= len(layers)
+        if self._layer_weights == "normalized":
+            # A term that the content image meets by itself has no gradient there to be divided by.
+            return weight * 2 / max(loss.pull(), 2e-3 / loss.relative_weight)
+        return weight * loss.relative_weight if self._layer_weights == "relative" else weight
+
+    def _terms_at(self, layer):
+        return [term for term in self._terms if term.layer == layer]
 
     def _features_terms(self, x):
         """Run the network forward and return the value of each term at a layer."""
-        losses = {name: loss for layer in self.layers for name, loss in self._losses_at(layer)}
-        for loss in losses.values():
-            loss.reset()
+        for term in self._terms:
+            term.loss.reset()
 
         def visit(layer, features, start):
-            for _, loss in self._losses_at(layer):
-                loss.take(features, start)
+            for term in self._terms_at(layer):
+                term.loss.take(features, start)
 
         self._plan.forward(x, visit)
-        return {name: loss.value() for name, loss in losses.items()}
+        return {term.name: term.loss.value() for term in self._terms}
 
     def _image_terms(self, x):
         """The terms of the image itself, by name, as functions that give (value, gradient)."""
@@ -342,9 +436,9 @@ class Objective:
         values = {name: value for name, value in self._features_terms(x).items() if weights.get(name)}
 
         def add_gradient(layer, features, gradient, start):
-            for name, loss in self._losses_at(layer):
-                if name in values:
-                    loss.add_gradient(features, weights[name], gradient, start)
+            for term in self._terms_at(layer):
+                if term.name in values:
+                    term.loss.add_gradient(features, weights[term.name], gradient, start)
 
         gradient = self._plan.backward(add_gradient)
         for name, term in self._image_terms(x).items():
@@ -361,15 +455,49 @@ def _checked_weight(name, value):
 
 
 def checked_layers(name, layers):
-    """Tuple of the layers that a setting names; raises ParameterError if it is a text or names one twice."""
+    """Weight of each layer that a setting names, one if it tells none; raises ParameterError if it cannot be."""
     if isinstance(layers, str):
         raise ParameterError(f'{name} is the text "{layers}"; give a list of layer names.')
     if not isinstance(layers, Iterable):
         raise ParameterError(f"{name} is {layers!r}; give a list of layer names.")
+    if isinstance(layers, Mapping):
+        return {layer: _checked_weight(f"the weight of {layer} in {name}", layers[layer]) for layer in layers}
     layers = tuple(layers)
     if len(set(layers)) < len(layers):
         raise ParameterError(f"{name} names a layer twice: {', '.join(layers)}.")
-    return layers
+    return dict.fromkeys(layers, 1.0)
+
+
+def read_styles(style):
+    """Arrays (H, W, 3) of one style image or of a list or tuple of them."""
+    styles = style if isinstance(style, (list, tuple)) else [style]
+    if not styles:
+        raise ParameterError("there is no style image in the list; give one at least.")
+    return [read_image(one, name=style_name(i, len(styles)))[0] for i, one in enumerate(styles)]
+
+
+def checked_blend(blend, styles):
+    """Weight of each style; raises ParameterError unless there are as many, zero or more, and not all of them zero."""
+    if blend is None:
+        return [1.0] * styles
+    if isinstance(blend, str) or not isinstance(blend, Iterable):
+        raise ParameterError(f"style_blend is {blend!r}; give a list of one number for each style image.")
+    blend = [_checked_weight("a weight in style_blend", weight) for weight in blend]
+    if len(blend) != styles:
+        raise ParameterError(
+            f"style_blend has {len(blend)} weight{'s' * (len(blend) != 1)}; it must have one for each style image, "
+            f"{styles} in all."
+        )
+    if not any(blend):
+        raise ParameterError("the weights in style_blend are all zero; one at least must be above.")
+    return blend
+
+
+def checked_style_loss(style_loss):
+    """The name of a style loss; raises ParameterError if it is not known."""
+    if style_loss not in STYLE_LOSSES:
+        raise ParameterError(f'style_loss "{style_loss}" is not known{near_matches(style_loss, list(STYLE_LOSSES))}.')
+    return style_loss
 
 
 def _checked_layer_weights(layer_weights, layers):
@@ -379,6 +507,7 @@ def _checked_layer_weights(layer_weights, layers):
                 raise ParameterError(f"layer_weights has no weight for {layer}.")
             _checked_weight(f"the layer weight of {layer}", layer_weights[layer])
         return dict(layer_weights)
-    if layer_weights not in ("relative", "paper"):
-        raise ParameterError(f'layer_weights is "{layer_weights}"; choose "relative", "paper" or a mapping.')
+    if layer_weights not in LAYER_WEIGHTS:
+        known = ", ".join(f'"{name}"' for name in LAYER_WEIGHTS)
+        raise ParameterError(f'layer_weights is "{layer_weights}"; choose {known} or a mapping.')
     return layer_weights

@@ -6,6 +6,7 @@ import re
 
 from stylecore import weights
 from stylecore.errors import ParameterError
+from stylecore.losses import STYLE_LOSSES
 from stylecore.messages import near_matches
 from stylecore.network import POOLINGS
 from stylecore.objective import DEVICES, DTYPES
@@ -129,13 +130,22 @@ def _add_transfer(commands):
         commands,
         "transfer",
         "transfer",
-        "Make a picture that shows what CONTENT shows, painted as STYLE is painted.",
-        usage="%(prog)s CONTENT STYLE -o OUT [options]",
+        "Make a picture that shows what CONTENT shows, painted as STYLE is painted, or as several of them are.",
+        usage="%(prog)s CONTENT STYLE [STYLE ...] -o OUT [options]",
         epilog="""Ctrl-C ends the work early and saves the picture reached so far. A picture's metadata tells the
         settings that it was made with.""",
     )
     _add_basic(parser.add_argument_group("basic"))
     _add_look(parser.add_argument_group("look"))
+    _add_regions(
+        parser.add_argument_group(
+            "regions",
+            """Parts of the picture can be painted from different paintings, or from different parts of one. Masks say
+            where: pictures that are white where the region is, black elsewhere, and grey along soft edges. For a sky as
+            in a.jpg, over land as in b.jpg below its sky: photo.jpg a.jpg b.jpg --region sky.png all none --region rest
+            none not:b_sky.png. What is in no region stays as the photograph has it.""",
+        )
+    )
     _add_start(parser.add_argument_group("start and scales"))
     _add_run(parser.add_argument_group("run"))
     _add_network(
@@ -150,7 +160,9 @@ def _add_transfer(commands):
 
 def _add_basic(group):
     group.add_argument("content", metavar="CONTENT", help="picture of what is to be seen, such as a photograph")
-    group.add_argument("style", metavar="STYLE", help="picture that shows how to paint it, such as a painting")
+    group.add_argument(
+        "style", metavar="STYLE", nargs="+", help="picture that shows how to paint it, such as a painting; or several"
+    )
     group.add_argument(
         "-o",
         "--output",
@@ -178,7 +190,42 @@ def _add_basic(group):
     _add_quiet(group)
 
 
+def _add_regions(group):
+    group.add_argument(
+        "--region",
+        dest="regions",
+        action="append",
+        nargs="+",
+        metavar=("WHERE", "FROM"),
+        help="""one region; once for each. WHERE it is in the photograph, and FROM what it is painted, for each STYLE in
+        turn: a mask; not:MASK, where that is black; rest, what the other regions leave; all, the whole; or none""",
+    )
+    group.add_argument(
+        "--labels",
+        nargs="+",
+        metavar=("CONTENT", "STYLE"),
+        help="""in place of masks, a picture of flat colours for the photograph and one for each STYLE: what has one
+        colour there is painted as what has the same colour here""",
+    )
+
+
 def _add_look(group):
+    group.add_argument(
+        "--style-blend",
+        type=_number,
+        nargs="+",
+        metavar="NUMBER",
+        help="""share of each STYLE, if there are several: 3 1 takes three quarters from the first (default: all the
+        same)""",
+    )
+    _add_setting(
+        group,
+        "style_loss",
+        """what is compared with the painting: gram, which colours and strokes occur together, as in the paper;
+        mean_covariance, how much there is of each and how they vary, apart; wasserstein, what it would take to turn the
+        one into the other, which takes longer""",
+        choices=STYLE_LOSSES,
+    )
     _add_setting(
         group,
         "style_weight",
@@ -279,7 +326,7 @@ def _add_network(group):
         group,
         "content_layers",
         """layers that hold the photograph: relu2_2 keeps every edge, relu4_2 the things that it shows, relu5_2 only
-        roughly their places; none, if no name follows""",
+        roughly their places; none, if no name follows. A number multiplies a layer's weight, as in relu4_2=2""",
         nargs="*",
         metavar="LAYER",
     )
@@ -287,7 +334,8 @@ def _add_network(group):
         group,
         "style_layers",
         """layers that take up the painting: relu1_1 and relu2_1 alone its colours and grain, the later ones its
-        strokes and swirls as well; none, if no name follows""",
+        strokes and swirls as well; none, if no name follows. With numbers, as in relu1_1=0.5 relu2_1 relu3_1=2, some
+        count for more than others""",
         nargs="*",
         metavar="LAYER",
     )
@@ -295,8 +343,9 @@ def _add_network(group):
         group,
         "layer_weights",
         """how much each layer has to say: relative lets all pull alike, so that sweeping strokes count as much as
-        fine grain; paper takes the sums as they stand in the paper (Gatys et al. 2016), where fine grain outweighs
-        the rest; or give every layer a number to multiply its sum with, as in relu4_2=1 relu1_1=0.5 relu2_1=2""",
+        fine grain; normalized does so too, going by how hard each would change the photograph at the start; paper takes
+        the sums as they stand in the paper (Gatys et al. 2016), where fine grain outweighs the rest; or give every
+        layer a number to multiply its sum with, as in relu4_2=1 relu1_1=0.5 relu2_1=2""",
         nargs="+",
         metavar="WEIGHT",
     )

@@ -14,8 +14,19 @@ from stylecore import images, memory
 from stylecore.errors import ParameterError, StylecoreError, TooLargeError
 from stylecore.messages import near_matches
 from stylecore.network import Plan
-from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS, Objective, checked_layers, evaluation_bytes, load_network
+from stylecore.objective import (
+    CONTENT_LAYERS,
+    STYLE_LAYERS,
+    Objective,
+    checked_blend,
+    checked_layers,
+    checked_style_loss,
+    evaluation_bytes,
+    load_network,
+    read_styles,
+)
 from stylecore.optimizers import BYTES_PER_VALUE, OPTIMIZERS, Stopped
+from stylecore.regions import read_regions
 from stylecore.version import __version__
 
 
@@ -90,6 +101,10 @@ def transfer(
     content,
     style,
     *,
+    style_blend=None,
+    regions=None,
+    labels=None,
+    style_loss="gram",
     size=512,
     iterations=200,
     init="content",
@@ -113,12 +128,15 @@ def transfer(
     progress=False,
     checkpoint=None,
 ):
-    """Make a picture with the content of one image and the style of another.
+    """Make a picture with the content of one image and the style of another, or of several.
 
     Parameters
     ----------
-    content, style : path, PIL image or array
+    content : path, PIL image or array
         Arrays are (H, W, 3), sRGB in [0, 1].
+    style : path, PIL image or array, or list or tuple of these
+    style_blend, regions, labels, style_loss
+        As `Objective` takes them.
     size : int
         Longer side of the result, in pixels.
     iterations : int or sequence of int
@@ -159,7 +177,7 @@ layer_weights, pooling, device, dtype
     ImageError
         If an image cannot be read.
     ParameterError
-        If a setting is out of its range, or the size is too small for the layers.
+        If a setting is out of its range, the size is too small for the layers, or masks do not fit the images.
     TooLargeError
         If the work would need more memory than there is; says which size would fit.
     WeightsError
@@ -193,11 +211,16 @@ layer_weights, pooling, device, dtype
         raise ParameterError(f"averaging is {averaging!r}; it must be a number from zero to below one.")
     run = _Run(callback, progress, _checked_checkpoint(checkpoint, optimizer), arguments)
     content, alpha = images.read_image(content, name="content image")
-    style, _ = images.read_image(style, name="style image")
+    styles = read_styles(style)
+    checked_blend(style_blend, len(styles))
+    regions = read_regions(regions, labels, content, styles)
     shape = images.fit(content.shape, size)
     x = _start(init, content, seed)
     network = load_network(network, device, pooling, dtype, [*content_layers, *style_layers])
     options = {
+        "style_blend": style_blend,
+        "regions": regions,
+        "style_loss": checked_style_loss(style_loss),
         "network": network,
         "content_layers": content_layers,
         "style_layers": style_layers,
@@ -210,8 +233,9 @@ layer_weights, pooling, device, dtype
     scales = schedule(shape, iterations, pyramid, network.smallest_size([*content_layers, *style_layers]))
 
     def predict(shape):
-        style_shape = _style_shape(style, max(shape) * style_scale)
-        return predicted_bytes(network, content_layers, style_layers, shape, style_shape, optimizer)
+        more = optimizer, style_loss, len(regions)
+        style_shapes = [_style_shape(style, max(shape) * style_scale) for style in styles]
+        return max(predicted_bytes(network, content_layers, style_layers, shape, s, *more) for s in style_shapes)
 
     _check_memory(predict, shape)
 
@@ -219,7 +243,7 @@ layer_weights, pooling, device, dtype
         for scale, count in scales[run.first :]:
             objective = Objective(
                 images.resize(content, scale),
-                images.resize(style, _style_shape(style, max(scale) * style_scale)),
+                [images.resize(style, _style_shape(style, max(scale) * style_scale)) for style in styles],
                 **options,
             )
             x = images.resize(x, scale) if x is not None else _noise(scale, seed)
@@ -439,7 +463,7 @@ def _style_shape(style, longer_side):
     return images.fit(style.shape, max(1, round(min(longer_side, max(style.shape)))))
 
 
-def predicted_bytes(network, content_layers, style_layers, shape, style_shape, optimizer):
+def predicted_bytes(network, content_layers, style_layers, shape, style_shape, optimizer, style_loss="gram", regions=1):
     """Memory that a transfer takes at its largest scale, beyond the images and the network themselves.
 
     Parameters
@@ -449,13 +473,15 @@ def predicted_bytes(network, content_layers, style_layers, shape, style_shape, o
     shape, style_shape : tuple of int
         (height, width) of the result and of the style image.
     optimizer : {"lbfgs", "adam"}
+    style_loss : {"gram", "mean_covariance", "wasserstein"}
+    regions : int
 
     Returns
     -------
     int
         Bytes.
     """
-    evaluation = evaluation_bytes(network, content_layers, style_layers, *shape)
+    evaluation = evaluation_bytes(network, content_layers, style_layers, *shape, style_loss, regions)
     if style_layers:
         network.check_size(*style_shape, style_layers, "style image")
     analysis = Plan(network, *style_shape, style_layers, gradient=False) if style_layers else None

@@ -115,6 +115,18 @@ def test_pictures_in_memory_are_kept_in_the_file(path):
     np.testing.assert_allclose(result.alpha, whole.alpha, rtol=0, atol=1e-6)
 
 
+def test_styles_and_masks_are_kept_too(path, tmp_path):
+    Image.fromarray(np.uint8(np.arange(96) < 40) * np.full((72, 1), 255, np.uint8)).save(tmp_path / "left.png")
+    left = str(tmp_path / "left.png")
+    right = (np.arange(96) >= 40) * np.ones((72, 1), bool)
+    settings = {"style": [PAINTING, PHOTOGRAPH], "content": np.random.default_rng(0).random((72, 96, 3))}
+    settings["regions"] = [(left, "all", "none"), ("not:" + left, "none", "all"), (right, "all", None)]
+    settings["style_layers"] = {"relu1_1": 1, "relu2_1": 0.5}
+    whole = transfer(**{**SETTINGS, **settings})
+    interrupted(path, **settings)
+    np.testing.assert_array_equal(resume(path).array, whole.array)
+
+
 def test_writing_waits_its_turn(path):
     written = []
 
@@ -133,7 +145,7 @@ def test_writing_waits_its_turn(path):
         ({"seed": 3}, "run with seed 0 instead of 3"),
         ({"style": PHOTOGRAPH}, "run with another style"),
         ({"init": np.zeros((5, 5, 3))}, "run with another init"),
-        ({"style_layers": ["relu1_1"]}, r"style_layers \['relu1_1', 'relu2_1'\] instead of \['relu1_1'\]"),
+        ({"style_layers": ["relu1_1"]}, "style_layers {'relu1_1': 1.0, 'relu2_1': 1.0} instead of {'relu1_1': 1.0}"),
     ],
 )
 def test_a_checkpoint_of_another_run(change, words, path):

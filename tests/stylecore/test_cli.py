@@ -115,11 +115,60 @@ def test_settings_are_stored_with_the_picture(run, tmp_path):
     settings = read_settings(tmp_path / "out.png")
     for option, value in options.items():
         assert settings[option[2:].replace("-", "_")] == value
-    assert [settings["content"], settings["style"]] == PICTURES
+    assert [settings["content"], *settings["style"]] == PICTURES
     assert (settings["size"], settings["iterations"], settings["pyramid"]) == (64, 3, 1)
-    assert (settings["style_layers"], settings["content_layers"]) == (["relu1_1", "relu2_1"], ["relu2_2"])
+    assert settings["style_layers"] == {"relu1_1": 1, "relu2_1": 1} and settings["content_layers"] == {"relu2_2": 1}
     assert settings["layer_weights"] == {"relu1_1": 1, "relu2_1": 2, "relu2_2": 0.5}
     assert settings["stylecore"] == stylecore.__version__
+
+
+def write_mask(path, size):
+    """A mask that is white on the left half."""
+    Image.fromarray(np.uint8(255 * (np.arange(size[0]) < size[0] // 2)) * np.ones((size[1], 1), np.uint8)).save(path)
+
+
+def test_several_styles_and_layers_with_weights(run, tmp_path):
+    words = ["--style-blend", "3", "1", "--style-loss", "mean_covariance", "--layer-weights", "normalized"]
+    layers = ["--style-layers", "relu1_1=0.5", "relu2_1", "--content-layers", "relu2_2=2"]
+    process = run(
+        "transfer", PICTURES[0], PICTURES[1], PICTURES[0], "-o", "out.png", *QUICK, *layers, *words, "--quiet"
+    )
+    assert (process.returncode, process.stderr) == (0, "")
+    settings = read_settings(tmp_path / "out.png")
+    assert settings["style"] == [PICTURES[1], PICTURES[0]] and settings["style_blend"] == [3, 1]
+    assert settings["style_layers"] == {"relu1_1": 0.5, "relu2_1": 1} and settings["content_layers"] == {"relu2_2": 2}
+    assert (settings["style_loss"], settings["layer_weights"]) == ("mean_covariance", "normalized")
+
+
+def test_regions(run, tmp_path):
+    size = Image.open(PHOTOGRAPH).size
+    write_mask(tmp_path / "left.png", size)
+    write_mask(tmp_path / "small.png", (size[0] // 2, size[1] // 2))
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "red.png")
+    Image.new("RGB", (40, 30), "lime").save(tmp_path / "lime.png")
+    regions = ["--region", "left.png", "all", "none", "--region", "not:small.png", "none", "all"]
+    weights = ["--content-weight", "0", "--tv-weight", "0", "--iterations", "30", "--quiet"]
+    process = run("transfer", PICTURES[0], "red.png", "lime.png", "-o", "out.png", *SHALLOW, *regions, *weights)
+    assert process.returncode == 0
+    assert process.stderr.startswith("stylecore: warning: small.png is of ") and process.stderr.count("\n") == 1
+    assert read_settings(tmp_path / "out.png")["regions"] == [
+        ["left.png", "all", "none"],
+        ["not:small.png", "none", "all"],
+    ]
+    made, _ = read_image(tmp_path / "out.png")
+    redness = (made[..., 0] - made[..., 1]).mean(axis=0)
+    assert redness[:28].mean() - redness[-28:].mean() > 0.15
+
+
+def test_labels(run, tmp_path):
+    size = Image.open(PHOTOGRAPH).size
+    write_mask(tmp_path / "content.png", size)
+    write_mask(tmp_path / "style.png", Image.open(PAINTING).size)
+    process = run(*TRANSFER, *QUICK, "--labels", "content.png", "style.png", "--quiet")
+    assert (process.returncode, process.stderr) == (0, "")
+    assert read_settings(tmp_path / "out.png")["labels"] == ["content.png", "style.png"]
+    process = run(*TRANSFER[:-1], "style.png", *QUICK, "--labels", "content.png", "style.png")
+    assert_refused(process, ["style.png is one of the pictures to work from"])
 
 
 def test_start_from_a_picture(run, tmp_path):
@@ -157,6 +206,9 @@ def test_help_tells_every_setting_and_its_default(capsys):
     for name, parameter in inspect.signature(stylecore.transfer).parameters.items():
         if name not in ("content", "style", "callback", "progress", "checkpoint"):
             default = parameter.default
+            if default is None:
+                assert "--" + name.replace("_", "-").replace("regions", "region") in told
+                continue
             shown = " ".join(default) if isinstance(default, tuple) else str(default).removesuffix(".0")
             assert f"(default: {shown})" in told["--" + name.replace("_", "-")]
 
@@ -249,7 +301,8 @@ def test_no_network_connection(run, tmp_path):
 
 def test_inputs_are_read_before_the_network_is_fetched(run, tmp_path):
     environment = {"STYLECORE_CACHE": str(tmp_path / "cache"), "PIP_INDEX_URL": "http://127.0.0.1:9"}
-    for arguments in (["nowhere.png", PICTURES[1]], [*PICTURES, "--init", "nowhere.png"]):
+    region = ["--region", "all", "not:nowhere.png"]
+    for arguments in (["nowhere.png", PICTURES[1]], [*PICTURES, "--init", "nowhere.png"], [*PICTURES, *region]):
         assert_refused(run("transfer", *arguments, "-o", "out.png", **environment), ["nowhere.png does not exist"])
     assert os.listdir(tmp_path) == []
 
@@ -264,6 +317,23 @@ def test_inputs_are_read_before_the_network_is_fetched(run, tmp_path):
         (["paint"], ["'paint'", "transfer", "demo", "weights"]),
         (["transfer", *PICTURES], ["--output"]),
         ([*TRANSFER, "third.png"], ['"third.png"', "too many"]),
+        (["transfer", *PICTURES, "third.png", "-o", "out.png"], ["third.png does not exist"]),
+        ([*TRANSFER, "--style-blend", "3", "1"], ["style_blend has 2 weights", "1 in all"]),
+        ([*TRANSFER, "--style-blend", "-1"], ["a weight in style_blend is -1"]),
+        ([*TRANSFER, "--style-blend", "nan"], ["a weight in style_blend is nan"]),
+        ([*TRANSFER, "--style-blend", "much"], ["--style-blend", '"much" is not a number']),
+        ([*TRANSFER, "--style-loss", "grams"], ["--style-loss", "'grams'", "wasserstein"]),
+        ([*TRANSFER, "--style-layers", "relu1_1=much"], ["--style-layers", '"relu1_1=much"', "relu1_1=2"]),
+        ([*TRANSFER, "--style-layers", "relu1_1=2", "relu1_1"], ["style_layers names a layer twice"]),
+        ([*TRANSFER, "--content-layers", "relu4_2=-1"], ["weight of relu4_2 in content_layers is -1"]),
+        ([*TRANSFER, "--region", "sky.png", "all"], ["sky.png does not exist"]),
+        ([*TRANSFER, "--region", "all"], ["region 1 names 1 mask"]),
+        ([*TRANSFER, "--region", "all", "none"], ["region 1 is in no style image"]),
+        ([*TRANSFER, "--region", "none", "all"], ["region 1 is not in the content image"]),
+        ([*TRANSFER, "--region", "all", "all", "--region", "rest", "all"], ["region 2 is empty on the content image"]),
+        ([*TRANSFER, "--region", PICTURES[0], "all"], ["photograph.jpg has colours", "white where the region is"]),
+        ([*TRANSFER, "--labels", *PICTURES], ["photograph.jpg has", "colours", "PNG"]),
+        ([*TRANSFER, "--labels", *PICTURES, "--region", "all", "all"], ["masks", "label images"]),
         ([*TRANSFER, "--style-wieght", "3"], ["--style-wieght", "near it are --style-weight"]),
         ([*TRANSFER, "--size", "large"], ["--size", '"large" is not a whole number']),
         ([*TRANSFER, "--size", "0"], ["size is 0"]),

@@ -4,16 +4,25 @@ import numpy as np
 import pytest
 from stylecore.kernels import cpu, reference
 
-from stylecore.losses import ContentLoss, StyleLoss, regularization, total_variation
+from stylecore.losses import (
+    STYLE_LOSSES,
+    ContentLoss,
+    GramDistance,
+    Moments,
+    StyleLoss,
+    WassersteinDistance,
+    regularization,
+    total_variation,
+)
 
 BACKENDS = pytest.mark.parametrize("backend", [reference, cpu], ids=["reference", "cpu"])
 
 
-def check_gradient(function, gradient, x, rng):
+def check_gradient(function, gradient, x, rng, tolerance=1e-6):
     for direction in rng.standard_normal((4, *x.shape)):
         direction /= np.linalg.norm(direction)
         numeric = (function(x + 1e-6 * direction) - function(x - 1e-6 * direction)) / 2e-6
-        assert abs(np.vdot(gradient, direction) - numeric) <= 1e-6 * np.linalg.norm(gradient)
+        assert abs(np.vdot(gradient, direction) - numeric) <= tolerance * np.linalg.norm(gradient)
 
 
 def value(loss, features):
@@ -37,18 +46,121 @@ def test_content(backend):
     assert loss.relative_weight * value(loss, np.zeros_like(target)) == pytest.approx(1)
 
 
+GUIDES = {"none": None, "soft": np.linspace(0.1, 1, 9), "hard": np.arange(9.0) // 5}
+
+
+def moments(features, guide=None):
+    """Mean and second moment by their formulas."""
+    guide = np.ones(len(features)) if guide is None else guide
+    return guide @ features / guide.sum(), (features.T * guide) @ features / guide.sum()
+
+
 @BACKENDS
-def test_style(backend):
+@pytest.mark.parametrize("guide", GUIDES.values(), ids=GUIDES)
+@pytest.mark.parametrize("kind", STYLE_LOSSES)
+def test_style(kind, guide, backend):
     rng = np.random.default_rng(1)
-    features, style = rng.standard_normal((9, 6)), rng.standard_normal((14, 6))
-    loss = StyleLoss(style.T @ style / 14, 9, backend)
-    difference = features.T @ features - style.T @ style * 9 / 14
-    assert value(loss, features) == pytest.approx(np.sum(difference**2) / (4 * 6**2 * 9**2), rel=1e-12)
+    features, style = rng.standard_normal((9, 6)), rng.standard_normal((14, 6)) + 0.5
+    distance = STYLE_LOSSES[kind](*moments(style))
+    loss = StyleLoss(distance, backend, guide)
+    assert value(loss, features) == pytest.approx(distance(*moments(features, guide))[0], rel=1e-9)
     gradient = np.zeros_like(features)
     for part in (slice(5), slice(5, None)):
         loss.add_gradient(features[part], 2.0, gradient[part], part.start or 0)
-    check_gradient(lambda f: 2.0 * value(loss, f), gradient, features, rng)
-    assert loss.relative_weight * value(loss, np.zeros_like(features)) == pytest.approx(1)
+    # Of the four positions in the hard region no covariance has full rank: there the quotient, too, is rounded.
+    check_gradient(lambda f: 2.0 * value(loss, f), gradient, features, rng, 1e-5 if kind == "wasserstein" else 1e-6)
+    assert loss.relative_weight * value(loss, np.zeros_like(features)) == pytest.approx(distance.strength, rel=1e-3)
+
+
+@pytest.mark.parametrize("guide", [None, GUIDES["hard"]])
+@pytest.mark.parametrize("kind", STYLE_LOSSES)
+def test_pull(kind, guide):
+    rng = np.random.default_rng(8)
+    features, style = rng.standard_normal((9, 6)), rng.standard_normal((14, 6)) + 0.5
+    loss, gradient = StyleLoss(STYLE_LOSSES[kind](*moments(style)), cpu, guide), np.zeros_like(features)
+    value(loss, features)
+    loss.add_gradient(features, 1.0, gradient)
+    inside = features if guide is None else features[guide > 0]
+    assert loss.pull() == pytest.approx(np.linalg.norm(gradient) * np.linalg.norm(inside))
+
+
+def test_gram_is_that_of_the_paper():
+    rng = np.random.default_rng(1)
+    features, style = rng.standard_normal((9, 6)), rng.standard_normal((14, 6))
+    difference = features.T @ features - style.T @ style * 9 / 14
+    energy, _, gradient = GramDistance(*moments(style))(*moments(features))
+    assert energy == pytest.approx(np.sum(difference**2) / (4 * 6**2 * 9**2), rel=1e-12)
+    np.testing.assert_allclose(2 / 9 * features @ gradient, features @ difference / (6**2 * 9**2))
+
+
+def test_guided_grams_add_up_to_that_of_the_whole():
+    rng = np.random.default_rng(2)
+    features, guide = rng.standard_normal((9, 6)), rng.random(9)
+    parts = [Moments(cpu, guide), Moments(cpu, 1 - guide)]
+    for part in parts:
+        part.take(features)
+    total = guide.sum() * parts[0].second + (1 - guide).sum() * parts[1].second
+    np.testing.assert_allclose(total, features.T @ features)
+
+
+@pytest.mark.parametrize("kind", STYLE_LOSSES)
+def test_no_distance_from_itself(kind):
+    rng = np.random.default_rng(3)
+    style = np.abs(rng.standard_normal((50, 8))) * np.arange(1, 9)
+    distance = STYLE_LOSSES[kind](*moments(style))
+    loss, by_mean, by_second = distance(*moments(style))
+    assert 0 <= loss < 2e-4 * distance.blank
+    assert np.abs(by_second).max() < 1e-2 and (by_mean is None or np.abs(by_mean).max() < 1e-1)
+
+
+@pytest.mark.parametrize("kind", STYLE_LOSSES)
+def test_mean_and_spread_both_count(kind):
+    rng = np.random.default_rng(4)
+    style = rng.standard_normal((50, 8))
+    distance = STYLE_LOSSES[kind](*moments(style))
+    assert distance(*moments(style + 1))[0] > 0.05 * distance.blank
+    assert distance(*moments(2 * style))[0] > 0.05 * distance.blank
+
+
+def test_wasserstein_of_gaussians_along_one_axis():
+    # The distance between N(1, 2^2) and N(4, 6^2) is (4 - 1)^2 + (6 - 2)^2; across, neither has any spread.
+    mean, other = np.array([1.0, 0.0]), np.array([4.0, 0.0])
+    second, other_second = np.diag([5.0, 0.0]), np.diag([52.0, 0.0])
+    assert WassersteinDistance(other, other_second)(mean, second)[0] == pytest.approx(25, abs=36 / 5000)
+
+
+def test_wasserstein_is_the_transport_of_samples():
+    # Of Gaussians with the same eigenvectors, the map between them stretches along each.
+    rng = np.random.default_rng(5)
+    axes = np.linalg.qr(rng.standard_normal((5, 5)))[0]
+    one, two = rng.random((2, 5)) + 0.1
+    covariances = [axes * values**2 @ axes.T for values in (one, two)]
+    value = WassersteinDistance(np.zeros(5), covariances[0])(np.zeros(5), covariances[1])[0]
+    assert value == pytest.approx(np.sum((one - two) ** 2), abs=np.sum(one**2) / 5000)
+
+
+def test_wasserstein_gradient_where_covariances_lack_rank():
+    rng = np.random.default_rng(6)
+    # Fewer positions than channels, on both sides; and channels that are never active, other ones on each side.
+    style, features = rng.standard_normal((6, 12)), rng.standard_normal((9, 12))
+    style[:, :2], features[:, 1:4] = 0, 0
+    loss = StyleLoss(WassersteinDistance(*moments(style)), cpu)
+    gradient = np.zeros_like(features)
+    value(loss, features)
+    loss.add_gradient(features, 1.0, gradient)
+    assert np.abs(gradient).max() < 5
+    check_gradient(lambda f: value(loss, f), gradient, features, rng)
+
+
+@pytest.mark.parametrize("kind", STYLE_LOSSES)
+def test_a_blank_style(kind):
+    rng = np.random.default_rng(7)
+    features = rng.standard_normal((9, 6))
+    loss = StyleLoss(STYLE_LOSSES[kind](np.zeros(6), np.zeros((6, 6))), cpu)
+    gradient = np.zeros_like(features)
+    assert np.isfinite(loss.relative_weight) and value(loss, features) > 0
+    loss.add_gradient(features, 1.0, gradient)
+    check_gradient(lambda f: value(loss, f), gradient, features, rng)
 
 
 def test_regularization():

@@ -82,7 +82,7 @@ def test_iterations_are_never_exceeded(optimizer, iterations, monkeypatch):
     assert calls[-1] == result.array.shape == (48, 64, 3)
 
 
-@pytest.mark.filterwarnings("ignore:overflow")
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
 @pytest.mark.parametrize("weight", [1e60, 1.7e308])
 def test_weights_beyond_the_range_of_numbers(weight):
     with refused(StylecoreError, "not finite at evaluation 1; lower the weights"):
@@ -105,11 +105,20 @@ def digest(optimizer, network, layers):
     bits = result.array.tobytes() + repr([evaluation.loss for evaluation in result.history]).encode()
     return hashlib.sha256(bits).hexdigest()
 
+def guided_digest():
+    rng = np.random.default_rng(0)
+    content, style, mask = rng.random((72, 96, 3)), rng.random((100, 90, 3)), rng.random((72, 96))
+    result = transfer(content, [style, content], regions=[(mask, "all", "none"), ("rest", "all", "all")], size=96,
+                      style_loss="wasserstein", iterations=4, pyramid=1, optimizer="adam", content_layers=["relu2_2"],
+                      style_layers=["relu1_1", "relu2_1"])
+    return hashlib.sha256(result.array.tobytes()).hexdigest()
+
 for threads, blas in ((1, 1), (2, 3), (3, 1), (4, 2)):
     numba.set_num_threads(threads)
     with threadpool_limits(blas, user_api="blas"):
         print(digest("lbfgs", "vgg19", ["relu1_1", "relu2_1", "relu3_1"]))
         print(digest("adam", "alexnet", ["relu1", "relu2"]))
+        print(guided_digest())
 """
 
 
@@ -122,7 +131,7 @@ def test_same_bits_on_any_number_of_threads():
         check=True,
     )
     lines = process.stdout.splitlines()
-    assert len(lines) == 8 and len(set(lines[::2])) == len(set(lines[1::2])) == 1
+    assert len(lines) == 12 and all(len(set(lines[i::3])) == 1 for i in range(3))
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
@@ -232,6 +241,10 @@ def test_settings_are_stored(tmp_path):
         "stylecore": __version__,
         "content": str(PHOTOGRAPH),
         "style": str(PAINTING),
+        "style_blend": None,
+        "regions": None,
+        "labels": None,
+        "style_loss": "gram",
         "size": 64,
         "iterations": 6,
         "init": "noise",
@@ -240,8 +253,8 @@ def test_settings_are_stored(tmp_path):
         "optimizer": "lbfgs",
         "averaging": 0.0,
         "network": "a Network",
-        "content_layers": ["relu2_2"],
-        "style_layers": ["relu1_1"],
+        "content_layers": {"relu2_2": 1.0},
+        "style_layers": {"relu1_1": 1.0},
         "content_weight": 1.0,
         "style_weight": 20.0,
         "regularization_weight": 0.0,
@@ -266,6 +279,34 @@ def test_averages_are_taken_at_each_scale():
     sharp, calm = shallow(optimizer="adam"), shallow(optimizer="adam", averaging=0.9)
     assert losses(calm)[0] == losses(sharp)[0]
     assert 1e-4 < np.abs(calm.array - sharp.array).mean() < 0.1
+
+
+# Several styles and regions
+
+
+def test_regions_at_all_scales():
+    # Left red, right green, at every size that is gone through; and each style where it belongs only.
+    left = np.arange(96) < 48 * np.ones((72, 1))
+    red, green = np.float32([[[1, 0, 0]]]) * np.ones((72, 96, 1)), np.float32([[[0, 1, 0]]]) * np.ones((60, 60, 1))
+    settings = {"content_weight": 0, "tv_weight": 0, "iterations": 40, "pyramid": 2}
+    result = shallow(style=[red, green], regions=[(left, "all", "none"), ("rest", "none", "all")], **settings)
+    assert len({evaluation.size for evaluation in result.history}) == 2
+    assert result.array[:, :28, 0].mean() - result.array[:, :28, 1].mean() > 0.2
+    assert result.array[:, -28:, 1].mean() - result.array[:, -28:, 0].mean() > 0.2
+    names = {f"style:{layer}:{region}" for layer in LAYERS["style_layers"] for region in "12"}
+    assert result.history[0].terms.keys() >= names
+    assert result.settings["regions"] == [["a ndarray", "all", "none"], ["rest", "none", "all"]]
+
+
+@pytest.mark.parametrize("style_loss", ["mean_covariance", "wasserstein"])
+def test_loss_falls_for_each_style_loss(style_loss):
+    layers = {"content_layers": ["relu3_2"], "style_layers": ["relu1_1", "relu2_1", "relu3_1"]}
+    result = shallow(size=48, pyramid=1, iterations=15, style_loss=style_loss, init="noise", **layers)
+    assert min(losses(result)) < 0.6 * losses(result)[0]
+
+
+def test_one_style_or_a_list_of_it():
+    np.testing.assert_array_equal(shallow().array, shallow(style=[picture(PAINTING, 96)]).array)
 
 
 # The start
@@ -388,6 +429,11 @@ def test_memory_stays_within_the_prediction(optimizer):
         ({"style_scale": 0.01}, "the style image of .* is too small"),
         ({"style_layers": ["relu6_1"]}, 'no layer "relu6_1"'),
         ({"content_layers": [], "style_layers": []}, "no layers"),
+        ({"style": []}, "no style image"),
+        ({"style_blend": [1, 1]}, "style_blend has 2 weights"),
+        ({"style_loss": "grams"}, 'style_loss "grams" is not known; near it are gram'),
+        ({"regions": [("all",)]}, "region 1 names 1 mask"),
+        ({"layer_weights": "normalised"}, 'choose "relative", "normalized", "paper" or a mapping'),
         ({"size": 12, "style_layers": ["relu5_1"]}, "12 x 9 pixels is too small for relu5_1"),
         ({"network": "vgg91"}, 'network "vgg91" is not known'),
         ({"network": "vgg19", "pooling": "mean"}, 'pooling "mean" is not known'),
@@ -404,7 +450,7 @@ def test_layers_from_an_iterator():
     # They are gone through more than once.
     result = shallow(content_layers=iter(["relu2_2"]), style_layers=(layer for layer in LAYERS["style_layers"]))
     np.testing.assert_array_equal(result.array, shallow().array)
-    assert result.settings["content_layers"] == ["relu2_2"]
+    assert result.settings["content_layers"] == {"relu2_2": 1.0}
 
 
 def test_style_image_too_small():
