@@ -127,16 +127,16 @@ def _add_transfer(commands):
         settings that it was made with.""",
     )
     _add_basic(parser.add_argument_group("basic"))
-    _add_look(parser.add_argument_group("look"))
-    _add_start(parser.add_argument_group("start and scales"))
-    _add_network(
+    _add_look(
         parser.add_argument_group(
-            "network and machine",
+            "look",
             """The pictures are compared by a network: a program that was trained to recognise things in photographs.
             It looks at a picture in layers, one after the other. The first (relu1_1) sees colours and grain, the next
             (relu2_1, relu3_1) see strokes and patterns, the last (relu4_1, relu5_1) large forms.""",
         )
     )
+    _add_size(parser.add_argument_group("size"))
+    _add_run(parser.add_argument_group("run"))
 
 
 def _add_basic(group):
@@ -149,20 +149,6 @@ def _add_basic(group):
         required=True,
         help="""the picture to write; its ending tells the format: .png, .jpg, .webp, or .tif for 16 bits per
         colour. A file of that name is replaced""",
-    )
-    _add_setting(
-        group,
-        "size",
-        """longer side of the picture. A larger picture has room for finer strokes; at twice the size, each step
-        takes four times as long""",
-        metavar="PIXELS",
-    )
-    _add_setting(
-        group,
-        "iterations",
-        """steps of painting. With few, the photograph shows through; with more, the strokes take shape and settle;
-        after some hundreds little changes""",
-        metavar="STEPS",
     )
     _add_quiet(group)
 
@@ -182,76 +168,17 @@ def _add_look(group):
     )
     _add_setting(
         group,
-        "style_scale",
-        """size of the strokes: the longer side of the painting is taken as this many times that of the picture, so 2
-        gives broader strokes and 0.5 finer ones. The painting is never enlarged, so a small file limits it""",
-    )
-    _add_setting(
-        group,
-        "tv_weight",
-        """how far grain is smoothed away (by holding down the total variation, TV, which is the sum of all
-        differences between neighbouring pixels): 0 keeps every speck, 20 takes the finest, 100 calms the strokes too,
-        1000 melts all into soft patches""",
-    )
-    _add_setting(
-        group,
-        "regularization_weight",
-        """how strongly all colours are drawn towards a middle grey: 0 leaves them free, 10 is hardly seen, 100 gives
-        a flat, muted picture""",
-    )
-
-
-def _add_start(group):
-    _add_setting(
-        group,
-        "init",
-        """what the canvas shows at the start: content, the photograph itself, whose shapes then last; noise, random
-        specks, out of which each --seed grows another picture; or a file, such as an earlier result""",
-        metavar="{content,noise,FILE}",
-    )
-    _add_setting(
-        group,
-        "seed",
-        "which specks --init noise starts from; the same number gives the same picture again",
-    )
-    _add_setting(
-        group,
-        "pyramid",
-        """how many sizes the picture is painted at, one after the other, each twice the one before. The small ones
-        bring in large forms and sweeping strokes; 1 paints at full size only, where the style turns out finer""",
-        metavar="SIZES",
-    )
-    _add_setting(
-        group,
-        "optimizer",
-        """how the next step is found: lbfgs settles soon and cleanly; adam goes on in small, even steps, wants more
-        of them, and takes less memory""",
-        choices=OPTIMIZERS,
-    )
-
-
-def _add_network(group):
-    _add_setting(
-        group,
-        "network",
-        """which network compares: vgg19 paints best; vgg16 is a little quicker; alexnet is small and coarse, and its
-        layers are relu1 to relu5, to be named with the two options below. Or a file of weights that ends in .h5; see
-        `stylecore weights --help`""",
-        metavar="{" + ",".join([*weights.CATALOGUE, "FILE"]) + "}",
+        "style_layers",
+        """layers that take up the painting: relu1_1 and relu2_1 alone its colours and grain, the later ones its
+        strokes and swirls as well; none, if no name follows""",
+        nargs="*",
+        metavar="LAYER",
     )
     _add_setting(
         group,
         "content_layers",
         """layers that hold the photograph: relu2_2 keeps every edge, relu4_2 the things that it shows, relu5_2 only
         roughly their places; none, if no name follows""",
-        nargs="*",
-        metavar="LAYER",
-    )
-    _add_setting(
-        group,
-        "style_layers",
-        """layers that take up the painting: relu1_1 and relu2_1 alone its colours and grain, the later ones its
-        strokes and swirls as well; none, if no name follows""",
         nargs="*",
         metavar="LAYER",
     )
@@ -266,10 +193,83 @@ def _add_network(group):
     )
     _add_setting(
         group,
+        "tv_weight",
+        """how far grain is smoothed away (by holding down the total variation, TV, which is the sum of all
+        differences between neighbouring pixels): 0 keeps every speck, 20 takes the finest, 100 calms the strokes too,
+        1000 melts all into soft patches""",
+    )
+    _add_setting(
+        group,
+        "regularization_weight",
+        """how strongly all colours are drawn towards a middle grey: 0 leaves them free, 10 is hardly seen, 100 gives
+        a flat, muted picture""",
+    )
+    _add_setting(
+        group,
         "pooling",
         """how the network passes a patch on to the next layer: max takes its strongest trace, for crisp strokes;
         average blends it, for softer ones""",
         choices=POOLINGS,
+    )
+    _add_setting(
+        group,
+        "network",
+        """which network compares: vgg19 paints best; vgg16 is a little quicker; alexnet is small and coarse, and its
+        layers are relu1 to relu5, to be named with --content-layers and --style-layers. Or a file of weights that
+        ends in .h5; see `stylecore weights --help`""",
+        metavar="{" + ",".join([*weights.CATALOGUE, "FILE"]) + "}",
+    )
+
+
+def _add_size(group):
+    _add_setting(
+        group,
+        "size",
+        """longer side of the picture. A larger picture has room for finer strokes; at twice the size, each step
+        takes four times as long""",
+        metavar="PIXELS",
+    )
+    _add_setting(
+        group,
+        "style_scale",
+        """size of the strokes: the longer side of the painting is taken as this many times that of the picture, so 2
+        gives broader strokes and 0.5 finer ones. The painting is never enlarged, so a small file limits it""",
+    )
+    _add_setting(
+        group,
+        "pyramid",
+        """how many sizes the picture is painted at, one after the other, each twice the one before. The small ones
+        bring in large forms and sweeping strokes; 1 paints at full size only, where the style turns out finer""",
+        metavar="SIZES",
+    )
+
+
+def _add_run(group):
+    _add_setting(
+        group,
+        "iterations",
+        """steps of painting. With few, the photograph shows through; with more, the strokes take shape and settle;
+        after some hundreds little changes""",
+        metavar="STEPS",
+    )
+    _add_setting(
+        group,
+        "init",
+        """what the canvas shows at the start: content, the photograph itself, whose shapes then last; noise, random
+        specks, out of which each --seed grows another picture; or a file, such as an earlier result""",
+        metavar="{content,noise,FILE}",
+    )
+    _add_setting(
+        group,
+        "seed",
+        "which specks --init noise starts from; the same number gives the same picture again",
+    )
+    _add_setting(
+        group,
+        "optimizer",
+        """how the next step is found: lbfgs settles soon and cleanly; adam goes on in small, even steps, wants more
+        of them, and takes less memory""",
+        choices=OPTIMIZERS,
     )
     _add_setting(
         group,
