@@ -15,7 +15,8 @@ from contextlib import suppress
 from stylecore import options, weights
 from stylecore.demo import demo
 from stylecore.errors import ImageError, ParameterError, StylecoreError
-from stylecore.images import check_output, read_image
+from stylecore.images import check_output, read_image, shape_for
+from stylecore.samples import PHOTOGRAPH
 from stylecore.transfer import transfer
 
 STOPPED = 130
@@ -71,7 +72,7 @@ def _transfer(given, watch):
     inputs = [given.content, given.style]
     if given.init not in ("content", "noise"):
         inputs.append(given.init)
-    check_output(given.output, (given.size, given.size))
+    check_output(given.output, shape_for(given.size, read_image(given.content)[0].shape))
     _keep_inputs(inputs, given.output)
     _fetch_once(given.network, inputs, watch)
     result = transfer(given.content, given.style, **settings, callback=watch, progress=watch.bar)
@@ -80,7 +81,7 @@ def _transfer(given, watch):
 
 
 def _demo(given, watch):
-    check_output(given.output, (given.size, given.size))
+    check_output(given.output, shape_for(given.size, read_image(PHOTOGRAPH)[0].shape))
     check_output(given.sheet)
     _fetch_once(options.SETTINGS["network"], [], watch)
     settings = {"size": given.size, "iterations": given.iterations}

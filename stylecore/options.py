@@ -5,12 +5,13 @@ import inspect
 import re
 
 from stylecore import weights
+from stylecore.colour import COLOURS
 from stylecore.errors import ParameterError
 from stylecore.messages import near_matches
 from stylecore.network import POOLINGS
 from stylecore.objective import DEVICES, DTYPES
 from stylecore.optimizers import OPTIMIZERS
-from stylecore.transfer import transfer
+from stylecore.transfer import STYLE_PYRAMIDS, transfer
 from stylecore.version import __version__
 
 SETTINGS = {
@@ -90,6 +91,10 @@ def _whole_number(text):
         raise argparse.ArgumentTypeError(f'"{text}" is not a whole number') from None
 
 
+def _size(text):
+    return int(text) if text.isdecimal() else text
+
+
 def _number(text):
     try:
         return float(text)
@@ -135,6 +140,7 @@ def _add_transfer(commands):
             (relu2_1, relu3_1) see strokes and patterns, the last (relu4_1, relu5_1) large forms.""",
         )
     )
+    _add_colour(parser.add_argument_group("colour"))
     _add_size(parser.add_argument_group("size"))
     _add_run(parser.add_argument_group("run"))
 
@@ -221,13 +227,26 @@ def _add_look(group):
     )
 
 
+def _add_colour(group):
+    _add_setting(
+        group,
+        "colour",
+        """whose colours the picture gets: style, the painting's; content, the photograph's, each in its place, so
+        that only light and dark are painted; match, the photograph's as a whole, to which the painting's colours are
+        shifted and stretched beforehand; histogram, the same more closely, colour channel by colour channel""",
+        choices=COLOURS,
+    )
+
+
 def _add_size(group):
     _add_setting(
         group,
         "size",
-        """longer side of the picture. A larger picture has room for finer strokes; at twice the size, each step
-        takes four times as long""",
-        metavar="PIXELS",
+        """longer side of the picture in pixels; or its width and height, as in 640x480, to which the photograph is
+        cropped about its middle; or a factor of the photograph's size, as in 1.5x. A larger picture has room for
+        finer strokes; at twice the size, each step takes four times as long""",
+        type=_size,
+        metavar="SIZE",
     )
     _add_setting(
         group,
@@ -241,6 +260,13 @@ def _add_size(group):
         """how many sizes the picture is painted at, one after the other, each twice the one before. The small ones
         bring in large forms and sweeping strokes; 1 paints at full size only, where the style turns out finer""",
         metavar="SIZES",
+    )
+    _add_setting(
+        group,
+        "style_pyramid",
+        """what becomes of the painting while the small sizes are painted: scaled, it shrinks along, and the strokes
+        stay as they are in the end; full, it keeps its size, so that large strokes are laid out first""",
+        choices=STYLE_PYRAMIDS,
     )
 
 
@@ -303,7 +329,7 @@ def _add_demo(commands):
         default="demo-sheet.png",
         help="another picture to write: content, style and result side by side (default: %(default)s)",
     )
-    _add_setting(parser, "size", "longer side of the picture", metavar="PIXELS")
+    _add_setting(parser, "size", "size of the picture, as `stylecore transfer` takes it", type=_size, metavar="SIZE")
     _add_setting(parser, "iterations", "steps of painting", metavar="STEPS")
     _add_quiet(parser)
 

@@ -2,11 +2,13 @@
 
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
 
+from stylecore import colour as colours
 from stylecore import images, memory
 from stylecore.errors import ParameterError, StylecoreError, TooLargeError
 from stylecore.messages import near_matches
@@ -14,6 +16,8 @@ from stylecore.network import Plan
 from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS, Objective, checked_layers, evaluation_bytes, load_network
 from stylecore.optimizers import BYTES_PER_VALUE, OPTIMIZERS, Stopped
 from stylecore.version import __version__
+
+STYLE_PYRAMIDS = ("scaled", "full")
 
 
 class Evaluation(NamedTuple):
@@ -102,6 +106,8 @@ def transfer(
     tv_weight=20.0,
     layer_weights="relative",
     style_scale=1.0,
+    style_pyramid="scaled",
+    colour="style",
     pooling="max",
     device="cpu",
     dtype="float32",
@@ -114,12 +120,14 @@ def transfer(
     ----------
     content, style : path, PIL image or array
         Arrays are (H, W, 3), sRGB in [0, 1].
-    size : int
-        Longer side of the result, in pixels.
+    size : int, (int, int) or str
+        Of the result: its longer side in pixels; its width and height, to whose aspect the content image is cropped
+        about its middle; or a factor of the content image's size, such as "1.5x".
     iterations : int
         Evaluations of the loss over all scales; see `schedule` for how they are divided.
     init : {"content", "noise"}, path, PIL image or array
-        What to start from: the content image, white noise as in the paper, or an image of one's own.
+        What to start from: the content image, white noise as in the paper, or an image of one's own, cropped to the
+        result's aspect. With ``pyramid=1``, a finished picture is so continued at a larger size.
     seed : int
         Of the white noise.
     pyramid : int
@@ -131,9 +139,16 @@ layer_weights, pooling, device, dtype
     style_scale : float
         Longer side of the style image relative to the result's: above 1 for larger strokes. The style image is never
         enlarged beyond its own size.
+    style_pyramid : {"scaled", "full"}
+        Whether the style image shrinks with the picture at the smaller scales, so that the same strokes are found at
+        each, or keeps its full size at all of them, so that the small scales lay out large strokes.
+    colour : {"style", "content", "match", "histogram"}
+        Whose colours the picture gets: those of the style image; those of the content image, place by place, so that
+        only luminance is transferred; or those of the content image by changing the style image beforehand, to its
+        mean and covariance or to its histograms (extra ``colour``). See `stylecore.colour`.
     callback : callable, optional
         Called as ``callback(evaluation, image)`` after each evaluation, with an `Evaluation` and the image (H, W, 3)
-        it was made at; the run ends early when it returns something true.
+        it was made at, in the colours that the picture would have; the run ends early when it returns something true.
     progress : bool
         Whether to show a progress bar with the loss, the scale and the time left.
 
@@ -167,17 +182,23 @@ layer_weights, pooling, device, dtype
     content_layers = checked_layers("content_layers", content_layers)
     style_layers = checked_layers("style_layers", style_layers)
     settings = _settings(locals())
-    _check_count("size", size)
     _check_count("iterations", iterations)
     _check_count("pyramid", pyramid)
     if not (isinstance(style_scale, Real) and 0 < style_scale < np.inf):
         raise ParameterError(f"style_scale is {style_scale!r}; it must be a number above zero.")
     if optimizer not in OPTIMIZERS:
         raise ParameterError(f'optimizer "{optimizer}" is not known{near_matches(optimizer, list(OPTIMIZERS))}.')
+    if style_pyramid not in STYLE_PYRAMIDS:
+        raise ParameterError(f'style_pyramid "{style_pyramid}" is not known; choose "scaled" or "full".')
+    colours.check(colour)
     content, alpha = images.read_image(content, name="content image")
     style, _ = images.read_image(style, name="style image")
-    shape = images.fit(content.shape, size)
-    x = _start(init, content, seed)
+    shape = images.shape_for(size, content.shape)
+    content = images.crop(content, shape)
+    seen, (style,) = colours.prepare(colour, content, [style])
+    x = _start(init, seen, seed)
+    if x is not None:  # It may be a finished picture with the content's colours, which the network is not to see.
+        x, _ = colours.prepare(colour, images.crop(x, shape), [])
     network = load_network(network, device, pooling, dtype, [*content_layers, *style_layers])
     options = {
         "network": network,
@@ -200,18 +221,19 @@ layer_weights, pooling, device, dtype
     run = _Run(sum(count for _, count in scales), callback, progress)
     with run:
         for scale, count in scales:
+            style_side = max(scale if style_pyramid == "scaled" else shape) * style_scale
             objective = Objective(
-                images.resize(content, scale),
-                images.resize(style, _style_shape(style, max(scale) * style_scale)),
-                **options,
+                images.resize(seen, scale), images.resize(style, _style_shape(style, style_side)), **options
             )
             x = images.resize(x, scale) if x is not None else _noise(scale, seed)
-            x = OPTIMIZERS[optimizer](run.watch(objective), x, count)
+            finish = partial(colours.restore, colour, content=images.resize(content, scale))
+            x = OPTIMIZERS[optimizer](run.watch(objective, finish), x, count)
             if run.stopped:
                 break
+    x = colours.restore(colour, images.resize(x, shape), images.resize(content, shape))
     if alpha is not None:
-        alpha = images.resize(alpha, shape)
-    return Result(images.resize(x, shape), alpha, run.history, settings, run.stopped)
+        alpha = images.resize(images.crop(alpha, shape), shape)
+    return Result(x, alpha, run.history, settings, run.stopped)
 
 
 def schedule(shape, iterations, pyramid, smallest):
@@ -271,8 +293,8 @@ class _Run:
         if self._bar is not None:
             self._bar.close()
 
-    def watch(self, objective):
-        """The objective as the optimiser sees it, with every evaluation noted."""
+    def watch(self, objective, finish):
+        """The objective as the optimiser sees it, with every evaluation noted and shown as the finished picture."""
 
         def evaluate(x):
             if self.stopped:
@@ -282,19 +304,19 @@ class _Run:
                 raise StylecoreError(
                     f"the loss or its gradient is not finite at evaluation {len(self.history) + 1}; lower the weights."
                 )
-            self._note(loss, terms, x)
+            self._note(loss, terms, x, finish)
             return loss, gradient
 
         return evaluate
 
-    def _note(self, loss, terms, x):
+    def _note(self, loss, terms, x, finish):
         seconds = time.perf_counter() - self._began
         self.history.append(Evaluation(len(self.history) + 1, x.shape[:2], loss, terms, seconds))
         if self._bar is not None:
             height, width = x.shape[:2]
             self._bar.set_postfix_str(f"{width} x {height}, loss {loss:.4g}")
             self._bar.update()
-        self.stopped = bool(self._callback is not None and self._callback(self.history[-1], x))
+        self.stopped = bool(self._callback is not None and self._callback(self.history[-1], finish(x)))
 
 
 def _settings(arguments):

@@ -18,10 +18,12 @@ from stylecore.images import (
     MAX_PIXELS,
     check_output,
     contact_sheet,
+    crop,
     fit,
     read_image,
     read_settings,
     resize,
+    shape_for,
     to_pil,
     write_image,
 )
@@ -848,6 +850,45 @@ def test_settings_too_long_for_jpeg(tmp_path):
     with pytest.raises(ImageError, match=r"a\.jpg cannot be written"):
         write_image(tmp_path / "a.jpg", gradient(4, 4), settings={"a": "x" * 70_000})
     assert os.listdir(tmp_path) == []
+
+
+# ---------------------------------------------------------------- the size asked for
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        (50, (30, 50)),
+        (np.int64(50), (30, 50)),
+        ((64, 48), (48, 64)),
+        ([64, 48], (48, 64)),
+        ("64x48", (48, 64)),
+        ("1x", (60, 100)),
+        ("1.5x", (90, 150)),
+        (".5x", (30, 50)),
+        ("2.x", (120, 200)),
+    ],
+)
+def test_shape_for(size, expected):
+    assert shape_for(size, (60, 100, 3)) == expected
+
+
+@given(
+    height=st.integers(1, 300), width=st.integers(1, 300), target=st.tuples(st.integers(1, 300), st.integers(1, 300))
+)
+def test_crop(height, width, target):
+    picture = np.arange(height * width).reshape(height, width)
+    cropped = crop(picture, target)
+    rows, columns = cropped.shape
+    # One side is whole, the other as long as the aspect says, and what is cut off is the same on both sides.
+    assert rows == height or columns == width
+    scale = min(height / target[0], width / target[1])
+    if fit(picture.shape, max(target)) == target:
+        assert cropped is picture
+    else:
+        assert abs(rows - scale * target[0]) <= 1 and abs(columns - scale * target[1]) <= 1
+    top, left = divmod(int(cropped[0, 0]), width)
+    assert top == (height - rows) // 2 and left == (width - columns) // 2
 
 
 # ---------------------------------------------------------------- contact sheet
