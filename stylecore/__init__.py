@@ -5,6 +5,7 @@
 
 from stylecore.errors import ImageError, ParameterError, StylecoreError, TooLargeError, WeightsError
 from stylecore.objective import Objective
+from stylecore.presets import preset
 from stylecore.transfer import Evaluation, Result, transfer
 from stylecore.version import __version__
 
@@ -18,5 +19,6 @@ __all__ = [
     "TooLargeError",
     "WeightsError",
     "__version__",
+    "preset",
     "transfer",
 ]

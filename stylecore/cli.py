@@ -15,7 +15,8 @@ from contextlib import suppress
 from stylecore import options, weights
 from stylecore.demo import demo
 from stylecore.errors import ImageError, ParameterError, StylecoreError
-from stylecore.images import check_output, read_image, shape_for
+from stylecore.images import check_output, read_image, shape_for, write_image
+from stylecore.presets import load_presets, preset_sheet
 from stylecore.samples import PHOTOGRAPH
 from stylecore.transfer import transfer
 
@@ -50,8 +51,7 @@ def main(arguments=None):
     except MemoryError:
         return _fail("the memory is used up; choose a smaller --size, or close other programs.")
     except KeyboardInterrupt:
-        _say("stylecore: stopped; nothing has been written.")
-        return STOPPED
+        return _stopped()
     except BrokenPipeError:  # Whoever read the output has had enough of it.
         _discard_output()
         return 0
@@ -78,6 +78,24 @@ def _transfer(given, watch):
     result = transfer(given.content, given.style, **settings, callback=watch, progress=watch.bar)
     result.save(given.output)
     return _report(result, given.output)
+
+
+def _presets(given, watch):
+    if given.sheet is None:
+        for name, look in load_presets(given.presets).items():
+            _print(f"{name:<12} {look.description}")
+        return 0
+    check_output(given.sheet)
+    inputs = [given.content, given.style]
+    _keep_inputs(inputs, given.sheet)
+    _fetch_once(options.SETTINGS["network"], inputs, watch)
+    settings = {"size": given.size, "iterations": given.iterations}
+    sheet = preset_sheet(*inputs, given.presets, watch.begin, **settings)
+    if sheet is None:
+        return _stopped()
+    write_image(given.sheet, sheet)
+    _print(given.sheet)
+    return 0
 
 
 def _demo(given, watch):
@@ -115,6 +133,7 @@ def _weights_info(given, watch):
 
 _COMMANDS = {
     "transfer": _transfer,
+    "presets": _presets,
     "demo": _demo,
     "weights list": _weights_list,
     "weights fetch": _weights_fetch,
@@ -125,8 +144,9 @@ _COMMANDS = {
 
 def _layer_weights(words):
     """Turn --layer-weights into what `transfer` takes: a word, or a dict from NAME=NUMBER pairs."""
-    if isinstance(words, str):
+    if not isinstance(words, list):  # It is a default, or from a preset.
         return words
+    words = [str(word) for word in words]
     if len(words) == 1 and "=" not in words[0]:
         return words[0]
     try:
@@ -209,6 +229,12 @@ class _Watch:
             self.say(f"step {evaluation.number}, {width} x {height} pixels, loss {evaluation.loss:.4g}")
         return self._asked
 
+    def begin(self, name):
+        """Tell which of several transfers begins; gives the arguments with which it is followed."""
+        self._next_report = 0
+        self.say(f"{name}:")
+        return {"callback": self, "progress": self.bar}
+
     def say(self, text):
         """Tell how the work goes, unless the user wants quiet."""
         if not self._quiet:
@@ -221,6 +247,11 @@ class _Watch:
         # By print it might be the second at a time, which Python's streams do not allow.
         with suppress(OSError):
             os.write(2, b"\nstylecore: saving the picture reached so far; once more ends at once.\n")
+
+
+def _stopped():
+    _say("stylecore: stopped; nothing has been written.")
+    return STOPPED
 
 
 def _fail(message):

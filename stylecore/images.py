@@ -1,4 +1,4 @@
-"""Pictures between files and arrays: reading, resizing, writing, and putting side by side.
+"""Pictures between files and arrays: reading, resizing and writing.
 
 An array is (H, W, 3) in sRGB, float32 in [0, 1]; transparency travels beside it as an (H, W) array.
 """
@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageDraw, ImageFont, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageCms, PngImagePlugin, UnidentifiedImageError
 
 from stylecore import memory, tiff16
 from stylecore.errors import ImageError, ParameterError, TooLargeError
@@ -553,45 +553,3 @@ def read_settings(path):
         return json.loads(text) if text else json.loads(description)[_SETTINGS]
     except (TypeError, ValueError, LookupError):
         return None
-
-
-def contact_sheet(images, labels=None, height=512):
-    """Put pictures side by side at equal height, such as content, style and result.
-
-    Parameters
-    ----------
-    images : sequence of ndarray, each of shape (H, W, 3)
-        sRGB in [0, 1].
-    labels : sequence of str, optional
-        A line of text under each picture.
-    height : int
-        Height of each picture on the sheet, in pixels.
-
-    Returns
-    -------
-    ndarray of float32, shape (H, W, 3)
-        The sheet, on white; with labels it is a little higher than `height`.
-
-    Raises
-    ------
-    ParameterError
-        If there are no pictures, or not as many labels as pictures.
-    """
-    if not len(images) or (labels is not None and len(labels) != len(images)):
-        raise ParameterError(f"A sheet of {len(images)} pictures cannot be made with labels {labels}.")
-    gap, text_size = max(1, height // 40), max(10, height // 20)
-    widths = [max(1, round(height * image.shape[1] / image.shape[0])) for image in images]
-    foot = 0 if labels is None else 2 * text_size
-    sheet = Image.new("RGB", (sum(widths) + gap * (len(images) - 1), height + foot), "white")
-    draw = ImageDraw.Draw(sheet)
-    left = 0
-    for i, (image, width) in enumerate(zip(images, widths, strict=True)):
-        sheet.paste(to_pil(resize(image, (height, width))), (left, 0))
-        if labels is not None:
-            font = ImageFont.load_default(text_size)
-            if (length := font.getlength(labels[i])) > width:
-                font = ImageFont.load_default(max(1, text_size * width / length))
-            middle = (left + width / 2, height + text_size)
-            draw.text(middle, labels[i], fill="black", font=font, anchor="mm")
-        left += width + gap
-    return read_image(sheet)[0]

@@ -1,7 +1,6 @@
 """What the command line understands: its commands and options, and what `--help` says of them."""
 
 import argparse
-import inspect
 import re
 
 from stylecore import weights
@@ -11,15 +10,10 @@ from stylecore.messages import near_matches
 from stylecore.network import POOLINGS
 from stylecore.objective import DEVICES, DTYPES
 from stylecore.optimizers import OPTIMIZERS
-from stylecore.transfer import STYLE_PYRAMIDS, transfer
+from stylecore.presets import preset, user_file
+from stylecore.samples import PAINTING, PHOTOGRAPH
+from stylecore.transfer import SETTINGS, STYLE_PYRAMIDS
 from stylecore.version import __version__
-
-SETTINGS = {
-    name: parameter.default
-    for name, parameter in inspect.signature(transfer).parameters.items()
-    if parameter.kind is parameter.KEYWORD_ONLY and name not in ("callback", "progress")
-}
-"""The settings of `transfer` with their defaults; each is an option."""
 
 
 def parse(arguments=None):
@@ -40,9 +34,13 @@ def parse(arguments=None):
     ParameterError
         If it cannot be understood.
     """
-    options, unknown = _parser().parse_known_args(arguments)
+    parser = _parser()
+    options, unknown = parser.parse_known_args(arguments)
     if unknown:
         _refuse(unknown, options.parser)
+    if getattr(options, "preset", None):  # It stands for the defaults, which the options given override.
+        options.parser.set_defaults(**preset(options.preset, options.presets))
+        options = parser.parse_args(arguments)
     return options
 
 
@@ -73,6 +71,7 @@ def _parser():
     parser.set_defaults(quiet=False)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_transfer(commands)
+    _add_presets(commands)
     _add_demo(commands)
     _add_weights(commands)
     return parser
@@ -103,8 +102,8 @@ def _number(text):
 
 
 def _add_setting(group, name, help, **more):
-    """Add a setting of `transfer` as an option, with the type and the default that `transfer` has."""
-    default = SETTINGS[name]
+    """Add a setting of `transfer` as an option, with the type and, unless there is another, the default it has."""
+    default = more.pop("default", SETTINGS[name])
     if isinstance(default, float):
         more = {"type": _number, "metavar": "NUMBER", **more}
         shown = f"{default:g}"
@@ -119,6 +118,15 @@ def _add_setting(group, name, help, **more):
 
 def _add_quiet(group):
     group.add_argument("-q", "--quiet", action="store_true", help="show only the result, or an error")
+
+
+def _add_presets_file(group):
+    group.add_argument(
+        "--presets",
+        metavar="FILE",
+        help="a TOML file of presets of your own, beside those that `stylecore presets` lists, which include those in "
+        + str(user_file()).replace("%", "%%"),
+    )
 
 
 def _add_transfer(commands):
@@ -156,6 +164,8 @@ def _add_basic(group):
         help="""the picture to write; its ending tells the format: .png, .jpg, .webp, or .tif for 16 bits per
         colour. A file of that name is replaced""",
     )
+    group.add_argument("--preset", metavar="NAME", help="a look by name; further options override it")
+    _add_presets_file(group)
     _add_quiet(group)
 
 
@@ -311,6 +321,29 @@ def _add_run(group):
         memory, and gives the same look""",
         choices=DTYPES,
     )
+
+
+def _add_presets(commands):
+    parser = _add_command(
+        commands,
+        "presets",
+        "presets",
+        "List the looks that `stylecore transfer --preset` knows, or paint a picture of each.",
+    )
+    parser.add_argument(
+        "--sheet", metavar="OUT", help="a picture to write: all presets on one pair of pictures, side by side"
+    )
+    _add_presets_file(parser)
+    _add_pair(parser)
+    _add_setting(parser, "iterations", "steps of painting, for each", metavar="STEPS", default=100)
+    _add_quiet(parser)
+
+
+def _add_pair(group):
+    """Add the pictures to try several settings on, and their size, which is small so that all can be seen soon."""
+    group.add_argument("--content", metavar="FILE", default=PHOTOGRAPH, help="picture to paint (default: the sample's)")
+    group.add_argument("--style", metavar="FILE", default=PAINTING, help="picture to paint by (default: the sample's)")
+    _add_setting(group, "size", "size of each picture", type=_size, metavar="SIZE", default=256)
 
 
 def _add_demo(commands):

@@ -1,5 +1,6 @@
 """Style transfer: an image that has the content of one picture and the style of another."""
 
+import inspect
 import time
 from dataclasses import dataclass, field
 from functools import partial
@@ -234,6 +235,14 @@ layer_weights, pooling, device, dtype
     if alpha is not None:
         alpha = images.resize(images.crop(alpha, shape), shape)
     return Result(x, alpha, run.history, settings, run.stopped)
+
+
+SETTINGS = {
+    name: parameter.default
+    for name, parameter in inspect.signature(transfer).parameters.items()
+    if parameter.kind is parameter.KEYWORD_ONLY and name not in ("callback", "progress")
+}
+"""The settings of `transfer` with their defaults."""
 
 
 def schedule(shape, iterations, pyramid, smallest):

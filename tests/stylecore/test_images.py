@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
-from stylecore.errors import ImageError, ParameterError, TooLargeError
+from stylecore.errors import ImageError, TooLargeError
 from stylecore.images import (
     MAX_PIXELS,
     check_output,
-    contact_sheet,
     crop,
     fit,
     read_image,
@@ -889,33 +888,6 @@ def test_crop(height, width, target):
         assert abs(rows - scale * target[0]) <= 1 and abs(columns - scale * target[1]) <= 1
     top, left = divmod(int(cropped[0, 0]), width)
     assert top == (height - rows) // 2 and left == (width - columns) // 2
-
-
-# ---------------------------------------------------------------- contact sheet
-
-
-def test_contact_sheet():
-    red, blue = np.zeros((40, 80, 3), np.float32), np.zeros((50, 25, 3), np.float32)
-    red[:, :, 0], blue[:, :, 2] = 1, 1
-    sheet = contact_sheet([red, blue], height=100)
-    gap = sheet.shape[1] - 200 - 50
-    assert sheet.shape[0] == 100 and 0 < gap < 10 and sheet.dtype == np.float32
-    np.testing.assert_array_equal(sheet[:, :200], np.broadcast_to([1, 0, 0], (100, 200, 3)))
-    np.testing.assert_array_equal(sheet[:, 200 : 200 + gap], 1)
-    np.testing.assert_array_equal(sheet[:, 200 + gap :], np.broadcast_to([0, 0, 1], (100, 50, 3)))
-
-    labelled = contact_sheet([red, blue], ["content", "a label much longer than its picture"], height=100)
-    np.testing.assert_array_equal(labelled[:100], sheet)
-    foot = labelled[100:]
-    dark = (foot.min(axis=2) < 0.5).any(axis=0)
-    assert dark[:200].any() and dark[200 + gap :].any() and not dark[200 : 200 + gap].any()
-
-
-def test_contact_sheet_needs_a_label_each():
-    with pytest.raises(ParameterError, match="sheet of 1 pictures"):
-        contact_sheet([gradient(4, 4)], ["a", "b"])
-    with pytest.raises(ParameterError, match="sheet of 0 pictures"):
-        contact_sheet([])
 
 
 def test_file_larger_than_the_memory(tmp_path, monkeypatch):
