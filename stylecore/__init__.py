@@ -4,13 +4,15 @@
 """
 
 from stylecore.errors import ImageError, ParameterError, StylecoreError, TooLargeError, WeightsError
+from stylecore.history import Evaluation, History
 from stylecore.objective import Objective
 from stylecore.presets import preset
-from stylecore.transfer import Evaluation, Result, transfer
+from stylecore.transfer import Result, transfer
 from stylecore.version import __version__
 
 __all__ = [
     "Evaluation",
+    "History",
     "ImageError",
     "Objective",
     "ParameterError",

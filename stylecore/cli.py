@@ -15,10 +15,12 @@ from contextlib import suppress
 from stylecore import options, weights
 from stylecore.demo import demo
 from stylecore.errors import ImageError, ParameterError, StylecoreError
+from stylecore.history import check_plot, plot
 from stylecore.images import check_output, read_image, shape_for, write_image
 from stylecore.presets import load_presets, preset_sheet
 from stylecore.samples import PHOTOGRAPH
 from stylecore.transfer import transfer
+from stylecore.watching import Preview, RunSheet, Snapshots, together
 
 STOPPED = 130
 
@@ -73,11 +75,35 @@ def _transfer(given, watch):
     if given.init not in ("content", "noise"):
         inputs.append(given.init)
     check_output(given.output, shape_for(given.size, read_image(given.content)[0].shape))
-    _keep_inputs(inputs, given.output)
+    views = _views(given)
+    written = [path for path in (given.output, given.preview, given.sheet, given.plot) if path is not None]
+    _keep_apart(inputs, written)
     _fetch_once(given.network, inputs, watch)
-    result = transfer(given.content, given.style, **settings, callback=watch, progress=watch.bar)
+    callback = together(watch, *views.values())
+    result = transfer(given.content, given.style, **settings, callback=callback, progress=watch.bar)
     result.save(given.output)
+    if given.sheet:
+        write_image(given.sheet, views["sheet"].sheet(result), settings=result.settings)
+    if given.plot:
+        write_image(given.plot, plot(result.history), settings=result.settings)
     return _report(result, given.output)
+
+
+def _views(given):
+    """Callbacks for what is to be seen of the run, once it is clear that it can be written."""
+    views = {}
+    if given.save_every is not None:
+        views["snapshots"] = Snapshots(given.output, given.save_every)
+    if given.preview:
+        check_output(given.preview)
+        views["preview"] = Preview(given.preview)
+    if given.sheet:
+        check_output(given.sheet)
+        views["sheet"] = RunSheet(given.iterations)
+    if given.plot:
+        check_output(given.plot)
+        check_plot()
+    return views
 
 
 def _presets(given, watch):
@@ -87,7 +113,7 @@ def _presets(given, watch):
         return 0
     check_output(given.sheet)
     inputs = [given.content, given.style]
-    _keep_inputs(inputs, given.sheet)
+    _keep_apart(inputs, [given.sheet])
     _fetch_once(options.SETTINGS["network"], inputs, watch)
     settings = {"size": given.size, "iterations": given.iterations}
     sheet = preset_sheet(*inputs, given.presets, watch.begin, **settings)
@@ -157,12 +183,15 @@ def _layer_weights(words):
         ) from None
 
 
-def _keep_inputs(inputs, output):
-    """Refuse to write the result over one of the pictures that it is made from."""
-    for path in inputs:
-        with suppress(OSError):  # That a file is missing is told when it is read.
-            if os.path.samefile(path, output):
-                raise ImageError(f"{output} is one of the pictures to work from; choose another name for the result.")
+def _keep_apart(inputs, outputs):
+    """Refuse to write anything over one of the pictures that it is made from, or two things to one file."""
+    for i, output in enumerate(outputs):
+        for path in inputs:
+            with suppress(OSError):  # That a file is missing is told when it is read.
+                if os.path.samefile(path, output):
+                    raise ImageError(f"{output} is one of the pictures to work from; choose another name to write to.")
+        if os.path.realpath(output) in map(os.path.realpath, outputs[:i]):
+            raise ImageError(f"{output} is to be written twice; choose another name for one of the pictures.")
 
 
 def _fetch_once(network, inputs, watch):

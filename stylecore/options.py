@@ -321,6 +321,27 @@ def _add_run(group):
         memory, and gives the same look""",
         choices=DTYPES,
     )
+    _add_views(group)
+
+
+def _add_views(group):
+    group.add_argument(
+        "--save-every",
+        type=_whole_number,
+        metavar="STEPS",
+        help="save the picture at every so many steps too, beside OUT: out-0050.png, out-0100.png",
+    )
+    group.add_argument("--sheet", metavar="FILE", help="a picture to write: stages of the painting, side by side")
+    group.add_argument(
+        "--plot",
+        metavar="FILE",
+        help="a picture to write: the loss and each of its terms, step by step; needs Matplotlib",
+    )
+    group.add_argument(
+        "--preview",
+        metavar="FILE",
+        help="a picture to rewrite every two seconds with what is painted so far, for a viewer that follows it",
+    )
 
 
 def _add_presets(commands):

@@ -5,43 +5,21 @@ import time
 from dataclasses import dataclass, field
 from functools import partial
 from numbers import Real
-from typing import NamedTuple
 
 import numpy as np
 
 from stylecore import colour as colours
 from stylecore import images, memory
 from stylecore.errors import ParameterError, StylecoreError, TooLargeError
+from stylecore.history import Evaluation, History
 from stylecore.messages import near_matches
 from stylecore.network import Plan
 from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS, Objective, checked_layers, evaluation_bytes, load_network
 from stylecore.optimizers import BYTES_PER_VALUE, OPTIMIZERS, Stopped
 from stylecore.version import __version__
+from stylecore.watching import NotebookPicture, together
 
 STYLE_PYRAMIDS = ("scaled", "full")
-
-
-class Evaluation(NamedTuple):
-    """One evaluation of the loss, as the history and the callback see it.
-
-    Attributes
-    ----------
-    number : int
-        Counted from 1 over all scales.
-    size : tuple of int
-        (height, width) of the scale.
-    loss : float
-    terms : dict of str to float
-        The paper's terms that carry a weight, unweighted.
-    seconds : float
-        Since the start of the transfer.
-    """
-
-    number: int
-    size: tuple
-    loss: float
-    terms: dict
-    seconds: float
 
 
 @dataclass
@@ -54,7 +32,8 @@ class Result:
         The picture, sRGB in [0, 1].
     alpha : ndarray, (H, W), or None
         The content image's transparency.
-    history : list of Evaluation
+    history : History
+        List of `Evaluation`; ``history.columns()`` gives it as columns.
     settings : dict
         The settings of the run, as they are stored with the picture.
     stopped : bool
@@ -71,6 +50,10 @@ class Result:
     def image(self):
         """The picture as a PIL image."""
         return images.to_pil(self.array, self.alpha)
+
+    def _repr_png_(self):
+        """The picture as a notebook shows it."""
+        return self.image._repr_png_()
 
     def save(self, path):
         """Write the picture, with an sRGB profile and the settings of the run in its metadata.
@@ -150,8 +133,9 @@ layer_weights, pooling, device, dtype
     callback : callable, optional
         Called as ``callback(evaluation, image)`` after each evaluation, with an `Evaluation` and the image (H, W, 3)
         it was made at, in the colours that the picture would have; the run ends early when it returns something true.
-    progress : bool
-        Whether to show a progress bar with the loss, the scale and the time left.
+    progress : bool or "notebook"
+        Whether to show a progress bar with the loss, the scale and the time left; in a notebook, "notebook" shows the
+        picture too as it grows (extra ``notebook``).
 
     Returns
     -------
@@ -192,6 +176,8 @@ layer_weights, pooling, device, dtype
     if style_pyramid not in STYLE_PYRAMIDS:
         raise ParameterError(f'style_pyramid "{style_pyramid}" is not known; choose "scaled" or "full".')
     colours.check(colour)
+    if progress not in (True, False, "notebook"):
+        raise ParameterError(f'progress is {progress!r}; it must be True, False or "notebook".')
     content, alpha = images.read_image(content, name="content image")
     style, _ = images.read_image(style, name="style image")
     shape = images.shape_for(size, content.shape)
@@ -219,6 +205,8 @@ layer_weights, pooling, device, dtype
 
     _check_memory(predict, shape)
 
+    if progress == "notebook":
+        callback = together(callback, NotebookPicture())
     run = _Run(sum(count for _, count in scales), callback, progress)
     with run:
         for scale, count in scales:
@@ -283,7 +271,7 @@ class _Run:
     """Keeps the history, shows the progress and asks the callback whether to go on."""
 
     def __init__(self, evaluations, callback, progress):
-        self.history = []
+        self.history = History()
         self.stopped = False
         self._evaluations = evaluations
         self._callback = callback
@@ -313,14 +301,14 @@ class _Run:
                 raise StylecoreError(
                     f"the loss or its gradient is not finite at evaluation {len(self.history) + 1}; lower the weights."
                 )
-            self._note(loss, terms, x, finish)
+            self._note(loss, terms, objective.term_weights, x, finish)
             return loss, gradient
 
         return evaluate
 
-    def _note(self, loss, terms, x, finish):
+    def _note(self, loss, terms, weights, x, finish):
         seconds = time.perf_counter() - self._began
-        self.history.append(Evaluation(len(self.history) + 1, x.shape[:2], loss, terms, seconds))
+        self.history.append(Evaluation(len(self.history) + 1, x.shape[:2], loss, terms, seconds, weights))
         if self._bar is not None:
             height, width = x.shape[:2]
             self._bar.set_postfix_str(f"{width} x {height}, loss {loss:.4g}")

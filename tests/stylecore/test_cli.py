@@ -162,7 +162,7 @@ def test_help_tells_every_setting_and_its_default(capsys):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["transfer"], ["demo"], ["weights"], ["weights", "fetch"], ["weights", "info"]]
+    "command", [[], ["transfer"], ["presets"], ["demo"], ["weights"], ["weights", "fetch"], ["weights", "info"]]
 )
 def test_help_of_each_command(command, capsys):
     with pytest.raises(SystemExit) as end:
@@ -174,6 +174,33 @@ def test_help_of_each_command(command, capsys):
 def test_version(run):
     process = run("--version")
     assert (process.returncode, process.stdout) == (0, f"stylecore {stylecore.__version__}\n")
+
+
+def test_what_can_be_seen_of_a_run(run, tmp_path):
+    views = ["--save-every", "2", "--sheet", "sheet.png", "--plot", "plot.png", "--preview", "live.png"]
+    process = run(*TRANSFER, *QUICK, *views)
+    assert process.returncode == 0, process.stderr
+    assert sorted(os.listdir(tmp_path)) == ["live.png", "out-0002.png", "out.png", "plot.png", "sheet.png"]
+    for name in ("out-0002.png", "live.png"):
+        assert read_image(tmp_path / name)[0].shape == (48, 64, 3)
+    for name in ("out.png", "sheet.png", "plot.png"):
+        assert read_settings(tmp_path / name)["iterations"] == 3
+
+
+def test_what_cannot_be_shown_is_told_before_the_work(run, tmp_path):
+    for views, words in {
+        ("--save-every", "0"): ["save_every is 0"],
+        ("--sheet", "nowhere/sheet.png"): ["nowhere/sheet.png cannot be written"],
+        ("--plot", "plot.svg"): ["plot.svg", ".png"],
+        ("--preview", "live"): ["live has no suffix"],
+        ("--sheet", "out.png"): ["out.png is to be written twice"],
+        ("--sheet", "a.png", "--plot", "./a.png"): ["./a.png is to be written twice"],
+    }.items():
+        assert_refused(run(*TRANSFER, *QUICK, *views), words)
+    Image.new("RGB", (80, 60)).save(tmp_path / "mine.png")
+    command = ["transfer", "mine.png", PICTURES[1], "-o", "out.png", *QUICK]
+    assert_refused(run(*command, "--preview", "mine.png"), ["mine.png is one of the pictures"])
+    assert os.listdir(tmp_path) == ["mine.png"]
 
 
 # Networks

@@ -188,6 +188,9 @@ def test_history():
         assert image.shape == (*evaluation.size, 3)
         assert evaluation.terms.keys() == {"content:relu2_2", "style:relu1_1", "style:relu2_1", "tv"}
         assert all(value >= 0 for value in evaluation.terms.values())
+        parts = [evaluation.weights[name] * value for name, value in evaluation.terms.items()]
+        assert evaluation.loss == pytest.approx(sum(parts))
+    assert list(result.history.columns()["loss"]) == losses(result)
     assert not result.stopped
 
 
