@@ -15,6 +15,7 @@ from contextlib import suppress
 from stylecore import options, weights
 from stylecore.demo import demo
 from stylecore.errors import ImageError, ParameterError, StylecoreError
+from stylecore.experiments import EXPERIMENTS, experiments
 from stylecore.history import check_plot, plot
 from stylecore.images import check_output, read_image, shape_for, write_image
 from stylecore.presets import load_presets, preset_sheet
@@ -124,6 +125,17 @@ def _presets(given, watch):
     return 0
 
 
+def _experiments(given, watch):
+    inputs = [path for path in (given.content, given.style, given.dark_style) if path is not None]
+    _fetch_once(options.SETTINGS["network"], inputs, watch)
+    made = 0
+    settings = {"size": given.size, "iterations": given.iterations, "watch": watch.begin}
+    for sheet in experiments(given.folder, given.content, given.style, given.dark_style, **settings):
+        _print(sheet)
+        made += 1
+    return 0 if made == len(EXPERIMENTS) else STOPPED
+
+
 def _demo(given, watch):
     check_output(given.output, shape_for(given.size, read_image(PHOTOGRAPH)[0].shape))
     check_output(given.sheet)
@@ -160,6 +172,7 @@ def _weights_info(given, watch):
 _COMMANDS = {
     "transfer": _transfer,
     "presets": _presets,
+    "experiments": _experiments,
     "demo": _demo,
     "weights list": _weights_list,
     "weights fetch": _weights_fetch,

@@ -72,6 +72,7 @@ def _parser():
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_transfer(commands)
     _add_presets(commands)
+    _add_experiments(commands)
     _add_demo(commands)
     _add_weights(commands)
     return parser
@@ -99,6 +100,10 @@ def _number(text):
         return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f'"{text}" is not a number') from None
+
+
+def _number_or_auto(text):
+    return text if text == "auto" else _number(text)
 
 
 def _add_setting(group, name, help, **more):
@@ -174,7 +179,9 @@ def _add_look(group):
         group,
         "style_weight",
         """how much the painting takes over: 1 gives a touch of it, 20 a balance, 100 strokes that all but bury the
-        photograph. Only its ratio to --content-weight counts""",
+        photograph; auto takes 20, and less where most of the painting is nearly one dark tone. Only its ratio to
+        --content-weight counts""",
+        type=_number_or_auto,
     )
     _add_setting(
         group,
@@ -365,6 +372,26 @@ def _add_pair(group):
     group.add_argument("--content", metavar="FILE", default=PHOTOGRAPH, help="picture to paint (default: the sample's)")
     group.add_argument("--style", metavar="FILE", default=PAINTING, help="picture to paint by (default: the sample's)")
     _add_setting(group, "size", "size of each picture", type=_size, metavar="SIZE", default=256)
+
+
+def _add_experiments(commands):
+    parser = _add_command(
+        commands,
+        "experiments",
+        "experiments",
+        "Repeat the experiments of the paper, each as a labelled sheet of pictures and a JSON file of its losses.",
+        epilog="""They are: content alone, from noise; style from several layers; the style weights 0.3, 0.5 and 0.6 on
+        a scale from content (0) to style (1); and a style image that is mostly black.""",
+    )
+    parser.add_argument("folder", metavar="OUTDIR", help="folder to write to; made if there is none")
+    _add_pair(parser)
+    parser.add_argument(
+        "--dark-style",
+        metavar="FILE",
+        help="picture that is mostly black (default: the middle of --style, with all about it blackened)",
+    )
+    _add_setting(parser, "iterations", "steps of painting, for each picture", metavar="STEPS")
+    _add_quiet(parser)
 
 
 def _add_demo(commands):

@@ -16,6 +16,7 @@ from stylecore.messages import near_matches
 from stylecore.network import Plan
 from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS, Objective, checked_layers, evaluation_bytes, load_network
 from stylecore.optimizers import BYTES_PER_VALUE, OPTIMIZERS, Stopped
+from stylecore.tones import suited_style_weight
 from stylecore.version import __version__
 from stylecore.watching import NotebookPicture, together
 
@@ -119,7 +120,8 @@ def transfer(
     optimizer : {"lbfgs", "adam"}
     network, content_layers, style_layers, content_weight, style_weight, regularization_weight, tv_weight, \
 layer_weights, pooling, device, dtype
-        As `Objective` takes them.
+        As `Objective` takes them; ``style_weight="auto"`` takes 20, and less where most of the style image is nearly
+        one dark tone (see `stylecore.tones.auto_style_weight`).
     style_scale : float
         Longer side of the style image relative to the result's: above 1 for larger strokes. The style image is never
         enlarged beyond its own size.
@@ -183,6 +185,7 @@ layer_weights, pooling, device, dtype
     shape = images.shape_for(size, content.shape)
     content = images.crop(content, shape)
     seen, (style,) = colours.prepare(colour, content, [style])
+    style_weight = settings["style_weight"] = suited_style_weight(style_weight, [style])
     x = _start(init, seen, seed)
     if x is not None:  # It may be a finished picture with the content's colours, which the network is not to see.
         x, _ = colours.prepare(colour, images.crop(x, shape), [])
