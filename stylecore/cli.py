@@ -79,6 +79,9 @@ def _transfer(given, watch):
     views = _views(given)
     written = [path for path in (given.output, given.preview, given.sheet, given.plot) if path is not None]
     _keep_apart(inputs, written)
+    for path in (*inputs, *written):
+        if "snapshots" in views and views["snapshots"].may_write(path):
+            raise ImageError(f"{path} may be replaced by a picture that --save-every writes; choose another --output.")
     _fetch_once(given.network, inputs, watch)
     callback = together(watch, *views.values())
     result = transfer(given.content, given.style, **settings, callback=callback, progress=watch.bar)

@@ -1,12 +1,15 @@
 """Whose colours a picture gets: the style image's, or in three ways the content image's.
 
-Each way is a step before the transfer (`prepare`), and one after it (`restore`). With "content" the network sees only
-the luminance, in which the style image is brought to the content image's mean and contrast, and the finished
-luminance takes on the content image's own chrominance: every place keeps its colour, as if the photograph had been
-tinted by hand. The other two change the colours of the style image beforehand, so that its strokes may still carry
-colours of their own from place to place: "match" by the one linear map that gives them the content image's mean and
-covariance and moves them least, "histogram" channel by channel, which also follows colours that lie in several heaps,
-and mixes them where the channels depend on each other.
+Each way is a step before the transfer (`prepare`), and one after it (`restore`).
+
+- "content": the network sees only the luminance, in which the style image is brought to the content image's mean and
+  contrast, and the finished luminance takes on the content image's own chrominance: every place keeps its colour, as
+  if the photograph had been tinted by hand. Recolouring the result of a transfer in colours instead was looked at: it
+  stays as dark as the style image, and light and dark lie where the colours of that wanted them.
+- "match": the style image's colours are changed beforehand, by the one linear map that gives them the content image's
+  mean and covariance and moves them least, so that strokes may still differ in colour from what they lie on.
+- "histogram": the same channel by channel, which also follows colours that lie in several heaps, and mixes them where
+  the channels depend on each other.
 
 References
 ----------
@@ -48,7 +51,7 @@ def _match_histograms():
         from skimage.exposure import match_histograms
     except ImportError as error:
         raise ParameterError(
-            "colour \"histogram\" needs scikit-image; install it with: pip install 'stylecore[colour]'."
+            'colour "histogram" needs scikit-image; install it with: pip install scikit-image.'
         ) from error
     return match_histograms
 

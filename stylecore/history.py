@@ -75,7 +75,7 @@ def _matplotlib():
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ParameterError("a plot needs Matplotlib; install it with: pip install 'stylecore[plot]'.") from error
+        raise ParameterError("a plot needs Matplotlib; install it with: pip install matplotlib.") from error
     return matplotlib.colormaps, Figure, FigureCanvasAgg
 
 

@@ -182,6 +182,7 @@ def _add_look(group):
         photograph; auto takes 20, and less where most of the painting is nearly one dark tone. Only its ratio to
         --content-weight counts""",
         type=_number_or_auto,
+        metavar="{NUMBER,auto}",
     )
     _add_setting(
         group,
@@ -299,7 +300,8 @@ def _add_run(group):
         group,
         "init",
         """what the canvas shows at the start: content, the photograph itself, whose shapes then last; noise, random
-        specks, out of which each --seed grows another picture; or a file, such as an earlier result""",
+        specks, out of which each --seed grows another picture; or a file: a finished picture goes on at a larger
+        --size with --pyramid 1""",
         metavar="{content,noise,FILE}",
     )
     _add_setting(

@@ -3,6 +3,8 @@
 A file that cannot be written is no reason to lose the work: it is warned of once, and left.
 """
 
+import os
+import re
 import time
 import warnings
 from pathlib import Path
@@ -74,6 +76,21 @@ class Snapshots(_Files):
         """Save the picture if it is time."""
         if evaluation.number % self._every == 0:
             self._write(self._output.with_stem(f"{self._output.stem}-{evaluation.number:04d}"), image)
+
+    def may_write(self, path):
+        """Whether a file is one of those that are written, so that it would be replaced.
+
+        Parameters
+        ----------
+        path : str or path
+
+        Returns
+        -------
+        bool
+        """
+        path, output = (Path(os.path.realpath(file)) for file in (path, self._output))
+        name = re.escape(output.stem) + r"-\d{4,}" + re.escape(output.suffix)
+        return path.parent == output.parent and bool(re.fullmatch(name, path.name))
 
 
 class Preview(_Files):
@@ -160,9 +177,7 @@ class NotebookPicture:
         try:
             from IPython.display import display
         except ImportError as error:
-            raise ParameterError(
-                "progress \"notebook\" needs IPython; install it with: pip install 'stylecore[notebook]'."
-            ) from error
+            raise ParameterError('progress "notebook" needs IPython; install it with: pip install ipython.') from error
         self._display = display
         self._seconds = seconds
         self._handle = None

@@ -57,5 +57,5 @@ def test_plot_of_a_single_evaluation():
 
 def test_plot_without_matplotlib(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ParameterError, match=r"needs Matplotlib; install it with: pip install 'stylecore\[plot\]'\.$"):
+    with pytest.raises(ParameterError, match=r"needs Matplotlib; install it with: pip install matplotlib\.$"):
         check_plot()

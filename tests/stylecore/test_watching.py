@@ -51,6 +51,15 @@ def test_snapshots_are_numbered_pictures_beside_the_result(tmp_path):
         np.testing.assert_allclose(saved, shown[number], atol=0.51 / 255)
 
 
+def test_snapshots_tell_what_they_may_write(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    snapshots = Snapshots("out.1.png", 1)
+    for path in ("out.1-0001.png", tmp_path / "out.1-12345.png", "./out.1-0001.png"):
+        assert snapshots.may_write(path)
+    for path in ("out.1.png", "out.1-001.png", "outx1-0001.png", "out.1-0001.jpg", "folder/out.1-0001.png"):
+        assert not snapshots.may_write(path)
+
+
 @pytest.mark.parametrize("every", [0, -1, 1.5, True])
 def test_snapshots_at_no_interval(every):
     with pytest.raises(ParameterError, match=r"save_every is .*one or more"):
@@ -149,7 +158,7 @@ def test_progress_in_a_notebook(notebook, capsys):
 
 def test_notebook_without_ipython(monkeypatch):
     monkeypatch.setitem(sys.modules, "IPython.display", None)
-    with pytest.raises(ParameterError, match=r"needs IPython; install it with: pip install 'stylecore\[notebook\]'\.$"):
+    with pytest.raises(ParameterError, match=r"needs IPython; install it with: pip install ipython\.$"):
         run(progress="notebook")
 
 
