@@ -116,26 +116,26 @@ def experiments(folder, content, style, dark_style=None, *, size=256, iterations
     content, style = read_image(content, name="content image")[0], read_image(style, name="style image")[0]
     dark = mostly_black(style) if dark_style is None else read_image(dark_style, name="dark style image")[0]
     shape = shape_for(size, content.shape)
-    content = resize(crop(content, shape), shape)
-    style, dark = (resize(image, fit(image.shape, min(max(shape), max(image.shape)))) for image in (style, dark))
     folder = _prepared(folder)
     network = load_network("vgg19")
     for experiment in EXPERIMENTS:
         painting = dark if experiment.style == "dark style" else style
-        pictures, records = {"content": content}, []
-        if experiment.style:
-            pictures[experiment.style] = painting
+        results = {}
         for label, settings in experiment.runs.items():
             more = watch(f"{experiment.name}, {label}") if watch else {}
             given = {"size": shape[::-1], "iterations": iterations, "network": network, **settings}
             result = transfer(content, painting, **given, **more)
             if result.stopped:
                 return
-            pictures[label] = result.array
-            records.append({"label": label, **_record(result, content, painting, network)})
-        sheet = contact_sheet(list(pictures.values()), list(pictures), shape[0], title=experiment.title)
+            results[label] = result
+        seen = resize(crop(content, shape), shape)
+        painting = resize(painting, fit(painting.shape, min(max(shape), max(painting.shape))))
+        records = [{"label": label, **_record(result, seen, painting, network)} for label, result in results.items()]
         with replacing(folder / f"{experiment.name}.json") as file:
             file.write(json.dumps({"experiment": experiment.title, "runs": records}, indent=1).encode())
+        pictures = {"content": seen, experiment.style: painting} if experiment.style else {"content": seen}
+        pictures |= {label: result.array for label, result in results.items()}
+        sheet = contact_sheet(list(pictures.values()), list(pictures), shape[0], title=experiment.title)
         write_image(folder / f"{experiment.name}.png", sheet)
         yield folder / f"{experiment.name}.png"
 

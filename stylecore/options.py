@@ -38,7 +38,9 @@ def parse(arguments=None):
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
         _refuse(unknown, options.parser)
-    if getattr(options, "preset", None):  # It stands for the defaults, which the options given override.
+    if options.command == "transfer" and options.preset is None and options.presets is not None:
+        raise ParameterError("--presets needs --preset, which says what to take from the file.")
+    if getattr(options, "preset", None) is not None:  # It stands for the defaults, which the options given override.
         options.parser.set_defaults(**preset(options.preset, options.presets))
         options = parser.parse_args(arguments)
     return options

@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from stylecore import ParameterError, cli, experiments
+from stylecore import ParameterError, TooLargeError, cli, experiments
 from stylecore.images import read_image, resize
 from stylecore.samples import PAINTING, PHOTOGRAPH
 
@@ -113,6 +113,11 @@ def test_no_more_once_a_run_is_stopped(tmp_path):
     some = experiments.experiments(tmp_path, PHOTOGRAPH, PAINTING, size=48, iterations=2, watch=watch)
     assert [sheet.name for sheet in some] == ["content-only.png"]
     assert sorted(os.listdir(tmp_path)) == ["content-only.json", "content-only.png"]
+
+
+def test_size_beyond_the_memory(tmp_path):
+    with pytest.raises(TooLargeError, match="would fit"):
+        next(experiments.experiments(tmp_path, PHOTOGRAPH, PAINTING, size=1_000_000))
 
 
 def test_folder_that_cannot_be(tmp_path, capsys):

@@ -142,6 +142,13 @@ def test_values_that_cannot_be(value, words, tmp_path, capsys):
     assert os.listdir() == ["bad.toml"]
 
 
+def test_file_without_a_name(mine, capsys):
+    assert cli.main(["transfer", "a", "b", "-o", "c.png", "--presets", "mine.toml"]) == 2
+    assert "--presets needs --preset" in capsys.readouterr().err
+    assert cli.main(["transfer", "a", "b", "-o", "c.png", "--preset", ""]) == 2
+    assert 'preset "" is not known' in capsys.readouterr().err
+
+
 def test_unknown_name():
     with pytest.raises(ParameterError, match='preset "boldd" is not known; near it are bold'):
         stylecore.preset("boldd")
