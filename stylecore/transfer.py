@@ -52,6 +52,10 @@ class Result:
         """The picture as a PIL image."""
         return images.to_pil(self.array, self.alpha)
 
+    def __repr__(self):
+        height, width = self.array.shape[:2]
+        return f"<Result of {width} x {height} pixels after {len(self.history)} evaluations>"
+
     def _repr_png_(self):
         """The picture as a notebook shows it."""
         return self.image._repr_png_()

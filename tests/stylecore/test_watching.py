@@ -163,5 +163,6 @@ def test_notebook_without_ipython(monkeypatch):
 
 
 def test_result_shows_itself():
-    png = run(iterations=1)._repr_png_()
-    assert png.startswith(b"\x89PNG")
+    result = run(iterations=2)
+    assert result._repr_png_().startswith(b"\x89PNG")
+    assert repr(result) == "<Result of 64 x 48 pixels after 2 evaluations>"
