@@ -136,7 +136,10 @@ def _experiments(given, watch):
     for sheet in experiments(given.folder, given.content, given.style, given.dark_style, **settings):
         _print(sheet)
         made += 1
-    return 0 if made == len(EXPERIMENTS) else STOPPED
+    if made < len(EXPERIMENTS):
+        _say(f"stylecore: stopped; {made} of {len(EXPERIMENTS)} experiments have been written.")
+        return STOPPED
+    return 0
 
 
 def _demo(given, watch):
@@ -253,6 +256,7 @@ class _Watch:
         self._quiet = quiet
         self._reached = False
         self._asked = False
+        self._ending = "saving the picture reached so far"
         self._next_report = 0
         self._former_handlers = {}
 
@@ -277,6 +281,7 @@ class _Watch:
     def begin(self, name):
         """Tell which of several transfers begins; gives the arguments with which it is followed."""
         self._next_report = 0
+        self._ending = "ending with this step"
         self.say(f"{name}:")
         return {"callback": self, "progress": self.bar}
 
@@ -291,7 +296,7 @@ class _Watch:
         self._asked = True
         # By print it might be the second at a time, which Python's streams do not allow.
         with suppress(OSError):
-            os.write(2, b"\nstylecore: saving the picture reached so far; once more ends at once.\n")
+            os.write(2, f"\nstylecore: {self._ending}; once more ends at once.\n".encode())
 
 
 def _stopped():

@@ -478,6 +478,21 @@ def test_stopped_with_the_picture_reached_so_far(number, start, tmp_path):
     assert read_settings(tmp_path / "out.png")["iterations"] == 1_000_000
 
 
+def test_stopped_amid_several_pictures(start, tmp_path):
+    for command, told in (
+        (["presets", "--sheet", "sheet.png"], "stylecore: stopped; nothing has been written.\n"),
+        (["experiments", "."], "stylecore: stopped; 0 of 4 experiments have been written.\n"),
+    ):
+        process = start(*command, "--size", "64", "--iterations", "1000000")
+        while not process.stderr.readline().startswith("step 1, "):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, out) == (130, "")
+        assert "ending with this step" in err and err.endswith(told) and "Traceback" not in err
+        assert os.listdir(tmp_path) == []
+
+
 def test_stopped_before_there_is_a_picture(start, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         environment = {
