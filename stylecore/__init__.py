@@ -6,13 +6,16 @@ minimised, with its gradient. See the README.
 
 from stylecore.checkpoint import Checkpoint
 from stylecore.errors import ImageError, ParameterError, StylecoreError, TooLargeError, WeightsError
+from stylecore.history import Evaluation, History
 from stylecore.objective import Objective
-from stylecore.transfer import Evaluation, Result, resume, transfer
+from stylecore.presets import preset
+from stylecore.transfer import Result, resume, transfer
 from stylecore.version import __version__
 
 __all__ = [
     "Checkpoint",
     "Evaluation",
+    "History",
     "ImageError",
     "Objective",
     "ParameterError",
@@ -21,6 +24,7 @@ __all__ = [
     "TooLargeError",
     "WeightsError",
     "__version__",
+    "preset",
     "resume",
     "transfer",
 ]

@@ -17,10 +17,15 @@ from stylecore import options, weights
 from stylecore.checkpoint import Checkpoint
 from stylecore.demo import demo
 from stylecore.errors import ImageError, ParameterError, StylecoreError
-from stylecore.images import check_output, read_image
+from stylecore.experiments import EXPERIMENTS, experiments
+from stylecore.history import check_plot, plot
+from stylecore.images import check_output, read_image, shape_for, write_image
 from stylecore.objective import LAYER_WEIGHTS
+from stylecore.presets import load_presets, preset_sheet
 from stylecore.regions import NOT, WORDS
+from stylecore.samples import PHOTOGRAPH
 from stylecore.transfer import resume, transfer
+from stylecore.watching import Preview, RunSheet, Snapshots, together
 
 STOPPED = 130
 
@@ -53,8 +58,7 @@ def main(arguments=None):
     except MemoryError:
         return _fail("the memory is used up; choose a smaller --size, or close other programs.")
     except KeyboardInterrupt:
-        _say("stylecore: stopped; nothing has been written.")
-        return STOPPED
+        return _stopped()
     except BrokenPipeError:  # Whoever read the output has had enough of it.
         _discard_output()
         return 0
@@ -77,15 +81,28 @@ def _transfer(given, watch):
     inputs = [given.content, *given.style, *_masks(given)]
     if given.init not in ("content", "noise"):
         inputs.append(given.init)
-    check_output(given.output, (given.size, given.size))
-    _keep_inputs(inputs, given.output)
+    check_output(given.output, shape_for(given.size, read_image(given.content)[0].shape))
+    views = _views(given)
+    written = [given.output, given.preview, given.sheet, given.plot, given.checkpoint]
+    written = [path for path in written if path is not None]
+    _keep_apart(inputs, written)
+    for path in (*inputs, *written):
+        if "snapshots" in views and views["snapshots"].may_write(path):
+            raise ImageError(f"{path} may be replaced by a picture that --save-every writes; choose another --output.")
     _fetch_once(given.network, inputs, watch)
     checkpoint = None
     if given.checkpoint:
-        _keep_inputs([*inputs, given.output], given.checkpoint)
         checkpoint = Checkpoint(given.checkpoint, given.checkpoint_every, given.output)
-    result = transfer(given.content, given.style, **settings, callback=watch, progress=watch.bar, checkpoint=checkpoint)
-    return _finish(result, given.output, given.checkpoint)
+    callback = together(watch, *views.values())
+    result = transfer(
+        given.content, given.style, **settings, callback=callback, progress=watch.bar, checkpoint=checkpoint
+    )
+    status = _finish(result, given.output, given.checkpoint)
+    if given.sheet:
+        write_image(given.sheet, views["sheet"].sheet(result), settings=result.settings)
+    if given.plot:
+        write_image(given.plot, plot(result.history), settings=result.settings)
+    return status
 
 
 def _resume(given, watch):
@@ -107,8 +124,57 @@ def _finish(result, output, checkpoint):
     return status
 
 
+def _views(given):
+    """Callbacks for what is to be seen of the run, once it is clear that it can be written."""
+    views = {}
+    if given.save_every is not None:
+        views["snapshots"] = Snapshots(given.output, given.save_every)
+    if given.preview:
+        check_output(given.preview)
+        views["preview"] = Preview(given.preview)
+    if given.sheet:
+        check_output(given.sheet)
+        views["sheet"] = RunSheet(sum(given.iterations) if isinstance(given.iterations, list) else given.iterations)
+    if given.plot:
+        check_output(given.plot)
+        check_plot()
+    return views
+
+
+def _presets(given, watch):
+    if given.sheet is None:
+        for name, look in load_presets(given.presets).items():
+            _print(f"{name:<12} {look.description}")
+        return 0
+    check_output(given.sheet)
+    inputs = [given.content, given.style]
+    _keep_apart(inputs, [given.sheet])
+    _fetch_once(options.SETTINGS["network"], inputs, watch)
+    settings = {"size": given.size, "iterations": given.iterations}
+    sheet = preset_sheet(*inputs, given.presets, watch.begin, **settings)
+    if sheet is None:
+        return _stopped()
+    write_image(given.sheet, sheet)
+    _print(given.sheet)
+    return 0
+
+
+def _experiments(given, watch):
+    inputs = [path for path in (given.content, given.style, given.dark_style) if path is not None]
+    _fetch_once(options.SETTINGS["network"], inputs, watch)
+    made = 0
+    settings = {"size": given.size, "iterations": given.iterations, "watch": watch.begin}
+    for sheet in experiments(given.folder, given.content, given.style, given.dark_style, **settings):
+        _print(sheet)
+        made += 1
+    if made < len(EXPERIMENTS):
+        _say(f"stylecore: stopped; {made} of {len(EXPERIMENTS)} experiments have been written.")
+        return STOPPED
+    return 0
+
+
 def _demo(given, watch):
-    check_output(given.output, (given.size, given.size))
+    check_output(given.output, shape_for(given.size, read_image(PHOTOGRAPH)[0].shape))
     check_output(given.sheet)
     _fetch_once(options.SETTINGS["network"], [], watch)
     settings = {"size": given.size, "iterations": given.iterations}
@@ -143,6 +209,8 @@ def _weights_info(given, watch):
 _COMMANDS = {
     "transfer": _transfer,
     "resume": _resume,
+    "presets": _presets,
+    "experiments": _experiments,
     "demo": _demo,
     "weights list": _weights_list,
     "weights fetch": _weights_fetch,
@@ -153,8 +221,9 @@ _COMMANDS = {
 
 def _layer_weights(words):
     """Turn --layer-weights into what `transfer` takes: a word, or a dict from NAME=NUMBER pairs."""
-    if isinstance(words, str):
+    if not isinstance(words, list):  # It is a default, or from a preset.
         return words
+    words = [str(word) for word in words]
     if len(words) == 1 and "=" not in words[0]:
         return words[0]
     try:
@@ -168,6 +237,8 @@ def _layer_weights(words):
 
 def _layers(name, words):
     """Turn --content-layers or --style-layers into what `transfer` takes: names, or a dict from NAME=NUMBER pairs."""
+    if not (isinstance(words, list | tuple) and all(isinstance(word, str) for word in words)):
+        return words  # From a preset; `transfer` checks it.
     pairs = [word.partition("=") for word in words]
     names = [name for name, _, _ in pairs]
     if len(set(names)) < len(names) or not any(equals for _, equals, _ in pairs):
@@ -187,12 +258,15 @@ def _masks(given):
     return [word.removeprefix(NOT) for word in words if word not in WORDS]
 
 
-def _keep_inputs(inputs, output):
-    """Refuse to write the result over one of the pictures that it is made from."""
-    for path in inputs:
-        with suppress(OSError):  # That a file is missing is told when it is read.
-            if os.path.samefile(path, output):
-                raise ImageError(f"{output} is one of the pictures to work from; choose another name to write to.")
+def _keep_apart(inputs, outputs):
+    """Refuse to write anything over one of the pictures that it is made from, or two things to one file."""
+    for i, output in enumerate(outputs):
+        for path in inputs:
+            with suppress(OSError):  # That a file is missing is told when it is read.
+                if os.path.samefile(path, output):
+                    raise ImageError(f"{output} is one of the pictures to work from; choose another name to write to.")
+        if os.path.realpath(output) in map(os.path.realpath, outputs[:i]):
+            raise ImageError(f"{output} is to be written twice; choose another name for one of the pictures.")
 
 
 def _fetch_once(network, inputs, watch):
@@ -238,6 +312,7 @@ class _Watch:
         self._quiet = quiet
         self._reached = False
         self._asked = False
+        self._ending = "saving the picture reached so far"
         self._next_report = 0
         self._former_handlers = {}
 
@@ -259,6 +334,13 @@ class _Watch:
             self.say(f"step {evaluation.number}, {width} x {height} pixels, loss {evaluation.loss:.4g}")
         return self._asked
 
+    def begin(self, name):
+        """Tell which of several transfers begins; gives the arguments with which it is followed."""
+        self._next_report = 0
+        self._ending = "ending with this step"
+        self.say(f"{name}:")
+        return {"callback": self, "progress": self.bar}
+
     def say(self, text):
         """Tell how the work goes, unless the user wants quiet."""
         if not self._quiet:
@@ -270,7 +352,12 @@ class _Watch:
         self._asked = True
         # By print it might be the second at a time, which Python's streams do not allow.
         with suppress(OSError):
-            os.write(2, b"\nstylecore: saving the picture reached so far; once more ends at once.\n")
+            os.write(2, f"\nstylecore: {self._ending}; once more ends at once.\n".encode())
+
+
+def _stopped():
+    _say("stylecore: stopped; nothing has been written.")
+    return STOPPED
 
 
 def _fail(message):

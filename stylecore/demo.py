@@ -1,7 +1,8 @@
 """The demonstration: the sample photograph in the style of the sample painting."""
 
-from stylecore.images import check_output, contact_sheet, read_image, write_image
+from stylecore.images import check_output, read_image, write_image
 from stylecore.samples import PAINTING, PHOTOGRAPH
+from stylecore.sheets import contact_sheet
 from stylecore.transfer import transfer
 
 

@@ -1,4 +1,4 @@
-"""Pictures between files and arrays: reading, resizing, writing, and putting side by side.
+"""Pictures between files and arrays: reading, resizing and writing.
 
 An array is (H, W, 3) in sRGB, float32 in [0, 1]; transparency travels beside it as an (H, W) array.
 """
@@ -7,6 +7,7 @@ import functools
 import io
 import json
 import os
+import re
 import tempfile
 import threading
 import warnings
@@ -14,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageDraw, ImageFont, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageCms, PngImagePlugin, UnidentifiedImageError
 
 from stylecore import memory, tiff16
 from stylecore.errors import ImageError, ParameterError, TooLargeError
@@ -279,6 +280,62 @@ def fit(shape, longer_side):
     return height, width
 
 
+def shape_for(size, shape):
+    """Size of a picture that is asked for in one of three ways.
+
+    Parameters
+    ----------
+    size : int, (int, int) or str
+        The longer side in pixels; (width, height), or such as "640x480"; or a factor, such as "1.5x".
+    shape : tuple of int
+        (H, W, ...) of the picture that the longer side or the factor is of.
+
+    Returns
+    -------
+    tuple of int
+        (height, width)
+
+    Raises
+    ------
+    ParameterError
+        If the size is none of these, or nothing would be left.
+    """
+    if isinstance(size, str):
+        if match := re.fullmatch(r"(\d+)x(\d+)", size):
+            size = tuple(map(int, match.groups()))
+        elif match := re.fullmatch(r"(\d+\.?\d*|\.\d+)x", size):
+            size = round(float(match[1]) * max(shape[:2]))
+    sides = size if isinstance(size, (tuple, list)) and len(size) == 2 else [size]
+    for side in sides:
+        if isinstance(side, bool) or not isinstance(side, (int, np.integer)) or side < 1:
+            raise ParameterError(
+                f"size is {size!r}; it must be the longer side in pixels, one or more, or such as 640x480 or 1.5x."
+            )
+    return fit(shape, size) if len(sides) == 1 else (int(size[1]), int(size[0]))
+
+
+def crop(array, shape):
+    """The largest part about the middle of a picture or a mask that has another shape's aspect.
+
+    Parameters
+    ----------
+    array : ndarray, shape (H, W) or (H, W, C)
+    shape : tuple of int
+        (height, width) with the aspect.
+
+    Returns
+    -------
+    ndarray
+        A view; the array itself where the aspect differs only by the rounding of `fit`.
+    """
+    if fit(array.shape, max(shape[:2])) == tuple(shape[:2]):
+        return array
+    scale = min(array.shape[0] / shape[0], array.shape[1] / shape[1])
+    height, width = (max(1, round(side * scale)) for side in shape[:2])
+    top, left = (array.shape[0] - height) // 2, (array.shape[1] - width) // 2
+    return array[top : top + height, left : left + width]
+
+
 def resize(array, shape):
     """Scale a picture or a mask up or down, with Lanczos' filter widened to the scale (no aliasing).
 
@@ -496,45 +553,3 @@ def read_settings(path):
         return json.loads(text) if text else json.loads(description)[_SETTINGS]
     except (TypeError, ValueError, LookupError):
         return None
-
-
-def contact_sheet(images, labels=None, height=512):
-    """Put pictures side by side at equal height, such as content, style and result.
-
-    Parameters
-    ----------
-    images : sequence of ndarray, each of shape (H, W, 3)
-        sRGB in [0, 1].
-    labels : sequence of str, optional
-        A line of text under each picture.
-    height : int
-        Height of each picture on the sheet, in pixels.
-
-    Returns
-    -------
-    ndarray of float32, shape (H, W, 3)
-        The sheet, on white; with labels it is a little higher than `height`.
-
-    Raises
-    ------
-    ParameterError
-        If there are no pictures, or not as many labels as pictures.
-    """
-    if not len(images) or (labels is not None and len(labels) != len(images)):
-        raise ParameterError(f"A sheet of {len(images)} pictures cannot be made with labels {labels}.")
-    gap, text_size = max(1, height // 40), max(10, height // 20)
-    widths = [max(1, round(height * image.shape[1] / image.shape[0])) for image in images]
-    foot = 0 if labels is None else 2 * text_size
-    sheet = Image.new("RGB", (sum(widths) + gap * (len(images) - 1), height + foot), "white")
-    draw = ImageDraw.Draw(sheet)
-    left = 0
-    for i, (image, width) in enumerate(zip(images, widths, strict=True)):
-        sheet.paste(to_pil(resize(image, (height, width))), (left, 0))
-        if labels is not None:
-            font = ImageFont.load_default(text_size)
-            if (length := font.getlength(labels[i])) > width:
-                font = ImageFont.load_default(max(1, text_size * width / length))
-            middle = (left + width / 2, height + text_size)
-            draw.text(middle, labels[i], fill="black", font=font, anchor="mm")
-        left += width + gap
-    return read_image(sheet)[0]

@@ -13,8 +13,11 @@ from stylecore.kernels.cpu.runtime import one_blas_thread
 PAIRS = 20
 SCIPY_PAIRS = 10
 
-# The first step of L-BFGS, when nothing is known of the curvature, as the root mean square change of a value.
-FIRST_STEP = 0.01
+# The first step of L-BFGS, when nothing is known of the curvature, and the longest, as root mean square changes of a
+# value. Steps that were accepted on pictures came to 0.03 at most; after a first step into a bend, far longer ones may
+# be proposed.
+FIRST_STEP = 0.02
+LONGEST_STEP = 0.05
 
 # Least part of the decrease foretold by the gradient that a step must bring (Armijo), and the shortest step tried.
 ARMIJO = 1e-4
@@ -209,7 +212,8 @@ class LBFGS(Optimizer):
             return float(self._gradient[part] @ (x[part] - self._x[part]))
 
         self._over_parts(combine)
-        length = self._x.dtype.type(1 if len(self._pairs) else FIRST_STEP * np.sqrt(x.size / -slope))
+        change = np.sqrt(coefficients @ self._products @ coefficients / x.size)
+        length = x.dtype.type(min(1, LONGEST_STEP / change) if len(self._pairs) else FIRST_STEP / change)
         shortest = SHORTEST * length
         while length > shortest:
             foretold = sum(self._over_parts(move))

@@ -1,25 +1,20 @@
 """What the command line understands: its commands and options, and what `--help` says of them."""
 
 import argparse
-import inspect
 import re
 
 from stylecore import weights
+from stylecore.colour import COLOURS
 from stylecore.errors import ParameterError
 from stylecore.losses import STYLE_LOSSES
 from stylecore.messages import near_matches
 from stylecore.network import POOLINGS
 from stylecore.objective import DEVICES, DTYPES
 from stylecore.optimizers import OPTIMIZERS
-from stylecore.transfer import transfer
+from stylecore.presets import preset, user_file
+from stylecore.samples import PAINTING, PHOTOGRAPH
+from stylecore.transfer import SETTINGS, STYLE_PYRAMIDS
 from stylecore.version import __version__
-
-SETTINGS = {
-    name: parameter.default
-    for name, parameter in inspect.signature(transfer).parameters.items()
-    if parameter.kind is parameter.KEYWORD_ONLY and name not in ("callback", "progress", "checkpoint")
-}
-"""The settings of `transfer` with their defaults; each is an option."""
 
 
 def parse(arguments=None):
@@ -40,9 +35,15 @@ def parse(arguments=None):
     ParameterError
         If it cannot be understood.
     """
-    options, unknown = _parser().parse_known_args(arguments)
+    parser = _parser()
+    options, unknown = parser.parse_known_args(arguments)
     if unknown:
         _refuse(unknown, options.parser)
+    if options.command == "transfer" and options.preset is None and options.presets is not None:
+        raise ParameterError("--presets needs --preset, which says what to take from the file.")
+    if getattr(options, "preset", None) is not None:  # It stands for the defaults, which the options given override.
+        options.parser.set_defaults(**preset(options.preset, options.presets))
+        options = parser.parse_args(arguments)
     return options
 
 
@@ -74,6 +75,8 @@ def _parser():
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_transfer(commands)
     _add_resume(commands)
+    _add_presets(commands)
+    _add_experiments(commands)
     _add_demo(commands)
     _add_weights(commands)
     return parser
@@ -92,6 +95,10 @@ def _whole_number(text):
         raise argparse.ArgumentTypeError(f'"{text}" is not a whole number') from None
 
 
+def _size(text):
+    return int(text) if text.isdecimal() else text
+
+
 def _number(text):
     try:
         return float(text)
@@ -99,9 +106,13 @@ def _number(text):
         raise argparse.ArgumentTypeError(f'"{text}" is not a number') from None
 
 
+def _number_or_auto(text):
+    return text if text == "auto" else _number(text)
+
+
 def _add_setting(group, name, help, **more):
-    """Add a setting of `transfer` as an option, with the type and the default that `transfer` has."""
-    default = SETTINGS[name]
+    """Add a setting of `transfer` as an option, with the type and, unless there is another, the default it has."""
+    default = more.pop("default", SETTINGS[name])
     if isinstance(default, float):
         more = {"type": _number, "metavar": "NUMBER", **more}
         shown = f"{default:g}"
@@ -125,6 +136,15 @@ def _add_quiet(group):
     group.add_argument("-q", "--quiet", action="store_true", help="show only the result, or an error")
 
 
+def _add_presets_file(group):
+    group.add_argument(
+        "--presets",
+        metavar="FILE",
+        help="a TOML file of presets of your own, beside those that `stylecore presets` lists, which include those in "
+        + str(user_file()).replace("%", "%%"),
+    )
+
+
 def _add_transfer(commands):
     parser = _add_command(
         commands,
@@ -136,7 +156,14 @@ def _add_transfer(commands):
         settings that it was made with.""",
     )
     _add_basic(parser.add_argument_group("basic"))
-    _add_look(parser.add_argument_group("look"))
+    _add_look(
+        parser.add_argument_group(
+            "look",
+            """The pictures are compared by a network: a program that was trained to recognise things in photographs.
+            It looks at a picture in layers, one after the other. The first (relu1_1) sees colours and grain, the next
+            (relu2_1, relu3_1) see strokes and patterns, the last (relu4_1, relu5_1) large forms.""",
+        )
+    )
     _add_regions(
         parser.add_argument_group(
             "regions",
@@ -146,16 +173,9 @@ def _add_transfer(commands):
             none not:b_sky.png. What is in no region stays as the photograph has it.""",
         )
     )
-    _add_start(parser.add_argument_group("start and scales"))
+    _add_colour(parser.add_argument_group("colour"))
+    _add_size(parser.add_argument_group("size"))
     _add_run(parser.add_argument_group("run"))
-    _add_network(
-        parser.add_argument_group(
-            "network and machine",
-            """The pictures are compared by a network: a program that was trained to recognise things in photographs.
-            It looks at a picture in layers, one after the other. The first (relu1_1) sees colours and grain, the next
-            (relu2_1, relu3_1) see strokes and patterns, the last (relu4_1, relu5_1) large forms.""",
-        )
-    )
 
 
 def _add_basic(group):
@@ -171,23 +191,98 @@ def _add_basic(group):
         help="""the picture to write; its ending tells the format: .png, .jpg, .webp, or .tif for 16 bits per
         colour. A file of that name is replaced""",
     )
-    _add_setting(
-        group,
-        "size",
-        """longer side of the picture. A larger picture has room for finer strokes; at twice the size, each step
-        takes four times as long""",
-        metavar="PIXELS",
-    )
-    _add_setting(
-        group,
-        "iterations",
-        """steps of painting. With few, the photograph shows through; with more, the strokes take shape and settle;
-        after some hundreds little changes. Several numbers are the steps at each size of --pyramid""",
-        metavar="STEPS",
-        nargs="+",
-        action=_OneOrSeveral,
-    )
+    group.add_argument("--preset", metavar="NAME", help="a look by name; further options override it")
+    _add_presets_file(group)
     _add_quiet(group)
+
+
+def _add_look(group):
+    _add_setting(
+        group,
+        "style_weight",
+        """how much the painting takes over: 1 gives a touch of it, 20 a balance, 100 strokes that all but bury the
+        photograph; auto takes 20, and less where most of the painting is nearly one dark tone. Only its ratio to
+        --content-weight counts""",
+        type=_number_or_auto,
+        metavar="{NUMBER,auto}",
+    )
+    _add_setting(
+        group,
+        "content_weight",
+        """how firmly the photograph's shapes are held; 0 lets go of them, and with --init noise the painting's
+        texture alone fills the picture""",
+    )
+    group.add_argument(
+        "--style-blend",
+        type=_number,
+        nargs="+",
+        metavar="NUMBER",
+        help="""share of each STYLE, if there are several: 3 1 takes three quarters from the first (default: all the
+        same)""",
+    )
+    _add_setting(
+        group,
+        "style_loss",
+        """what is compared with the painting: gram, which colours and strokes occur together, as in the paper;
+        mean_covariance, how much there is of each and how they vary, apart; wasserstein, what it would take to turn the
+        one into the other, which takes longer""",
+        choices=STYLE_LOSSES,
+    )
+    _add_setting(
+        group,
+        "style_layers",
+        """layers that take up the painting: relu1_1 and relu2_1 alone its colours and grain, the later ones its
+        strokes and swirls as well; none, if no name follows. With numbers, as in relu1_1=0.5 relu2_1 relu3_1=2, some
+        count for more than others""",
+        nargs="*",
+        metavar="LAYER",
+    )
+    _add_setting(
+        group,
+        "content_layers",
+        """layers that hold the photograph: relu2_2 keeps every edge, relu4_2 the things that it shows, relu5_2 only
+        roughly their places; none, if no name follows. A number multiplies a layer's weight, as in relu4_2=2""",
+        nargs="*",
+        metavar="LAYER",
+    )
+    _add_setting(
+        group,
+        "layer_weights",
+        """how much each layer has to say: relative lets all pull alike, so that sweeping strokes count as much as
+        fine grain; normalized does so too, going by how hard each would change the photograph at the start; paper takes
+        the sums as they stand in the paper (Gatys et al. 2016), where fine grain outweighs the rest; or give every
+        layer a number to multiply its sum with, as in relu4_2=1 relu1_1=0.5 relu2_1=2""",
+        nargs="+",
+        metavar="WEIGHT",
+    )
+    _add_setting(
+        group,
+        "tv_weight",
+        """how far grain is smoothed away (by holding down the total variation, TV, which is the sum of all
+        differences between neighbouring pixels): 0 keeps every speck, 20 takes the finest, 100 calms the strokes too,
+        1000 melts all into soft patches""",
+    )
+    _add_setting(
+        group,
+        "regularization_weight",
+        """how strongly all colours are drawn towards a middle grey: 0 leaves them free, 10 is hardly seen, 100 gives
+        a flat, muted picture""",
+    )
+    _add_setting(
+        group,
+        "pooling",
+        """how the network passes a patch on to the next layer: max takes its strongest trace, for crisp strokes;
+        average blends it, for softer ones""",
+        choices=POOLINGS,
+    )
+    _add_setting(
+        group,
+        "network",
+        """which network compares: vgg19 paints best; vgg16 is a little quicker; alexnet is small and coarse, and its
+        layers are relu1 to relu5, to be named with --content-layers and --style-layers. Or a file of weights that
+        ends in .h5; see `stylecore weights --help`""",
+        metavar="{" + ",".join([*weights.CATALOGUE, "FILE"]) + "}",
+    )
 
 
 def _add_regions(group):
@@ -209,68 +304,32 @@ def _add_regions(group):
     )
 
 
-def _add_look(group):
-    group.add_argument(
-        "--style-blend",
-        type=_number,
-        nargs="+",
-        metavar="NUMBER",
-        help="""share of each STYLE, if there are several: 3 1 takes three quarters from the first (default: all the
-        same)""",
-    )
+def _add_colour(group):
     _add_setting(
         group,
-        "style_loss",
-        """what is compared with the painting: gram, which colours and strokes occur together, as in the paper;
-        mean_covariance, how much there is of each and how they vary, apart; wasserstein, what it would take to turn the
-        one into the other, which takes longer""",
-        choices=STYLE_LOSSES,
+        "colour",
+        """whose colours the picture gets: style, the painting's; content, the photograph's, each in its place, so
+        that only light and dark are painted; match, the photograph's as a whole, to which the painting's colours are
+        shifted and stretched beforehand; histogram, the same more closely, colour channel by colour channel""",
+        choices=COLOURS,
     )
+
+
+def _add_size(group):
     _add_setting(
         group,
-        "style_weight",
-        """how much the painting takes over: 1 gives a touch of it, 20 a balance, 100 strokes that all but bury the
-        photograph. Only its ratio to --content-weight counts""",
-    )
-    _add_setting(
-        group,
-        "content_weight",
-        """how firmly the photograph's shapes are held; 0 lets go of them, and with --init noise the painting's
-        texture alone fills the picture""",
+        "size",
+        """longer side of the picture in pixels; or its width and height, as in 640x480, to which the photograph is
+        cropped about its middle; or a factor of the photograph's size, as in 1.5x. A larger picture has room for
+        finer strokes; at twice the size, each step takes four times as long""",
+        type=_size,
+        metavar="SIZE",
     )
     _add_setting(
         group,
         "style_scale",
         """size of the strokes: the longer side of the painting is taken as this many times that of the picture, so 2
         gives broader strokes and 0.5 finer ones. The painting is never enlarged, so a small file limits it""",
-    )
-    _add_setting(
-        group,
-        "tv_weight",
-        """how far grain is smoothed away (by holding down the total variation, TV, which is the sum of all
-        differences between neighbouring pixels): 0 keeps every speck, 20 takes the finest, 100 calms the strokes too,
-        1000 melts all into soft patches""",
-    )
-    _add_setting(
-        group,
-        "regularization_weight",
-        """how strongly all colours are drawn towards a middle grey: 0 leaves them free, 10 is hardly seen, 100 gives
-        a flat, muted picture""",
-    )
-
-
-def _add_start(group):
-    _add_setting(
-        group,
-        "init",
-        """what the canvas shows at the start: content, the photograph itself, whose shapes then last; noise, random
-        specks, out of which each --seed grows another picture; or a file, such as an earlier result""",
-        metavar="{content,noise,FILE}",
-    )
-    _add_setting(
-        group,
-        "seed",
-        "which specks --init noise starts from; the same number gives the same picture again",
     )
     _add_setting(
         group,
@@ -284,6 +343,38 @@ def _add_start(group):
     )
     _add_setting(
         group,
+        "style_pyramid",
+        """what becomes of the painting while the small sizes are painted: scaled, it shrinks along, and the strokes
+        stay as they are in the end; full, it keeps its size, so that large strokes are laid out first""",
+        choices=STYLE_PYRAMIDS,
+    )
+
+
+def _add_run(group):
+    _add_setting(
+        group,
+        "iterations",
+        """steps of painting. With few, the photograph shows through; with more, the strokes take shape and settle;
+        after some hundreds little changes. Several numbers are the steps at each size of --pyramid""",
+        metavar="STEPS",
+        nargs="+",
+        action=_OneOrSeveral,
+    )
+    _add_setting(
+        group,
+        "init",
+        """what the canvas shows at the start: content, the photograph itself, whose shapes then last; noise, random
+        specks, out of which each --seed grows another picture; or a file: a finished picture goes on at a larger
+        --size with --pyramid 1""",
+        metavar="{content,noise,FILE}",
+    )
+    _add_setting(
+        group,
+        "seed",
+        "which specks --init noise starts from; the same number gives the same picture again",
+    )
+    _add_setting(
+        group,
         "optimizer",
         """how the next step is found: lbfgs settles soon and cleanly; adam goes on in small, even steps, wants more
         of them, and takes less memory; scipy is the L-BFGS-B of SciPy, with the same look, slower""",
@@ -294,67 +385,6 @@ def _add_start(group):
         "averaging",
         """take the average of the last steps' pictures at each size, in which each counts this much less than the
         next: 0 takes the one that matches best, 0.95 calms the grain that adam leaves""",
-    )
-
-
-def _add_run(group):
-    group.add_argument(
-        "--checkpoint",
-        metavar="FILE",
-        help="""write down now and then how far the work has come; if it is cut off, even by a power cut, `stylecore
-        resume FILE` goes on to the very same picture. FILE vanishes when the picture is done""",
-    )
-    group.add_argument(
-        "--checkpoint-every",
-        type=_number,
-        metavar="SECONDS",
-        default=10.0,
-        help="time between two such notes (default: %(default)g)",
-    )
-
-
-def _add_network(group):
-    _add_setting(
-        group,
-        "network",
-        """which network compares: vgg19 paints best; vgg16 is a little quicker; alexnet is small and coarse, and its
-        layers are relu1 to relu5, to be named with the two options below. Or a file of weights that ends in .h5; see
-        `stylecore weights --help`""",
-        metavar="{" + ",".join([*weights.CATALOGUE, "FILE"]) + "}",
-    )
-    _add_setting(
-        group,
-        "content_layers",
-        """layers that hold the photograph: relu2_2 keeps every edge, relu4_2 the things that it shows, relu5_2 only
-        roughly their places; none, if no name follows. A number multiplies a layer's weight, as in relu4_2=2""",
-        nargs="*",
-        metavar="LAYER",
-    )
-    _add_setting(
-        group,
-        "style_layers",
-        """layers that take up the painting: relu1_1 and relu2_1 alone its colours and grain, the later ones its
-        strokes and swirls as well; none, if no name follows. With numbers, as in relu1_1=0.5 relu2_1 relu3_1=2, some
-        count for more than others""",
-        nargs="*",
-        metavar="LAYER",
-    )
-    _add_setting(
-        group,
-        "layer_weights",
-        """how much each layer has to say: relative lets all pull alike, so that sweeping strokes count as much as
-        fine grain; normalized does so too, going by how hard each would change the photograph at the start; paper takes
-        the sums as they stand in the paper (Gatys et al. 2016), where fine grain outweighs the rest; or give every
-        layer a number to multiply its sum with, as in relu4_2=1 relu1_1=0.5 relu2_1=2""",
-        nargs="+",
-        metavar="WEIGHT",
-    )
-    _add_setting(
-        group,
-        "pooling",
-        """how the network passes a patch on to the next layer: max takes its strongest trace, for crisp strokes;
-        average blends it, for softer ones""",
-        choices=POOLINGS,
     )
     _add_setting(
         group,
@@ -370,6 +400,44 @@ def _add_network(group):
         memory, and gives the same look""",
         choices=DTYPES,
     )
+    _add_checkpoint(group)
+    _add_views(group)
+
+
+def _add_checkpoint(group):
+    group.add_argument(
+        "--checkpoint",
+        metavar="FILE",
+        help="""write down now and then how far the work has come; if it is cut off, even by a power cut, `stylecore
+        resume FILE` goes on to the very same picture. FILE vanishes when the picture is done""",
+    )
+    group.add_argument(
+        "--checkpoint-every",
+        type=_number,
+        metavar="SECONDS",
+        default=10.0,
+        help="time between two such notes (default: %(default)g)",
+    )
+
+
+def _add_views(group):
+    group.add_argument(
+        "--save-every",
+        type=_whole_number,
+        metavar="STEPS",
+        help="save the picture at every so many steps too, beside OUT: out-0050.png, out-0100.png",
+    )
+    group.add_argument("--sheet", metavar="FILE", help="a picture to write: stages of the painting, side by side")
+    group.add_argument(
+        "--plot",
+        metavar="FILE",
+        help="a picture to write: the loss and each of its terms, step by step; needs Matplotlib",
+    )
+    group.add_argument(
+        "--preview",
+        metavar="FILE",
+        help="a picture to rewrite every two seconds with what is painted so far, for a viewer that follows it",
+    )
 
 
 def _add_resume(commands):
@@ -381,6 +449,49 @@ def _add_resume(commands):
     )
     parser.add_argument("checkpoint", metavar="FILE", help="what `stylecore transfer --checkpoint FILE` wrote")
     parser.add_argument("-o", "--output", metavar="OUT", help="the picture to write (default: as was asked for then)")
+    _add_quiet(parser)
+
+
+def _add_presets(commands):
+    parser = _add_command(
+        commands,
+        "presets",
+        "presets",
+        "List the looks that `stylecore transfer --preset` knows, or paint a picture of each.",
+    )
+    parser.add_argument(
+        "--sheet", metavar="OUT", help="a picture to write: all presets on one pair of pictures, side by side"
+    )
+    _add_presets_file(parser)
+    _add_pair(parser)
+    _add_setting(parser, "iterations", "steps of painting, for each", metavar="STEPS", default=100)
+    _add_quiet(parser)
+
+
+def _add_pair(group):
+    """Add the pictures to try several settings on, and their size, which is small so that all can be seen soon."""
+    group.add_argument("--content", metavar="FILE", default=PHOTOGRAPH, help="picture to paint (default: the sample's)")
+    group.add_argument("--style", metavar="FILE", default=PAINTING, help="picture to paint by (default: the sample's)")
+    _add_setting(group, "size", "size of each picture", type=_size, metavar="SIZE", default=256)
+
+
+def _add_experiments(commands):
+    parser = _add_command(
+        commands,
+        "experiments",
+        "experiments",
+        "Repeat the experiments of the paper, each as a labelled sheet of pictures and a JSON file of its losses.",
+        epilog="""They are: content alone, from noise; style from several layers; the style weights 0.3, 0.5 and 0.6 on
+        a scale from content (0) to style (1); and a style image that is mostly black.""",
+    )
+    parser.add_argument("folder", metavar="OUTDIR", help="folder to write to; made if there is none")
+    _add_pair(parser)
+    parser.add_argument(
+        "--dark-style",
+        metavar="FILE",
+        help="picture that is mostly black (default: the middle of --style, with all about it blackened)",
+    )
+    _add_setting(parser, "iterations", "steps of painting, for each picture", metavar="STEPS")
     _add_quiet(parser)
 
 
@@ -400,7 +511,7 @@ def _add_demo(commands):
         default="demo-sheet.png",
         help="another picture to write: content, style and result side by side (default: %(default)s)",
     )
-    _add_setting(parser, "size", "longer side of the picture", metavar="PIXELS")
+    _add_setting(parser, "size", "size of the picture, as `stylecore transfer` takes it", type=_size, metavar="SIZE")
     _add_setting(parser, "iterations", "steps of painting", metavar="STEPS")
     _add_quiet(parser)
 

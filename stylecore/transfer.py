@@ -1,17 +1,17 @@
 """Style transfer: an image that has the content of one picture and the style of another."""
 
-import time
-from contextlib import contextmanager
+import inspect
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from numbers import Real
-from typing import NamedTuple
 
 import numpy as np
 
 from stylecore import checkpoint as checkpoints
+from stylecore import colour as colours
 from stylecore import images, memory
-from stylecore.errors import ParameterError, StylecoreError, TooLargeError
+from stylecore.errors import ParameterError, TooLargeError
 from stylecore.messages import near_matches
 from stylecore.network import Plan
 from stylecore.objective import (
@@ -25,32 +25,14 @@ from stylecore.objective import (
     load_network,
     read_styles,
 )
-from stylecore.optimizers import BYTES_PER_VALUE, OPTIMIZERS, Stopped
+from stylecore.optimizers import BYTES_PER_VALUE, OPTIMIZERS
 from stylecore.regions import read_regions
+from stylecore.run import Run
+from stylecore.tones import suited_style_weight
 from stylecore.version import __version__
+from stylecore.watching import NotebookPicture, together
 
-
-class Evaluation(NamedTuple):
-    """One evaluation of the loss, as the history and the callback see it.
-
-    Attributes
-    ----------
-    number : int
-        Counted from 1 over all scales.
-    size : tuple of int
-        (height, width) of the scale.
-    loss : float
-    terms : dict of str to float
-        The paper's terms that carry a weight, unweighted.
-    seconds : float
-        Since the start of the transfer.
-    """
-
-    number: int
-    size: tuple
-    loss: float
-    terms: dict
-    seconds: float
+STYLE_PYRAMIDS = ("scaled", "full")
 
 
 @dataclass
@@ -63,7 +45,8 @@ class Result:
         The picture, sRGB in [0, 1].
     alpha : ndarray, (H, W), or None
         The content image's transparency.
-    history : list of Evaluation
+    history : History
+        List of `Evaluation`; ``history.columns()`` gives it as columns.
     settings : dict
         The settings of the run, as they are stored with the picture.
     stopped : bool
@@ -80,6 +63,14 @@ class Result:
     def image(self):
         """The picture as a PIL image."""
         return images.to_pil(self.array, self.alpha)
+
+    def __repr__(self):
+        height, width = self.array.shape[:2]
+        return f"<Result of {width} x {height} pixels after {len(self.history)} evaluations>"
+
+    def _repr_png_(self):
+        """The picture as a notebook shows it."""
+        return self.image._repr_png_()
 
     def save(self, path):
         """Write the picture, with an sRGB profile and the settings of the run in its metadata.
@@ -121,6 +112,8 @@ def transfer(
     tv_weight=20.0,
     layer_weights="relative",
     style_scale=1.0,
+    style_pyramid="scaled",
+    colour="style",
     pooling="max",
     device="cpu",
     dtype="float32",
@@ -137,12 +130,14 @@ def transfer(
     style : path, PIL image or array, or list or tuple of these
     style_blend, regions, labels, style_loss
         As `Objective` takes them.
-    size : int
-        Longer side of the result, in pixels.
+    size : int, (int, int) or str
+        Of the result: its longer side in pixels; its width and height, to whose aspect the content image is cropped
+        about its middle; or a factor of the content image's size, such as "1.5x".
     iterations : int or sequence of int
         Evaluations of the loss over all scales, see `schedule` for how they are divided; or at each scale.
     init : {"content", "noise"}, path, PIL image or array
-        What to start from: the content image, white noise as in the paper, or an image of one's own.
+        What to start from: the content image, white noise as in the paper, or an image of one's own, cropped to the
+        result's aspect. With ``pyramid=1``, a finished picture is so continued at a larger size.
     seed : int
         Of the white noise.
     pyramid : int or sequence of int
@@ -155,15 +150,24 @@ def transfer(
         the one after it (such as 0.95, for calmer pictures with Adam). 0 takes the image of the lowest loss.
     network, content_layers, style_layers, content_weight, style_weight, regularization_weight, tv_weight, \
 layer_weights, pooling, device, dtype
-        As `Objective` takes them.
+        As `Objective` takes them; ``style_weight="auto"`` takes 20, and less where most of the style image is nearly
+        one dark tone (see `stylecore.tones.auto_style_weight`).
     style_scale : float
         Longer side of the style image relative to the result's: above 1 for larger strokes. The style image is never
         enlarged beyond its own size.
+    style_pyramid : {"scaled", "full"}
+        Whether the style image shrinks with the picture at the smaller scales, so that the same strokes are found at
+        each, or keeps its full size at all of them, so that the small scales lay out large strokes.
+    colour : {"style", "content", "match", "histogram"}
+        Whose colours the picture gets: those of the style image; those of the content image, place by place, so that
+        only luminance is transferred; or those of the content image by changing the style image beforehand, to its
+        mean and covariance or to its histograms (extra ``colour``). See `stylecore.colour`.
     callback : callable, optional
         Called as ``callback(evaluation, image)`` after each evaluation, with an `Evaluation` and the image (H, W, 3)
-        it was made at; the run ends early when it returns something true.
-    progress : bool
-        Whether to show a progress bar with the loss, the scale and the time left.
+        it was made at, in the colours that the picture would have; the run ends early when it returns something true.
+    progress : bool or "notebook"
+        Whether to show a progress bar with the loss, the scale and the time left; in a notebook, "notebook" shows the
+        picture too as it grows (extra ``notebook``).
     checkpoint : path or Checkpoint, optional
         File that the state of the run is written to every ten seconds, or as the `Checkpoint` says. If it is there
         already, from the same run, the run goes on from it; see also `resume`. It stays when the run ends.
@@ -198,8 +202,8 @@ layer_weights, pooling, device, dtype
     content_layers = checked_layers("content_layers", content_layers)
     style_layers = checked_layers("style_layers", style_layers)
     arguments = {name: value for name, value in locals().items() if name not in _NOT_SETTINGS}
+    arguments.update(content_layers=_as_named(content_layers), style_layers=_as_named(style_layers))
     settings = {"stylecore": __version__, **_storable(arguments)}
-    _check_count("size", size)
     for name, value in (("iterations", iterations), ("pyramid", pyramid)):
         for count in value if isinstance(value, list | tuple) else [value]:
             _check_count(name, count)
@@ -209,13 +213,25 @@ layer_weights, pooling, device, dtype
         raise ParameterError(f'optimizer "{optimizer}" is not known{near_matches(optimizer, list(OPTIMIZERS))}.')
     if not (isinstance(averaging, Real) and 0 <= averaging < 1):
         raise ParameterError(f"averaging is {averaging!r}; it must be a number from zero to below one.")
-    run = _Run(callback, progress, _checked_checkpoint(checkpoint, optimizer), arguments)
+    if style_pyramid not in STYLE_PYRAMIDS:
+        raise ParameterError(f'style_pyramid "{style_pyramid}" is not known; choose "scaled" or "full".')
+    colours.check(colour)
+    if progress not in (True, False, "notebook"):
+        raise ParameterError(f'progress is {progress!r}; it must be True, False or "notebook".')
+    if progress == "notebook":
+        callback = together(callback, NotebookPicture())
+    run = Run(callback, progress, _checked_checkpoint(checkpoint, optimizer), arguments)
     content, alpha = images.read_image(content, name="content image")
     styles = read_styles(style)
     checked_blend(style_blend, len(styles))
-    regions = read_regions(regions, labels, content, styles)
-    shape = images.fit(content.shape, size)
-    x = _start(init, content, seed)
+    shape = images.shape_for(size, content.shape)
+    regions = [_cropped(region, shape) for region in read_regions(regions, labels, content, styles)]
+    content = images.crop(content, shape)
+    seen, styles = colours.prepare(colour, content, styles)
+    style_weight = settings["style_weight"] = suited_style_weight(style_weight, styles)
+    x = _start(init, seen, seed)
+    if x is not None:  # It may be a finished picture with the content's colours, which the network is not to see.
+        x, _ = colours.prepare(colour, images.crop(x, shape), [])
     network = load_network(network, device, pooling, dtype, [*content_layers, *style_layers])
     options = {
         "style_blend": style_blend,
@@ -241,18 +257,55 @@ layer_weights, pooling, device, dtype
 
     with run.over(scales):
         for scale, count in scales[run.first :]:
+            style_side = max(scale if style_pyramid == "scaled" else shape) * style_scale
             objective = Objective(
-                images.resize(content, scale),
-                [images.resize(style, _style_shape(style, max(scale) * style_scale)) for style in styles],
+                images.resize(seen, scale),
+                [images.resize(style, _style_shape(style, style_side)) for style in styles],
                 **options,
             )
             x = images.resize(x, scale) if x is not None else _noise(scale, seed)
-            x = run.minimize(objective, OPTIMIZERS[optimizer](x, count, averaging))
+            finish = partial(colours.restore, colour, content=images.resize(content, scale))
+            x = run.minimize(objective, OPTIMIZERS[optimizer](x, count, averaging), finish)
             if run.stopped:
                 break
+    x = colours.restore(colour, images.resize(x, shape), images.resize(content, shape))
     if alpha is not None:
-        alpha = images.resize(alpha, shape)
-    return Result(images.resize(x, shape), alpha, run.history, settings, run.stopped)
+        alpha = images.resize(images.crop(alpha, shape), shape)
+    return Result(x, alpha, run.history, settings, run.stopped)
+
+
+# The arguments of `transfer` that do not shape the picture.
+_NOT_SETTINGS = ("callback", "progress", "checkpoint")
+
+SETTINGS = {
+    name: parameter.default
+    for name, parameter in inspect.signature(transfer).parameters.items()
+    if parameter.kind is parameter.KEYWORD_ONLY and name not in _NOT_SETTINGS
+}
+"""The settings of `transfer` with their defaults."""
+
+
+def resume(path, *, callback=None, progress=False):
+    """Go on with a run from its checkpoint, to the same picture, bit for bit, that it would have made.
+
+    Parameters
+    ----------
+    path : str or path
+        File that `transfer` wrote; it is written on.
+    callback, progress
+        As `transfer` takes them.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    StylecoreError
+        If the file is missing, damaged or of another version, or an input has changed since; and as `transfer` does.
+    """
+    arguments, checkpoint = checkpoints.read(path)
+    return transfer(**arguments, callback=callback, progress=progress, checkpoint=checkpoint)
 
 
 def schedule(shape, iterations, pyramid, smallest):
@@ -311,110 +364,6 @@ def schedule(shape, iterations, pyramid, smallest):
     return [(size, int(count)) for size, count in zip(sizes, counts, strict=True)][::-1]
 
 
-class _Run:
-    """Keeps the history and the checkpoint, shows the progress and asks the callback whether to go on.
-
-    Attributes
-    ----------
-    first : int
-        Number of the scale to begin with; that of the checkpoint, if there is one.
-    """
-
-    def __init__(self, callback, progress, checkpoint, arguments):
-        self.history = []
-        self.stopped = False
-        self._callback = callback
-        self._progress = progress
-        self._checkpoint = checkpoint
-        self._bar = None
-        self._saved = checkpoint.begin(arguments) if checkpoint else None
-        self.first = self._scale = 0
-        if self._saved:
-            self.history = [Evaluation(number, tuple(size), *more) for number, size, *more in self._saved["history"]]
-            self.first = self._scale = self._saved["scale"]
-
-    @contextmanager
-    def over(self, scales):
-        """Show the progress over these scales inside the ``with`` block, and count the time from here on."""
-        self._began = time.perf_counter() - (self.history[-1].seconds if self.history else 0.0)
-        if self._progress:
-            from tqdm import tqdm
-
-            total = sum(count for _, count in scales)
-            self._bar = tqdm(total=total, initial=len(self.history), unit="step", dynamic_ncols=True)
-        try:
-            yield
-        finally:
-            if self._bar is not None:
-                self._bar.close()
-
-    def minimize(self, objective, optimizer):
-        """Minimise at a scale, from the checkpoint's state on if it is of this scale; returns the image reached."""
-        if self._saved and self._scale == self.first:
-            self._checkpoint.restore(optimizer)
-        optimizer.run(self._watched(objective), lambda: self._save(optimizer))
-        if not self.stopped:
-            self._save(optimizer, now=True)
-        self._scale += 1
-        return optimizer.image
-
-    def _save(self, optimizer, now=False):
-        if self._checkpoint:
-            self._checkpoint.write(optimizer, self._scale, self.history, now=now)
-
-    def _watched(self, objective):
-        """The objective as the optimiser sees it, with every evaluation noted."""
-
-        def evaluate(x):
-            if self.stopped:
-                raise Stopped
-            loss, gradient, terms = objective.evaluate(x)
-            if not (np.isfinite(loss) and np.isfinite(gradient).all()):
-                raise StylecoreError(
-                    f"the loss or its gradient is not finite at evaluation {len(self.history) + 1}; lower the weights."
-                )
-            self._note(loss, terms, x)
-            return loss, gradient
-
-        return evaluate
-
-    def _note(self, loss, terms, x):
-        seconds = time.perf_counter() - self._began
-        self.history.append(Evaluation(len(self.history) + 1, x.shape[:2], loss, terms, seconds))
-        if self._bar is not None:
-            height, width = x.shape[:2]
-            self._bar.set_postfix_str(f"{width} x {height}, loss {loss:.4g}")
-            self._bar.update()
-        self.stopped = bool(self._callback is not None and self._callback(self.history[-1], x))
-
-
-def resume(path, *, callback=None, progress=False):
-    """Go on with a run from its checkpoint, to the same picture, bit for bit, that it would have made.
-
-    Parameters
-    ----------
-    path : str or path
-        File that `transfer` wrote; it is written on.
-    callback, progress
-        As `transfer` takes them.
-
-    Returns
-    -------
-    Result
-
-    Raises
-    ------
-    StylecoreError
-        If the file is missing, damaged or of another version, or an input has changed since; and as `transfer` does.
-    """
-    arguments, checkpoint = checkpoints.read(path)
-    return transfer(**arguments, callback=callback, progress=progress, checkpoint=checkpoint)
-
-
-# The arguments of `transfer` that do not shape the picture.
-_NOT_SETTINGS = ("callback", "progress", "checkpoint")
-
-
 def _checked_checkpoint(checkpoint, optimizer):
     if checkpoint is None:
         return None
@@ -424,6 +373,15 @@ def _checked_checkpoint(checkpoint, optimizer):
             '"lbfgs" or "adam".'
         )
     return checkpoint if isinstance(checkpoint, checkpoints.Checkpoint) else checkpoints.Checkpoint(checkpoint)
+
+
+def _as_named(layers):
+    """Layers with their weights, or their names alone where all weights are 1."""
+    return layers if any(weight != 1 for weight in layers.values()) else list(layers)
+
+
+def _cropped(region, shape):
+    return region if region.mask is None else region._replace(mask=images.crop(region.mask, shape))
 
 
 def _storable(value):

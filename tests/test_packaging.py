@@ -37,10 +37,11 @@ def test_wheel_holds_all_modules_and_nothing_else_at_the_top(wheel):
     }
 
 
-def test_wheel_holds_the_samples_the_command_and_the_licence(wheel):
+def test_wheel_holds_the_samples_the_presets_the_command_and_the_licence(wheel):
     archive = zipfile.ZipFile(wheel)
     names = archive.namelist()
-    assert {"stylecore/samples/photograph.jpg", "stylecore/samples/painting.jpg"} <= set(names)
+    data = {"stylecore/samples/photograph.jpg", "stylecore/samples/painting.jpg", "stylecore/presets.toml"}
+    assert data <= set(names)
     assert any(name.endswith("LICENSE") for name in names)
     (entry_points,) = (name for name in names if name.endswith("entry_points.txt"))
     assert "stylecore = stylecore.cli:main" in archive.read(entry_points).decode()

@@ -117,7 +117,7 @@ def test_settings_are_stored_with_the_picture(run, tmp_path):
         assert settings[option[2:].replace("-", "_")] == value
     assert [settings["content"], *settings["style"]] == PICTURES
     assert (settings["size"], settings["iterations"], settings["pyramid"]) == (64, 3, 1)
-    assert settings["style_layers"] == {"relu1_1": 1, "relu2_1": 1} and settings["content_layers"] == {"relu2_2": 1}
+    assert (settings["style_layers"], settings["content_layers"]) == (["relu1_1", "relu2_1"], ["relu2_2"])
     assert settings["layer_weights"] == {"relu1_1": 1, "relu2_1": 2, "relu2_2": 0.5}
     assert settings["stylecore"] == stylecore.__version__
 
@@ -214,7 +214,7 @@ def test_help_tells_every_setting_and_its_default(capsys):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["transfer"], ["demo"], ["weights"], ["weights", "fetch"], ["weights", "info"]]
+    "command", [[], ["transfer"], ["presets"], ["demo"], ["weights"], ["weights", "fetch"], ["weights", "info"]]
 )
 def test_help_of_each_command(command, capsys):
     with pytest.raises(SystemExit) as end:
@@ -226,6 +226,36 @@ def test_help_of_each_command(command, capsys):
 def test_version(run):
     process = run("--version")
     assert (process.returncode, process.stdout) == (0, f"stylecore {stylecore.__version__}\n")
+
+
+def test_what_can_be_seen_of_a_run(run, tmp_path):
+    views = ["--save-every", "2", "--sheet", "sheet.png", "--plot", "plot.png", "--preview", "live.png"]
+    process = run(*TRANSFER, *QUICK, *views)
+    assert process.returncode == 0, process.stderr
+    assert sorted(os.listdir(tmp_path)) == ["live.png", "out-0002.png", "out.png", "plot.png", "sheet.png"]
+    for name in ("out-0002.png", "live.png"):
+        assert read_image(tmp_path / name)[0].shape == (48, 64, 3)
+    for name in ("out.png", "sheet.png", "plot.png"):
+        assert read_settings(tmp_path / name)["iterations"] == 3
+
+
+def test_what_cannot_be_shown_is_told_before_the_work(run, tmp_path):
+    for views, words in {
+        ("--save-every", "0"): ["save_every is 0"],
+        ("--sheet", "nowhere/sheet.png"): ["nowhere/sheet.png cannot be written"],
+        ("--plot", "plot.svg"): ["plot.svg", ".png"],
+        ("--preview", "live"): ["live has no suffix"],
+        ("--sheet", "out.png"): ["out.png is to be written twice"],
+        ("--sheet", "a.png", "--plot", "./a.png"): ["./a.png is to be written twice"],
+    }.items():
+        assert_refused(run(*TRANSFER, *QUICK, *views), words)
+    Image.new("RGB", (80, 60)).save(tmp_path / "mine.png")
+    command = ["transfer", "mine.png", PICTURES[1], "-o", "out.png", *QUICK]
+    assert_refused(run(*command, "--preview", "mine.png"), ["mine.png is one of the pictures"])
+    (tmp_path / "mine.png").rename(tmp_path / "out-0001.png")
+    command[1] = "out-0001.png"
+    assert_refused(run(*command, "--save-every", "2"), ["out-0001.png may be replaced", "--save-every"])
+    assert os.listdir(tmp_path) == ["out-0001.png"]
 
 
 # Networks
@@ -335,7 +365,9 @@ def test_inputs_are_read_before_the_network_is_fetched(run, tmp_path):
         ([*TRANSFER, "--labels", *PICTURES], ["photograph.jpg has", "colours", "PNG"]),
         ([*TRANSFER, "--labels", *PICTURES, "--region", "all", "all"], ["masks", "label images"]),
         ([*TRANSFER, "--style-wieght", "3"], ["--style-wieght", "near it are --style-weight"]),
-        ([*TRANSFER, "--size", "large"], ["--size", '"large" is not a whole number']),
+        ([*TRANSFER, "--size", "large"], ["size is 'large'", "640x480"]),
+        ([*TRANSFER, "--colour", "contents"], ["--colour", "'contents'", "match"]),
+        ([*TRANSFER, "--style-pyramid", "half"], ["--style-pyramid", "'half'", "full"]),
         ([*TRANSFER, "--size", "0"], ["size is 0"]),
         ([*TRANSFER, "--iterations", "-1"], ["iterations is -1"]),
         ([*TRANSFER, "--pyramid", "0"], ["pyramid is 0"]),
@@ -520,6 +552,21 @@ def test_stopped_with_the_picture_reached_so_far(number, start, tmp_path):
     assert os.listdir(tmp_path) == ["out.png"]
     assert read_image(tmp_path / "out.png")[0].shape == (48, 64, 3)
     assert read_settings(tmp_path / "out.png")["iterations"] == 1_000_000
+
+
+def test_stopped_amid_several_pictures(start, tmp_path):
+    for command, told in (
+        (["presets", "--sheet", "sheet.png"], "stylecore: stopped; nothing has been written.\n"),
+        (["experiments", "."], "stylecore: stopped; 0 of 4 experiments have been written.\n"),
+    ):
+        process = start(*command, "--size", "64", "--iterations", "1000000")
+        while not process.stderr.readline().startswith("step 1, "):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, out) == (130, "")
+        assert "ending with this step" in err and err.endswith(told) and "Traceback" not in err
+        assert os.listdir(tmp_path) == []
 
 
 def test_stopped_before_there_is_a_picture(start, tmp_path):

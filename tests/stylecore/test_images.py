@@ -13,15 +13,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
-from stylecore.errors import ImageError, ParameterError, TooLargeError
+from stylecore.errors import ImageError, TooLargeError
 from stylecore.images import (
     MAX_PIXELS,
     check_output,
-    contact_sheet,
+    crop,
     fit,
     read_image,
     read_settings,
     resize,
+    shape_for,
     to_pil,
     write_image,
 )
@@ -850,31 +851,43 @@ def test_settings_too_long_for_jpeg(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-# ---------------------------------------------------------------- contact sheet
+# ---------------------------------------------------------------- the size asked for
 
 
-def test_contact_sheet():
-    red, blue = np.zeros((40, 80, 3), np.float32), np.zeros((50, 25, 3), np.float32)
-    red[:, :, 0], blue[:, :, 2] = 1, 1
-    sheet = contact_sheet([red, blue], height=100)
-    gap = sheet.shape[1] - 200 - 50
-    assert sheet.shape[0] == 100 and 0 < gap < 10 and sheet.dtype == np.float32
-    np.testing.assert_array_equal(sheet[:, :200], np.broadcast_to([1, 0, 0], (100, 200, 3)))
-    np.testing.assert_array_equal(sheet[:, 200 : 200 + gap], 1)
-    np.testing.assert_array_equal(sheet[:, 200 + gap :], np.broadcast_to([0, 0, 1], (100, 50, 3)))
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        (50, (30, 50)),
+        (np.int64(50), (30, 50)),
+        ((64, 48), (48, 64)),
+        ([64, 48], (48, 64)),
+        ("64x48", (48, 64)),
+        ("1x", (60, 100)),
+        ("1.5x", (90, 150)),
+        (".5x", (30, 50)),
+        ("2.x", (120, 200)),
+    ],
+)
+def test_shape_for(size, expected):
+    assert shape_for(size, (60, 100, 3)) == expected
 
-    labelled = contact_sheet([red, blue], ["content", "a label much longer than its picture"], height=100)
-    np.testing.assert_array_equal(labelled[:100], sheet)
-    foot = labelled[100:]
-    dark = (foot.min(axis=2) < 0.5).any(axis=0)
-    assert dark[:200].any() and dark[200 + gap :].any() and not dark[200 : 200 + gap].any()
 
-
-def test_contact_sheet_needs_a_label_each():
-    with pytest.raises(ParameterError, match="sheet of 1 pictures"):
-        contact_sheet([gradient(4, 4)], ["a", "b"])
-    with pytest.raises(ParameterError, match="sheet of 0 pictures"):
-        contact_sheet([])
+@given(
+    height=st.integers(1, 300), width=st.integers(1, 300), target=st.tuples(st.integers(1, 300), st.integers(1, 300))
+)
+def test_crop(height, width, target):
+    picture = np.arange(height * width).reshape(height, width)
+    cropped = crop(picture, target)
+    rows, columns = cropped.shape
+    # One side is whole, the other as long as the aspect says, and what is cut off is the same on both sides.
+    assert rows == height or columns == width
+    scale = min(height / target[0], width / target[1])
+    if fit(picture.shape, max(target)) == target:
+        assert cropped is picture
+    else:
+        assert abs(rows - scale * target[0]) <= 1 and abs(columns - scale * target[1]) <= 1
+    top, left = divmod(int(cropped[0, 0]), width)
+    assert top == (height - rows) // 2 and left == (width - columns) // 2
 
 
 def test_file_larger_than_the_memory(tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ from PIL import Image
 from stylecore.kernels.cpu import release_scratch
 
 from stylecore import Objective, ParameterError, StylecoreError, TooLargeError, __version__, memory, transfer
+from stylecore.colour import grey
 from stylecore.images import read_image, read_settings, resize
 from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS, load_network
 from stylecore.samples import PAINTING, PHOTOGRAPH
@@ -196,6 +197,9 @@ def test_history():
         assert image.shape == (*evaluation.size, 3)
         assert evaluation.terms.keys() == {"content:relu2_2", "style:relu1_1", "style:relu2_1", "tv"}
         assert all(value >= 0 for value in evaluation.terms.values())
+        parts = [evaluation.weights[name] * value for name, value in evaluation.terms.items()]
+        assert evaluation.loss == pytest.approx(sum(parts))
+    assert list(result.history.columns()["loss"]) == losses(result)
     assert not result.stopped
 
 
@@ -253,14 +257,16 @@ def test_settings_are_stored(tmp_path):
         "optimizer": "lbfgs",
         "averaging": 0.0,
         "network": "a Network",
-        "content_layers": {"relu2_2": 1.0},
-        "style_layers": {"relu1_1": 1.0},
+        "content_layers": ["relu2_2"],
+        "style_layers": ["relu1_1"],
         "content_weight": 1.0,
         "style_weight": 20.0,
         "regularization_weight": 0.0,
         "tv_weight": 0.5,
         "layer_weights": {"relu2_2": 1, "relu1_1": 2.0},
         "style_scale": 1.0,
+        "style_pyramid": "scaled",
+        "colour": "style",
         "pooling": "max",
         "device": "cpu",
         "dtype": "float32",
@@ -322,7 +328,7 @@ def started_from(**settings):
 def test_starts(optimizer, tmp_path):
     content, mine = picture(PHOTOGRAPH, 96), np.random.default_rng(1).integers(256, size=(30, 50, 3), dtype=np.uint8)
     Image.fromarray(mine).save(tmp_path / "mine.png")
-    expected = resize(mine / np.float32(255), (48, 64))
+    expected = resize(mine[:, 5:45] / np.float32(255), (48, 64))  # of the same aspect
     np.testing.assert_array_equal(started_from(optimizer=optimizer), resize(content, (48, 64)))
     for init in (tmp_path / "mine.png", str(tmp_path / "mine.png"), Image.fromarray(mine), mine):
         np.testing.assert_array_equal(started_from(optimizer=optimizer, init=init), expected)
@@ -344,6 +350,76 @@ def test_style_is_never_enlarged():
     assert np.abs(result(40, 0.5) - result(40, 1.0)).max() > 0.01
     assert np.abs(result(160, 2.0) - result(160, 1.0)).max() > 0.01
     np.testing.assert_array_equal(result(160, 4.0), result(160, 2.5))
+
+
+def test_style_pyramid():
+    def result(style_pyramid, pyramid):
+        return shallow(style_pyramid=style_pyramid, pyramid=pyramid).array
+
+    np.testing.assert_array_equal(result("full", 1), result("scaled", 1))
+    assert np.abs(result("full", 2) - result("scaled", 2)).max() > 0.01
+
+
+def test_full_style_is_seen_at_its_final_size_at_every_scale(monkeypatch):
+    seen, init = [], Objective.__init__
+    monkeypatch.setattr(
+        Objective, "__init__", lambda self, content, style, **more: seen.append(style[0].shape) or init(
+            self, content, style, **more)
+    )  # fmt: skip
+    shallow(pyramid=2, iterations=2, style_scale=0.75, style_pyramid="full")
+    shallow(pyramid=2, iterations=2, style_scale=0.75)
+    assert seen == [(36, 48, 3), (36, 48, 3), (18, 24, 3), (36, 48, 3)]
+
+
+@pytest.mark.parametrize("size", [(50, 48), "50x48"])
+def test_width_and_height(size):
+    alpha = np.linspace(0, 1, 96, dtype=np.float32) * np.ones((72, 1), np.float32)
+    content = np.dstack([picture(PHOTOGRAPH, 96), alpha])
+    seen = []
+    settings = {"iterations": 1, "pyramid": 1}
+    result = shallow(content, size=size, callback=lambda evaluation, image: seen.append(image.copy()), **settings)
+    assert result.array.shape == (48, 50, 3)
+    cropped = content[:, 10:85]  # 75 x 72 about the middle, of 96 x 72
+    np.testing.assert_array_equal(seen[-1], resize(cropped[:, :, :3], (48, 50)))
+    np.testing.assert_array_equal(result.alpha, resize(cropped[:, :, 3], (48, 50)))
+
+
+def test_continued_from_a_finished_picture_at_a_larger_size(tmp_path):
+    shallow(iterations=10).save(tmp_path / "small.png")
+    small = read_image(tmp_path / "small.png")[0]
+    seen = []
+    larger = shallow(
+        size="1x", init=tmp_path / "small.png", pyramid=1, callback=lambda evaluation, image: seen.append(image)
+    )
+    assert larger.array.shape == (72, 96, 3)
+    np.testing.assert_array_equal(seen[0], resize(small, (72, 96)))
+    assert min(losses(larger)) < losses(larger)[0] < losses(shallow(size="1x", pyramid=1))[0]
+
+
+# The colour
+
+
+def likeness(image):
+    """Correlation of an image's chrominance with that of the content."""
+    chrominances = (array - grey(array) for array in (image, resize(picture(PHOTOGRAPH, 96), image.shape)))
+    return np.corrcoef(*(array.ravel() for array in chrominances))[0, 1]
+
+
+def test_content_keeps_its_colours_in_all_that_is_shown():
+    seen = []
+    result = shallow(colour="content", pyramid=2, callback=lambda evaluation, image: seen.append(image))
+    for image in (*seen, result.array):
+        assert likeness(image) > 0.98
+    assert likeness(shallow(pyramid=2).array) < 0.95
+
+
+@pytest.mark.parametrize("colour", ["match", "histogram"])
+def test_matched_colours_come_nearer_to_those_of_the_content(colour):
+    def distance(result):
+        return np.abs(result.array.mean(axis=(0, 1)) - picture(PHOTOGRAPH, 96).mean(axis=(0, 1))).max()
+
+    settings = {"iterations": 15, "pyramid": 1, "content_weight": 0.0}
+    assert distance(shallow(colour=colour, **settings)) < 0.5 * distance(shallow(**settings))
 
 
 # The memory
@@ -406,8 +482,11 @@ def test_memory_stays_within_the_prediction(optimizer):
     [
         *[({name: value}, f"{name} is {value}; .*one or more") for name in ("size", "iterations", "pyramid")
           for value in (0, -3, 1.5, True)],
-        ({"size": None}, "size is None"),
-        ({"size": "64"}, "size is '64'"),
+        *[({"size": value}, "size is .*the longer side in pixels, one or more, or such as 640x480 or 1.5x")
+          for value in ("64", "x", "0x10", "1.2.3x", "nanx", "-2x", "0.0001x", (1, 2, 3), (64, 0), (64, 1.5), [True, 5],
+                        None)],
+        ({"style_pyramid": "half"}, 'style_pyramid "half" is not known'),
+        ({"colour": "contents"}, 'colour "contents" is not known; near it are content'),
         *[({"style_scale": value}, f"style_scale is {value!r}; .*above zero")
           for value in (0, -1.0, float("nan"), float("inf"), "2", None)],
         ({"seed": -1, "init": "noise"}, "seed is -1; .*zero or more"),
@@ -450,7 +529,7 @@ def test_layers_from_an_iterator():
     # They are gone through more than once.
     result = shallow(content_layers=iter(["relu2_2"]), style_layers=(layer for layer in LAYERS["style_layers"]))
     np.testing.assert_array_equal(result.array, shallow().array)
-    assert result.settings["content_layers"] == {"relu2_2": 1.0}
+    assert result.settings["content_layers"] == ["relu2_2"]
 
 
 def test_style_image_too_small():
