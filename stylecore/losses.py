@@ -5,15 +5,13 @@ The case distinction in the paper's gradients, zero where F is, belongs to the R
 it on the way back (`ConvRelu.backward`), to these gradients and to what comes from deeper layers alike.
 """
 
-import numpy as np
-
 
 class ContentLoss:
     """L_content = 1/2 sum (F - P)^2 (section 5.1).
 
     Parameters
     ----------
-    target : ndarray, (M, N)
+    target : array of the backend, (M, N)
         P, the content image's features.
     backend : module
     """
@@ -22,7 +20,7 @@ class ContentLoss:
         self._target = target
         self._backend = backend
         self._sum = 0.0
-        energy = backend.half_squared_distance(target, np.zeros_like(target))
+        energy = backend.half_squared_distance(target)
         self.relative_weight = 1 / energy if energy else 1.0
 
     def reset(self):
@@ -57,60 +55,68 @@ class StyleLoss:
     """
 
     def __init__(self, target, positions, backend):
-        self._target = target * positions
+        self._negative_target = backend.upload(-target * positions)
         self._backend = backend
         self._scale = 1 / (len(target) * positions) ** 2
-        self._difference = -self._target
-        energy = 0.25 * self._scale * np.sum(self._target**2, dtype=np.float64)
+        self._difference = self._negative_target.copy()
+        energy = self.value()
         self.relative_weight = 1 / energy if energy else 1.0
 
     def reset(self):
         """Begin a new image."""
-        self._difference = -self._target
+        self._difference[...] = self._negative_target
 
     def take(self, features, start=0):
         """Take in F (M, N), or some of its rows."""
-        self._difference += self._backend.gram(features)
+        self._backend.gram(features, self._difference)
 
     def value(self):
         """Value at the F that was taken in."""
-        return 0.25 * self._scale * float(np.sum(self._difference**2, dtype=np.float64))
+        return 0.5 * self._scale * self._backend.half_squared_distance(self._difference)
 
     def add_gradient(self, features, weight, gradient, start=0):
         """Add weight / (N^2 M^2) F (G - A) to `gradient` (M, N), or to some of its rows, once all of F is taken in."""
         self._backend.gram_backward(features, self._difference, weight * self._scale, gradient)
 
 
-def regularization(x, mean):
+class Regularization:
     """1/2 sum (x - mean)^2: the paper's distance to the zero image, which after mean subtraction is the mean (5.3).
 
     Parameters
     ----------
-    x : ndarray, (H, W, 3)
-    mean : ndarray, (3,)
-        The network's training mean.
-
-    Returns
-    -------
-    value : float
-    gradient : ndarray, (H, W, 3)
+    mean : array of the backend, (H, W, 3)
+        The network's training mean at every pixel.
+    backend : module
     """
-    difference = x - mean.astype(x.dtype)
-    return 0.5 * float(np.sum(difference**2, dtype=np.float64)), difference
+
+    def __init__(self, mean, backend):
+        self._mean = mean
+        self._backend = backend
+
+    def value(self, x):
+        """Value at an image (H, W, 3)."""
+        return self._backend.half_squared_distance(x, self._mean)
+
+    def add_gradient(self, x, weight, gradient):
+        """Add weight (x - mean) to `gradient` (H, W, 3)."""
+        self._backend.half_squared_distance_backward(x, self._mean, weight, gradient)
 
 
-def total_variation(x, backend):
+class TotalVariation:
     """1/2 sum of squared differences between horizontal and between vertical neighbours (section 5.4).
 
     Parameters
     ----------
-    x : ndarray, (H, W, 3)
     backend : module
-
-    Returns
-    -------
-    value : float
-    gradient : ndarray, (H, W, 3)
     """
-    gradient = np.empty_like(x)
-    return backend.total_variation(x, gradient), gradient
+
+    def __init__(self, backend):
+        self._backend = backend
+
+    def value(self, x):
+        """Value at an image (H, W, 3)."""
+        return self._backend.total_variation(x)
+
+    def add_gradient(self, x, weight, gradient):
+        """Add weight times the differences between neighbours to `gradient` (H, W, 3)."""
+        self._backend.total_variation_backward(x, weight, gradient)

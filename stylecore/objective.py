@@ -7,7 +7,7 @@ import numpy as np
 
 from stylecore.errors import ParameterError
 from stylecore.images import read_image, resize
-from stylecore.losses import ContentLoss, StyleLoss, regularization, total_variation
+from stylecore.losses import ContentLoss, Regularization, StyleLoss, TotalVariation
 from stylecore.messages import near_matches
 from stylecore.network import Network, Plan
 
@@ -89,9 +89,9 @@ def evaluation_bytes(network, content_layers, style_layers, height, width):
     plan = Plan(network, height, width, {*content_layers, *style_layers})
     matrices = [network.features_shape(height, width, layer) for layer in style_layers]
     scratch = max(plan.scratch_bytes, *(network.backend.gram_scratch_bytes(*m, network.dtype) for m in matrices), 0)
-    # Targets; a Gram matrix and its difference from the target; and two images on their way in and out.
+    # Targets; a Gram matrix and its difference from the target; and the image, the mean and the gradient.
     values = sum(prod(network.features_shape(height, width, layer)) for layer in content_layers)
-    values += sum(2 * channels**2 for _, channels in matrices) + 2 * 3 * height * width
+    values += sum(2 * channels**2 for _, channels in matrices) + 3 * 3 * height * width
     return plan.bytes + scratch + values * network.dtype.itemsize
 
 
@@ -243,7 +243,7 @@ class Objective:
         """
         x = self._prepare(x)
         values = self._features_terms(x)
-        values.update({name: term()[0] for name, term in self._image_terms(x).items()})
+        values.update({name: loss.value(x) for name, loss in self._image_losses.items()})
         if not gradients:
             return values
         return {name: (value, self._weighted(x, {name: 1.0})[1]) for name, value in values.items()}
@@ -269,19 +269,20 @@ class Objective:
 
     def _gram_per_position(self, style):
         """Gram matrix of the style image at each style layer, divided by the layer's number of positions."""
-        sums, positions = dict.fromkeys(self._style_layers, 0), dict.fromkeys(self._style_layers, 0)
+        backend = self.network.backend
+        sums, positions = dict.fromkeys(self._style_layers), dict.fromkeys(self._style_layers, 0)
 
         def visit(layer, features, start):
-            sums[layer] = sums[layer] + self.network.backend.gram(features)
+            sums[layer] = backend.gram(features, sums[layer])
             positions[layer] += len(features)
 
         if self._style_layers:
             self.network.check_size(*style.shape[:2], self._style_layers, "style image")
             Plan(self.network, *style.shape[:2], self._style_layers, gradient=False).forward(style, visit)
-        return {layer: sums[layer] / positions[layer] for layer in self._style_layers}
+        return {layer: backend.download(sums[layer]) / positions[layer] for layer in self._style_layers}
 
     def _prepare(self, x):
-        """Bring x into the objective's dtype, and the plan and the targets to the size of x."""
+        """Bring x into the backend's memory, and the plan and the targets to the size of x."""
         x = np.asarray(x, self.network.dtype)
         if x.ndim != 3 or x.shape[2] != 3:
             raise ParameterError(f"the image has shape {x.shape}; the objective takes (height, width, 3).")
@@ -292,24 +293,26 @@ class Objective:
             self._plan = Plan(self.network, *x.shape[:2], self.layers)
             self._set_targets(x.shape[:2])
             self._shape = x.shape[:2]
-        return x
+        self._image[...] = x
+        return self._image
 
     def _set_targets(self, shape):
-        backend, positions, parts = self.network.backend, {}, {layer: [] for layer in self._content_layers}
+        network, backend, positions = self.network, self.network.backend, {}
+        targets = {layer: network.empty(network.features_shape(*shape, layer)) for layer in self._content_layers}
 
         def visit(layer, features, start):
             positions[layer] = start + len(features)
-            if layer in parts:
-                parts[layer].append(features.copy())
+            if layer in targets:
+                targets[layer][start : positions[layer]] = features
 
         self._plan.forward(resize(self._content, shape), visit)
-        self._content_losses = {
-            layer: ContentLoss(features[0] if len(features) == 1 else np.concatenate(features), backend)
-            for layer, features in parts.items()
-        }
+        self._content_losses = {layer: ContentLoss(target, backend) for layer, target in targets.items()}
         self._style_losses = {
             layer: StyleLoss(self._style_targets[layer], positions[layer], backend) for layer in self._style_layers
         }
+        self._image, mean = network.empty((*shape, 3)), network.empty((*shape, 3))
+        mean[...] = np.broadcast_to(network.mean, mean.shape)
+        self._image_losses = {"regularization": Regularization(mean, backend), "tv": TotalVariation(backend)}
 
     def _losses_at(self, layer):
         """The terms at a layer, by name."""
@@ -330,13 +333,6 @@ class Objective:
         self._plan.forward(x, visit)
         return {name: loss.value() for name, loss in losses.items()}
 
-    def _image_terms(self, x):
-        """The terms of the image itself, by name, as functions that give (value, gradient)."""
-        return {
-            "regularization": lambda: regularization(x, self.network.mean),
-            "tv": lambda: total_variation(x, self.network.backend),
-        }
-
     def _weighted(self, x, weights):
         """Value of each term that has a weight, and the gradient of their weighted sum."""
         values = {name: value for name, value in self._features_terms(x).items() if weights.get(name)}
@@ -347,11 +343,11 @@ class Objective:
                     loss.add_gradient(features, weights[name], gradient, start)
 
         gradient = self._plan.backward(add_gradient)
-        for name, term in self._image_terms(x).items():
+        for name, loss in self._image_losses.items():
             if weights.get(name):
-                values[name], term_gradient = term()
-                gradient += weights[name] * term_gradient
-        return values, gradient
+                values[name] = loss.value(x)
+                loss.add_gradient(x, weights[name], gradient)
+        return values, self.network.backend.download(gradient)
 
 
 def _checked_weight(name, value):

@@ -9,16 +9,27 @@ from typing import NamedTuple
 import numpy as np
 from stylecore.kernels.cpu import features, lowering, pools, winograd
 from stylecore.kernels.cpu.runtime import allocate, release_scratch
+from stylecore.kernels.reference import (
+    STRIP_VALUES,
+    available_bytes,
+    download,
+    preprocess,
+    preprocess_backward,
+    upload,
+)
 
 __all__ = [
+    "STRIP_VALUES",
     "Convolution",
     "allocate",
+    "available_bytes",
     "average_pool",
     "average_pool_backward",
     "conv_relu",
     "conv_relu_backward",
     "conv_relu_pool",
     "conv_relu_pool_backward",
+    "download",
     "gram",
     "gram_backward",
     "gram_scratch_bytes",
@@ -27,9 +38,13 @@ __all__ = [
     "max_pool",
     "max_pool_backward",
     "prepare",
+    "preprocess",
+    "preprocess_backward",
     "release_scratch",
     "scratch_bytes",
     "total_variation",
+    "total_variation_backward",
+    "upload",
 ]
 
 _NOTHING = np.empty((0, 0, 0, 0), np.uint8)
@@ -182,3 +197,4 @@ gram_scratch_bytes = features.gram_scratch_bytes
 half_squared_distance = features.half_squared_distance
 half_squared_distance_backward = features.half_squared_distance_backward
 total_variation = features.total_variation
+total_variation_backward = features.total_variation_backward
