@@ -12,7 +12,7 @@ import threading
 import warnings
 from contextlib import suppress
 
-from stylecore import options, weights
+from stylecore import devices, options, weights
 from stylecore.demo import demo
 from stylecore.errors import ImageError, ParameterError, StylecoreError
 from stylecore.images import check_output, read_image
@@ -112,9 +112,16 @@ def _weights_info(given, watch):
     return 0
 
 
+def _devices(given, watch):
+    for row in devices.rows():
+        _print(row)
+    return 0
+
+
 _COMMANDS = {
     "transfer": _transfer,
     "demo": _demo,
+    "devices": _devices,
     "weights list": _weights_list,
     "weights fetch": _weights_fetch,
     "weights convert": _weights_convert,

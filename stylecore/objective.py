@@ -1,10 +1,12 @@
 """The function that a style transfer minimises, with its gradient (paper, section 5.4)."""
 
+import warnings
 from collections.abc import Iterable, Mapping
 from math import prod
 
 import numpy as np
 
+from stylecore import devices
 from stylecore.errors import ParameterError
 from stylecore.images import read_image, resize
 from stylecore.losses import ContentLoss, Regularization, StyleLoss, TotalVariation
@@ -14,7 +16,7 @@ from stylecore.network import Network, Plan
 CONTENT_LAYERS = ("relu4_2",)
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 DTYPES = ("float32", "float64")
-DEVICES = ("cpu", "reference")
+DEVICES = ("auto", "cpu", "cuda", "reference")
 
 
 def load_backend(device):
@@ -22,23 +24,42 @@ def load_backend(device):
 
     Parameters
     ----------
-    device : {"cpu", "reference"}
-        Numba kernels on all cores, or plain NumPy in float64.
+    device : {"auto", "cpu", "cuda", "cuda:1", "reference"}
+        Numba kernels on all cores; on an NVIDIA GPU, the first or another one; or plain NumPy in float64. "auto" is the
+        GPU where there is one that works, else the processor.
 
     Raises
     ------
     ParameterError
-        If there is no such device.
+        If there is no such device, or it cannot be used.
     """
-    if device == "cpu":
-        from stylecore.kernels import cpu
-
-        return cpu
     if device == "reference":
         from stylecore.kernels import reference
 
         return reference
-    raise ParameterError(f'device "{device}" is not known{near_matches(device, DEVICES)}.')
+    if device == "cpu" or (device == "auto" and devices.problem()):
+        from stylecore.kernels import cpu
+
+        return cpu
+    number = 0 if device == "auto" else devices.number_of(device)
+    if number is None:
+        raise ParameterError(f'device "{device}" is not known{near_matches(device, DEVICES)}.')
+    problem = devices.problem(number)
+    if problem:
+        raise ParameterError(f'device "{device}" cannot be used: {problem}')
+    try:
+        from stylecore.kernels import cuda
+
+        cuda.select(number)
+    except Exception as error:  # Whatever stands between Python and the GPU.
+        reason = " ".join(str(error).split()).rstrip(".")
+        if device != "auto":
+            raise ParameterError(
+                f'device "{device}" cannot be used: {reason}; see what `stylecore devices` says.'
+            ) from error
+        warnings.warn(f"the GPU cannot be used, so the processor computes: {reason}.", stacklevel=2)
+        return load_backend("cpu")
+    return cuda
 
 
 def load_network(network, device="cpu", pooling="max", dtype="float32", layers=None):
@@ -47,10 +68,10 @@ def load_network(network, device="cpu", pooling="max", dtype="float32", layers=N
     Parameters
     ----------
     network : str, path, Weights or Network
-    device : {"cpu", "reference"}
+    device : {"cpu", "auto", "cuda", "cuda:1", "reference"}
     pooling : {"max", "average"}
     dtype : {"float32", "float64"}
-        The reference computes in float64 only.
+        The reference computes in float64 only, a GPU in float32.
     layers : collection of str, optional
         As `Network` takes them.
 
@@ -69,6 +90,10 @@ def load_network(network, device="cpu", pooling="max", dtype="float32", layers=N
         return network
     if dtype not in DTYPES:
         raise ParameterError(f'dtype "{dtype}" is not known; choose "float32" or "float64".')
+    if device.startswith("cuda") and dtype != "float32":
+        raise ParameterError(f'device "{device}" computes in float32 only; choose it as dtype, or the device "cpu".')
+    # There is no float64 on a GPU.
+    device = "cpu" if device == "auto" and dtype != "float32" else device
     return Network(network, load_backend(device), pooling, "float64" if device == "reference" else dtype, layers)
 
 
@@ -121,7 +146,7 @@ class Objective:
         - "paper": 1 / number of layers for content and style, 1 for regularisation and TV.
         - a mapping gives the weight of each layer, as in "paper".
     pooling : {"max", "average"}
-    device : {"cpu", "reference"}
+    device : {"cpu", "auto", "cuda", "cuda:1", "reference"}
     dtype : {"float32", "float64"}
 
     Raises

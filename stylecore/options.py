@@ -8,7 +8,7 @@ from stylecore import weights
 from stylecore.errors import ParameterError
 from stylecore.messages import near_matches
 from stylecore.network import POOLINGS
-from stylecore.objective import DEVICES, DTYPES
+from stylecore.objective import DTYPES
 from stylecore.optimizers import OPTIMIZERS
 from stylecore.transfer import transfer
 from stylecore.version import __version__
@@ -74,6 +74,7 @@ def _parser():
     _add_transfer(commands)
     _add_demo(commands)
     _add_weights(commands)
+    _add_command(commands, "devices", "devices", "List what can compute here, and whether it can be used.")
     return parser
 
 
@@ -274,9 +275,10 @@ def _add_network(group):
     _add_setting(
         group,
         "device",
-        """what computes: cpu is the fast one, on all cores; reference is a slow, plain version that it is checked
-        against, with the same look""",
-        choices=DEVICES,
+        """what computes: cpu, on all cores; cuda, on an NVIDIA GPU, or cuda:1 on the second; auto, on a GPU where one
+        works; reference is a slow, plain version that the others are checked against, with the same look. See
+        `stylecore devices`""",
+        metavar="{auto,cpu,cuda,reference}",
     )
     _add_setting(
         group,
