@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from stylecore.kernels.cuda import features, first, image, lowering, pools, winograd
-from stylecore.kernels.cuda.arrays import Array, allocate, available_bytes, download, release_scratch, upload
+from stylecore.kernels.cuda.arrays import Array, allocate, available_bytes, download, release_scratch, select, upload
 
 __all__ = [
     "STRIP_VALUES",
@@ -35,6 +35,7 @@ __all__ = [
     "preprocess_backward",
     "release_scratch",
     "scratch_bytes",
+    "select",
     "total_variation",
     "total_variation_backward",
     "upload",

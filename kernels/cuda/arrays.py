@@ -128,6 +128,31 @@ def _fill(target, value):
         target[i] = value
 
 
+_selected = []
+
+
+def select(number):
+    """Work on a GPU from now on, after a trial that shows that it works; one process works on one.
+
+    Parameters
+    ----------
+    number : int
+
+    Raises
+    ------
+    ValueError
+        If the process works on another already.
+    """
+    if _selected and number not in _selected:
+        raise ValueError(f"this process works on GPU {_selected[0]} already")
+    cuda.select_device(number)
+    trial = empty((3,))
+    trial[...] = 7
+    if download(trial).tolist() != [7, 7, 7]:
+        raise RuntimeError(f"GPU {number} does not compute what it was told to")
+    _selected[:] = [number]
+
+
 def allocate(size):
     """Device memory of so many bytes, with arbitrary content.
 
