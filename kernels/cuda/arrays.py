@@ -8,7 +8,7 @@ from math import prod
 
 import numpy as np
 from numba import cuda
-from stylecore.kernels.cuda.runtime import blocks_for, kernel
+from stylecore.kernels.cuda.runtime import SIMULATED, blocks_for, kernel
 
 THREADS = 256
 
@@ -177,7 +177,8 @@ def allocate(size):
 
 def available_bytes():
     """Device memory that can still be taken, in bytes; what was given back but is not yet free counts."""
-    cuda.current_context().deallocations.clear()
+    if not SIMULATED:
+        cuda.current_context().deallocations.clear()
     return cuda.current_context().get_memory_info().free
 
 

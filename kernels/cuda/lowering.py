@@ -29,7 +29,7 @@ from stylecore.kernels.cuda.product import (
 from stylecore.kernels.cuda.runtime import FOUR_NUMBERS, blocks_for, kernel, store4
 
 
-@kernel(THREADS, 4)
+@kernel(THREADS, 3)
 def _forward(x, above, x_height, x_width, inputs, filters, depth, columns, bias, size, stride, padding, height, width,
              rows, outputs, y, mask):  # fmt: skip
     """A tile of `_multiply` in `product`, whose A is gathered from x: one position a thread."""
