@@ -54,15 +54,17 @@ KERNELS = [
     (image._total_variation, "FiiiD"),
     (image._total_variation_backward, "FiiifF"),
 ]
+TESTS = Path(__file__).parent.parent
 IN_FLOAT64 = (features._sum_of_squares, image._total_variation)
 CAPABILITIES = [(7, 5), (8, 0), (8, 6), (9, 0)]
 
 
 def test_kernels_on_the_simulator():
     """The simulator takes Numba's place in a whole process, so the tests have one of their own."""
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", str(Path(__file__).with_name("test_cuda.py"))]
+    files = [TESTS / "kernels" / "test_cuda.py", TESTS / "benchmarks" / "test_cuda.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", *map(str, files)]
     environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "1"}
-    process = subprocess.run(command, env=environment, capture_output=True, text=True)
+    process = subprocess.run(command, cwd=TESTS.parent, env=environment, capture_output=True, text=True)
     assert process.returncode == 0, process.stdout[-5000:]
     assert int(re.search("([0-9]+) passed", process.stdout)[1]) > 30
 
