@@ -356,24 +356,19 @@ def average_pool_backward(dy, size, stride, dx):
         dx[seen] += dy / size**2
 
 
-def gram(features, total=None):
+def gram(features):
     """Gram matrix G = F^T F (paper, section 5.2).
 
     Parameters
     ----------
     features : ndarray, (M, C)
         A feature map as a matrix of M positions x C channels.
-    total : ndarray, (C, C), optional
-        What G is added to.
 
     Returns
     -------
     ndarray, (C, C)
-        `total`, or a new one.
     """
-    total = np.zeros((features.shape[1],) * 2) if total is None else total
-    total += features.T @ features
-    return total
+    return features.T @ features
 
 
 def gram_backward(features, difference, scale, gradient):

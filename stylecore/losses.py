@@ -5,6 +5,8 @@ The case distinction in the paper's gradients, zero where F is, belongs to the R
 it on the way back (`ConvRelu.backward`), to these gradients and to what comes from deeper layers alike.
 """
 
+import numpy as np
+
 
 class ContentLoss:
     """L_content = 1/2 sum (F - P)^2 (section 5.1).
@@ -55,24 +57,24 @@ class StyleLoss:
     """
 
     def __init__(self, target, positions, backend):
-        self._negative_target = backend.upload(-target * positions)
+        self._target = target * positions
         self._backend = backend
         self._scale = 1 / (len(target) * positions) ** 2
-        self._difference = self._negative_target.copy()
-        energy = self.value()
+        self._difference = -self._target
+        energy = 0.25 * self._scale * np.sum(self._target**2, dtype=np.float64)
         self.relative_weight = 1 / energy if energy else 1.0
 
     def reset(self):
         """Begin a new image."""
-        self._difference[...] = self._negative_target
+        self._difference = -self._target
 
     def take(self, features, start=0):
         """Take in F (M, N), or some of its rows."""
-        self._backend.gram(features, self._difference)
+        self._difference += self._backend.gram(features)
 
     def value(self):
         """Value at the F that was taken in."""
-        return 0.5 * self._scale * self._backend.half_squared_distance(self._difference)
+        return 0.25 * self._scale * float(np.sum(self._difference**2, dtype=np.float64))
 
     def add_gradient(self, features, weight, gradient, start=0):
         """Add weight / (N^2 M^2) F (G - A) to `gradient` (M, N), or to some of its rows, once all of F is taken in."""

@@ -294,17 +294,16 @@ class Objective:
 
     def _gram_per_position(self, style):
         """Gram matrix of the style image at each style layer, divided by the layer's number of positions."""
-        backend = self.network.backend
-        sums, positions = dict.fromkeys(self._style_layers), dict.fromkeys(self._style_layers, 0)
+        sums, positions = dict.fromkeys(self._style_layers, 0), dict.fromkeys(self._style_layers, 0)
 
         def visit(layer, features, start):
-            sums[layer] = backend.gram(features, sums[layer])
+            sums[layer] = sums[layer] + self.network.backend.gram(features)
             positions[layer] += len(features)
 
         if self._style_layers:
             self.network.check_size(*style.shape[:2], self._style_layers, "style image")
             Plan(self.network, *style.shape[:2], self._style_layers, gradient=False).forward(style, visit)
-        return {layer: backend.download(sums[layer]) / positions[layer] for layer in self._style_layers}
+        return {layer: sums[layer] / positions[layer] for layer in self._style_layers}
 
     def _prepare(self, x):
         """Bring x into the backend's memory, and the plan and the targets to the size of x."""

@@ -54,15 +54,14 @@ def _gram(features, rows, pieces, sums):
 
 @njit(parallel=True, **FAST)
 def _sum_symmetric(sums, total):
-    """Add the sum of the parts' upper right triangles, in their order, to both sides of the diagonal."""
+    """Sum of the parts' upper right triangles, in their order, on both sides of the diagonal."""
     for i in prange(len(total)):
         for j in range(i, len(total)):
             value = total.dtype.type(0)
             for part in range(len(sums)):
                 value += sums[part, i, j]
-            total[i, j] += value
-            if i != j:
-                total[j, i] += value
+            total[i, j] = value
+            total[j, i] = value
 
 
 def _gram_plan(positions, channels, dtype):
@@ -87,19 +86,16 @@ def gram_scratch_bytes(positions, channels, dtype):
     return (parts * columns**2 + get_num_threads() * rows * columns) * np.dtype(dtype).itemsize
 
 
-def gram(features, total=None):
+def gram(features):
     """Gram matrix G = F^T F (paper, section 5.2).
 
     Parameters
     ----------
     features : ndarray, (M, C)
-    total : ndarray, (C, C), optional
-        What G is added to.
 
     Returns
     -------
     ndarray, (C, C)
-        `total`, or a new one.
     """
     channels = features.shape[1]
     parts, rows, columns = _gram_plan(*features.shape, features.dtype)
@@ -107,7 +103,7 @@ def gram(features, total=None):
     sums = memory[: parts * columns**2].reshape(parts, columns, columns)
     pieces = memory[sums.size :].reshape(-1, rows * columns)
     _gram(features, rows, pieces, sums)
-    total = np.zeros((channels, channels), features.dtype) if total is None else total
+    total = np.empty((channels, channels), features.dtype)
     _sum_symmetric(sums, total)
     return total
 
