@@ -11,11 +11,16 @@ channels-last arrays with the batch in front, (N, H, W, C), and write into array
 - ``conv_relu``, ``conv_relu_pool`` and their ``_backward``: a convolution with what follows it,
 - ``max_pool``, ``average_pool`` and their ``_backward``,
 - ``gram`` and ``gram_backward``: the Gram matrix of a feature map and its gradient,
+- ``channel_sums`` and ``channel_sums_backward``: the sum of each channel of a feature map and its gradient,
 - ``half_squared_distance`` and ``half_squared_distance_backward``: the content term,
 - ``total_variation`` and ``total_variation_backward``: that of the image.
 
 Arrays are NumPy's, or of a class that can be used like them as far as the network and the losses need it: they have a
 shape and a type, are cut into rows, viewed as another type, reshaped, copied, and written to by ``array[...] =``.
+
+The Gram matrix, the sums and their gradients take a *guide* besides, where a region of the map is meant: the weight of
+each position, (M,) NumPy, zero or more, in the dtype of the features. The sum over positions is then weighted by it;
+without one every position counts once. Matrices and sums of channels are NumPy's as well.
 
 A convolution may be asked for a strip of rows of its result: it is then given the rows of its input, or gradient, that
 the strip needs, with the neighbours above and below (the halo), and told how many of them stand `above`. Where there

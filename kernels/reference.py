@@ -356,23 +356,25 @@ def average_pool_backward(dy, size, stride, dx):
         dx[seen] += dy / size**2
 
 
-def gram(features):
-    """Gram matrix G = F^T F (paper, section 5.2).
+def gram(features, guide=None):
+    """Gram matrix G = F^T F (paper, section 5.2), or of a region F^T diag(g) F.
 
     Parameters
     ----------
     features : ndarray, (M, C)
         A feature map as a matrix of M positions x C channels.
+    guide : ndarray, (M,), optional
+        g, weight of each position, zero or more.
 
     Returns
     -------
     ndarray, (C, C)
     """
-    return features.T @ features
+    return features.T @ _guided(features, guide)
 
 
-def gram_backward(features, difference, scale, gradient):
-    """Add scale F D to the gradient: of 1/4 sum (G - A)^2 that is F (G - A) (paper, section 5.2).
+def gram_backward(features, difference, scale, gradient, guide=None):
+    """Add scale F D, or scale diag(g) F D, to the gradient: of 1/4 sum (G - A)^2 that is F (G - A) (section 5.2).
 
     Parameters
     ----------
@@ -382,13 +384,50 @@ def gram_backward(features, difference, scale, gradient):
     scale : float
     gradient : ndarray, (M, C)
         Changed in place.
+    guide : ndarray, (M,), optional
+        g.
     """
-    gradient += scale * (features @ difference)
+    gradient += scale * _guided(features @ difference, guide)
+
+
+def _guided(matrix, guide):
+    return matrix if guide is None else guide[:, None] * matrix
 
 
 def gram_scratch_bytes(positions, channels, dtype):
     """Bytes that `gram_backward` takes for a moment, which is more than `gram` does."""
     return 2 * positions * channels * np.dtype(dtype).itemsize
+
+
+def channel_sums(features, guide=None):
+    """Sum of each channel over the positions, F^T 1, or over a region F^T g.
+
+    Parameters
+    ----------
+    features : ndarray, (M, C)
+    guide : ndarray, (M,), optional
+        g, weight of each position, zero or more.
+
+    Returns
+    -------
+    ndarray, (C,), float64
+    """
+    return _guided(features, guide).sum(axis=0)
+
+
+def channel_sums_backward(row, gradient, guide=None):
+    """Add the same row, or g times it, to each position of the gradient.
+
+    Parameters
+    ----------
+    row : ndarray, (C,)
+        Gradient with respect to the sums.
+    gradient : ndarray, (M, C)
+        Changed in place.
+    guide : ndarray, (M,), optional
+        g.
+    """
+    gradient += row if guide is None else np.outer(guide, row)
 
 
 def half_squared_distance(a, b=None):

@@ -21,35 +21,46 @@ def _padded(channels, dtype):
 
 
 @njit(**FAST)
-def _copy_padded(features, begin, end, columns, piece):
-    """Copy rows of F to a piece (rows, columns), flat, filled up with zeros."""
-    channels = features.shape[1]
-    for i in range(end - begin):
-        row, start = features[begin + i], i * columns
-        for c in range(channels):
-            piece[start + c] = row[c]
-        for c in range(channels, columns):
-            piece[start + c] = 0
+def _copy_padded(features, guide, begin, end, columns, piece):
+    """Copy rows of F to a piece (rows, columns), flat, filled up with zeros; returns how many there are.
+
+    With a guide, each is multiplied by the root of its weight, and those without a weight are left out.
+    """
+    channels, rows = features.shape[1], 0
+    for i in range(begin, end):
+        weight = guide[i] if guide.size else guide.dtype.type(1)
+        if weight > 0:
+            row, start, root = features[i], rows * columns, np.sqrt(weight)
+            for c in range(channels):
+                piece[start + c] = root * row[c]
+            for c in range(channels, columns):
+                piece[start + c] = 0
+            rows += 1
+    return rows
 
 
 @njit(parallel=True, **FAST)
-def _gram(features, rows, pieces, sums):
-    """The upper right panels of F^T F of each part of the map, in `sums` (parts, padded channels, same)."""
+def _gram(features, guide, rows, pieces, sums):
+    """The upper right panels of F^T diag(g) F of each part of the map, in `sums` (parts, padded channels, same)."""
     positions, channels = features.shape
     parts, columns, _ = sums.shape
     panel = panel_columns(features.dtype)
     for part in prange(parts):
         first, last = part * positions // parts, (part + 1) * positions // parts
-        total = sums[part].reshape(-1)
+        total, add = sums[part].reshape(-1), False
         for begin in range(first, last, rows):
             end = min(begin + rows, last)
-            piece, start = features.reshape(-1), begin * channels
-            if columns > channels:
+            piece, start, depth = features.reshape(-1), begin * channels, end - begin
+            if columns > channels or guide.size:
                 piece, start = pieces[get_thread_id()], 0
-                _copy_padded(features, begin, end, columns, piece)
-            for p in range(0, columns, panel):
-                b, height, depth, add = start + p, p + panel, end - begin, begin > first
-                multiply(piece, start, 1, columns, piece, b, columns, total, p, columns, height, depth, add)
+                depth = _copy_padded(features, guide, begin, end, columns, piece)
+            if depth:
+                for p in range(0, columns, panel):
+                    b, height = start + p, p + panel
+                    multiply(piece, start, 1, columns, piece, b, columns, total, p, columns, height, depth, add)
+                add = True
+        if not add:
+            total[:] = 0
 
 
 @njit(parallel=True, **FAST)
@@ -86,12 +97,14 @@ def gram_scratch_bytes(positions, channels, dtype):
     return (parts * columns**2 + get_num_threads() * rows * columns) * np.dtype(dtype).itemsize
 
 
-def gram(features):
-    """Gram matrix G = F^T F (paper, section 5.2).
+def gram(features, guide=None):
+    """Gram matrix G = F^T F (paper, section 5.2), or of a region F^T diag(g) F.
 
     Parameters
     ----------
     features : ndarray, (M, C)
+    guide : ndarray, (M,), optional
+        g, weight of each position, zero or more.
 
     Returns
     -------
@@ -102,33 +115,46 @@ def gram(features):
     memory = scratch(parts * columns**2 + get_num_threads() * rows * columns, features.dtype)
     sums = memory[: parts * columns**2].reshape(parts, columns, columns)
     pieces = memory[sums.size :].reshape(-1, rows * columns)
-    _gram(features, rows, pieces, sums)
+    _gram(features, _guide(guide, features), rows, pieces, sums)
     total = np.empty((channels, channels), features.dtype)
     _sum_symmetric(sums, total)
     return total
 
 
+def _guide(guide, features):
+    """A guide as the kernels take it: empty where there is none."""
+    return np.empty(0, features.dtype) if guide is None else guide
+
+
 @njit(parallel=True, **FAST)
-def _gram_backward(features, difference, rows, products, gradient):
+def _gram_backward(features, guide, difference, rows, products, gradient):
     positions, channels = features.shape
     columns = difference.shape[1]
-    whole = columns == channels
+    whole = columns == channels and not guide.size
     flat, flat_difference = features.reshape(-1), difference.reshape(-1)
     for block in prange((positions + rows - 1) // rows):
         begin, end = block * rows, min((block + 1) * rows, positions)
-        product, start = (gradient.reshape(-1), begin * channels) if whole else (products[get_thread_id()], 0)
-        for p in range(0, columns, panel_columns(difference.dtype)):
-            a, c, count = begin * channels, start + p, end - begin
-            multiply(flat, a, channels, 1, flat_difference, p, columns, product, c, columns, count, channels, whole)
-        if not whole:
-            for i in range(begin, end):
-                target, first = gradient[i], (i - begin) * columns
-                for k in range(channels):
-                    target[k] += product[first + k]
+        if not guide.size or guide[begin:end].any():
+            product, start = (gradient.reshape(-1), begin * channels) if whole else (products[get_thread_id()], 0)
+            for p in range(0, columns, panel_columns(difference.dtype)):
+                a, c, count = begin * channels, start + p, end - begin
+                multiply(flat, a, channels, 1, flat_difference, p, columns, product, c, columns, count, channels, whole)
+            if not whole:
+                _add_rows(product, guide, begin, end, columns, gradient)
 
 
-def gram_backward(features, difference, scale, gradient):
-    """Add scale F D to the gradient: of 1/4 sum (G - A)^2 that is F (G - A) (paper, section 5.2).
+@njit(**FAST)
+def _add_rows(product, guide, begin, end, columns, gradient):
+    """Add a piece (rows, columns), flat, to the rows of the gradient, each times its weight."""
+    for i in range(begin, end):
+        weight = guide[i] if guide.size else guide.dtype.type(1)
+        row, first = gradient[i], (i - begin) * columns
+        for k in range(len(row)):
+            row[k] += weight * product[first + k]
+
+
+def gram_backward(features, difference, scale, gradient, guide=None):
+    """Add scale F D, or scale diag(g) F D, to the gradient: of 1/4 sum (G - A)^2 that is F (G - A) (section 5.2).
 
     Parameters
     ----------
@@ -138,12 +164,69 @@ def gram_backward(features, difference, scale, gradient):
     scale : float
     gradient : ndarray, (M, C)
         Changed in place.
+    guide : ndarray, (M,), optional
+        g.
     """
     scaled = pad_columns((scale * difference).astype(features.dtype))
     columns = scaled.shape[1]
     rows = max(14, PIECE // columns)
     products = scratch(get_num_threads() * rows * columns, features.dtype).reshape(-1, rows * columns)
-    _gram_backward(features, scaled, rows, products, gradient)
+    _gram_backward(features, _guide(guide, features), scaled, rows, products, gradient)
+
+
+@njit(parallel=True, **FAST)
+def _channel_sums(features, guide, parts):
+    positions = len(features)
+    for part in prange(len(parts)):
+        total = parts[part]
+        total[:] = 0
+        for i in range(part * positions // len(parts), (part + 1) * positions // len(parts)):
+            weight = guide[i] if guide.size else guide.dtype.type(1)
+            row = features[i]
+            for c in range(len(row)):
+                total[c] += np.float64(weight * row[c])
+
+
+def channel_sums(features, guide=None):
+    """Sum of each channel over the positions, F^T 1, or over a region F^T g.
+
+    Parameters
+    ----------
+    features : ndarray, (M, C)
+    guide : ndarray, (M,), optional
+        g, weight of each position, zero or more.
+
+    Returns
+    -------
+    ndarray, (C,), float64
+    """
+    parts = np.empty((PARTS, features.shape[1]))
+    _channel_sums(features, _guide(guide, features), parts)
+    return parts.sum(axis=0)
+
+
+@njit(parallel=True, **FAST)
+def _channel_sums_backward(row, guide, gradient):
+    for i in prange(len(gradient)):
+        weight = guide[i] if guide.size else guide.dtype.type(1)
+        target = gradient[i]
+        for c in range(len(row)):
+            target[c] += weight * row[c]
+
+
+def channel_sums_backward(row, gradient, guide=None):
+    """Add the same row, or g times it, to each position of the gradient.
+
+    Parameters
+    ----------
+    row : ndarray, (C,)
+        Gradient with respect to the sums.
+    gradient : ndarray, (M, C)
+        Changed in place.
+    guide : ndarray, (M,), optional
+        g.
+    """
+    _channel_sums_backward(row.astype(gradient.dtype), _guide(guide, gradient), gradient)
 
 
 @njit(parallel=True, **FAST)

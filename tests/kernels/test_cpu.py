@@ -195,6 +195,35 @@ def test_features(positions, channels, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", ["none", "soft", "hard", "one half", "empty"])
+@pytest.mark.parametrize(("positions", "channels"), [(1, 1), (7, 3), (5000, 64), (300, 512), (5001, 16)])
+def test_guided_features(positions, channels, kind, dtype):
+    rng = np.random.default_rng(4)
+    features, before = rng.standard_normal((2, positions, channels)).astype(dtype)
+    row, difference = rng.standard_normal(channels).astype(dtype), rng.standard_normal((channels, channels))
+    difference = (difference + difference.T).astype(dtype)
+    guide = {
+        "none": None,
+        "soft": rng.random(positions),
+        "hard": rng.integers(2, size=positions),
+        "one half": np.arange(positions) < positions // 2,
+        "empty": np.zeros(positions),
+    }[kind]
+    guide = None if guide is None else guide.astype(dtype)
+
+    for name in ("gram", "channel_sums"):
+        got, expected = (
+            getattr(backend, name)(f, guide) for backend, f in ((cpu, features), (reference, np.float64(features)))
+        )
+        assert relative_error(got, expected) < TOLERANCE[dtype]
+    for name, arguments in (("gram_backward", (features, difference, 0.7)), ("channel_sums_backward", (row,))):
+        gradient, expected = before.copy(), before.astype("float64")
+        getattr(cpu, name)(*arguments, gradient, guide)
+        getattr(reference, name)(*(np.float64(a) for a in arguments), expected, guide)
+        assert relative_error(gradient, expected) < TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 8, 3), (7, 1, 3), (33, 50, 3), (5, 6, 1)])
 def test_total_variation(shape, dtype):
     x = np.random.default_rng(6).random(shape)

@@ -168,6 +168,26 @@ def test_total_variation():
     check_gradient(reference.total_variation, gradient, x, rng)
 
 
+def test_guided_gram_and_channel_sums_and_their_gradients():
+    rng = np.random.default_rng(7)
+    features, guide = rng.standard_normal((7, 4)), rng.random(7)
+    target, row = rng.standard_normal((4, 4)), rng.standard_normal(4)
+    target += target.T
+    np.testing.assert_allclose(reference.gram(features, guide), features.T @ np.diag(guide) @ features)
+    np.testing.assert_allclose(reference.channel_sums(features, guide), guide @ features)
+    np.testing.assert_allclose(reference.channel_sums(features), np.ones(7) @ features)
+    for weights in (None, guide):
+        gradient = np.zeros_like(features)
+        reference.gram_backward(features, reference.gram(features, weights) - target, 1.0, gradient, weights)
+        reference.channel_sums_backward(row, gradient, weights)
+
+        def energy(f, weights=weights):
+            difference = reference.gram(f, weights) - target
+            return 0.25 * float(np.sum(difference**2)) + float(row @ reference.channel_sums(f, weights))
+
+        check_gradient(energy, gradient, features, rng)
+
+
 def test_half_squared_distance():
     rng = np.random.default_rng(6)
     a, b = rng.standard_normal((2, 6, 5))
