@@ -18,6 +18,8 @@ __all__ = [
     "available_bytes",
     "average_pool",
     "average_pool_backward",
+    "channel_sums",
+    "channel_sums_backward",
     "conv_relu",
     "conv_relu_backward",
     "conv_relu_pool",
@@ -208,6 +210,8 @@ average_pool_backward = pools.average_pool_backward
 gram = features.gram
 gram_backward = features.gram_backward
 gram_scratch_bytes = features.gram_scratch_bytes
+channel_sums = features.channel_sums
+channel_sums_backward = features.channel_sums_backward
 half_squared_distance = features.half_squared_distance
 half_squared_distance_backward = features.half_squared_distance_backward
 preprocess = image.preprocess

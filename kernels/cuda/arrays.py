@@ -217,6 +217,25 @@ def scratch(*shape, dtype=np.float32):
     return _scratch["block"][:wanted].view(dtype).reshape(*shape)
 
 
+def scratch_parts(*shapes):
+    """Scratch memory for several arrays of float32 at once, each of which begins where 256 bytes do.
+
+    Parameters
+    ----------
+    *shapes : tuple of int
+
+    Returns
+    -------
+    list of Array
+    """
+    sizes = [-(-prod(shape) // 64) * 64 for shape in shapes]
+    memory, parts, begin = scratch(sum(sizes)), [], 0
+    for shape, size in zip(shapes, sizes, strict=True):
+        parts.append(memory[begin : begin + prod(shape)].reshape(*shape))
+        begin += size
+    return parts
+
+
 def release_scratch():
     """Give the scratch memory and the pinned memory back."""
     _scratch.clear()

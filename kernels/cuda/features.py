@@ -6,7 +6,7 @@ results are the same bits every time.
 
 import numpy as np
 from numba import cuda, float32, float64
-from stylecore.kernels.cuda.arrays import download, empty, scratch, upload
+from stylecore.kernels.cuda.arrays import download, scratch, scratch_parts, upload
 from stylecore.kernels.cuda.product import (
     B_SIZE,
     B_STEP,
@@ -38,19 +38,26 @@ SUM_BLOCKS, SUM_NUMBERS = 512, 8
 
 
 @kernel(THREADS)
-def _copy_columns(source, source_columns, target, target_columns, add):
-    """Copy rows from a matrix into one with more or fewer columns, or add them; columns that are missing are zero."""
-    rows = target.size // target_columns
-    for i in range(cuda.grid(1), rows * target_columns, cuda.gridsize(1)):
+def _copy_columns(source, source_columns, target, target_columns):
+    """Copy rows from a matrix into one with more columns, whose last are zero."""
+    for i in range(cuda.grid(1), target.size, cuda.gridsize(1)):
         row, column = i // target_columns, i % target_columns
-        value = source[row * source_columns + column] if column < source_columns else ZERO
-        target[i] = target[i] + value if add else value
+        target[i] = source[row * source_columns + column] if column < source_columns else ZERO
 
 
-def _copy(source, target, add=False):
+def _copy(source, target):
     _copy_columns[min(blocks_for(target.size, THREADS), 4096), THREADS](
-        source.flat, source.shape[1], target.flat, target.shape[1], add
+        source.flat, source.shape[1], target.flat, target.shape[1]
     )
+
+
+@kernel(THREADS)
+def _add_rows(source, source_columns, guide, guided, target, target_columns):
+    """Add rows of a matrix with at least as many columns, each times its weight."""
+    for i in range(cuda.grid(1), target.size, cuda.gridsize(1)):
+        row, column = i // target_columns, i % target_columns
+        value = source[row * source_columns + column]
+        target[i] += guide[row] * value if guided else value
 
 
 def _padded(channels):
@@ -59,8 +66,8 @@ def _padded(channels):
 
 
 @kernel(GRAM_THREADS, 8)
-def _gram(features, positions, channels, parts, sums):
-    """One tile in or above the diagonal of one part's F^T F, in `sums` (parts, C, C)."""
+def _gram(features, guide, guided, positions, channels, parts, sums):
+    """One tile in or above the diagonal of one part's F^T diag(g) F, in `sums` (parts, C, C)."""
     shared_a = cuda.shared.array(GRAM_SIZE, float32, FOUR_NUMBERS)
     shared_b = cuda.shared.array(B_SIZE, float32, FOUR_NUMBERS)
     left, right = cuda.local.array(8, float32), cuda.local.array(8, float32)
@@ -92,6 +99,9 @@ def _gram(features, positions, channels, parts, sums):
             inside = k + step + more < last
             at = (k - first + step + more) * channels
             a0, a1, a2, a3 = load4_if(inside, features, a_at + at)
+            if guided and inside:
+                weight = guide[k + step + more]
+                a0, a1, a2, a3 = weight * a0, weight * a1, weight * a2, weight * a3
             b0, b1, b2, b3 = load4_if(inside, features, b_at + at)
             store4(shared_a, half * GRAM_HALF + a_to + more * COLUMNS, a0, a1, a2, a3)
             store4(shared_b, half * GRAM_B_HALF + b_to + more * B_STEP, b0, b1, b2, b3)
@@ -111,7 +121,7 @@ def _gram(features, positions, channels, parts, sums):
 
 @kernel(ADDED * ADDERS)
 def _add_parts(sums, parts, padded, channels, total):
-    """Add the parts to the whole matrix, from what they have above the diagonal."""
+    """Sum of the parts, on both sides of the diagonal, from what they have above it."""
     shared = cuda.shared.array((ADDERS, ADDED), float32)
     lane, adder = cuda.threadIdx.x, cuda.threadIdx.y
     item = cuda.blockIdx.x * ADDED + lane
@@ -127,7 +137,7 @@ def _add_parts(sums, parts, padded, channels, total):
         value = ZERO
         for k in range(ADDERS):
             value += shared[k, lane]
-        total[item] += value
+        total[item] = value
 
 
 def _parts(positions, channels):
@@ -150,68 +160,158 @@ def gram_scratch_bytes(positions, channels, dtype):
     int
     """
     padded = _padded(channels)
-    copies = 0 if padded == channels else 2 * positions * padded + padded**2
-    return 4 * (_parts(positions, padded)[1] * padded**2 + copies)
+    copies = 0 if padded == channels else 2 * positions * padded
+    return 4 * ((_parts(positions, padded)[1] + 1) * padded**2 + copies)
 
 
-def gram(features, total=None):
-    """Gram matrix G = F^T F (paper, section 5.2).
+def gram(features, guide=None):
+    """Gram matrix G = F^T F (paper, section 5.2), or of a region F^T diag(g) F.
 
     Parameters
     ----------
     features : Array, (M, C)
-    total : Array, (C, C), optional
-        What G is added to.
+    guide : ndarray, (M,), optional
+        g, weight of each position, zero or more.
 
     Returns
     -------
-    Array, (C, C)
-        `total`, or a new one.
+    ndarray, (C, C)
     """
     positions, channels = features.shape
     padded = _padded(channels)
     tiles, parts = _parts(positions, padded)
-    memory = scratch(parts * padded**2 + (0 if padded == channels else positions * padded))
-    sums, copied = memory[: parts * padded**2], memory[parts * padded**2 :]
+    total, sums, weights, copied = scratch_parts(
+        (channels, channels), (parts, padded, padded), _shape(guide), (positions if padded > channels else 0, padded)
+    )
     if padded > channels:
-        copied = copied.reshape(positions, padded)
         _copy(features, copied)
         features = copied
-    if total is None:
-        total = empty((channels, channels))
-        total[...] = 0
-    _gram[(tiles, parts), GRAM_THREADS](features.flat, positions, padded, parts, sums.flat)
-    blocks = blocks_for(channels**2, ADDED)
-    _add_parts[blocks, (ADDED, ADDERS)](sums.flat, parts, padded, channels, total.flat)
-    return total
+    _down(guide, weights)
+    guided = guide is not None
+    _gram[(tiles, parts), GRAM_THREADS](features.flat, weights.flat, guided, positions, padded, parts, sums.flat)
+    _add_parts[blocks_for(channels**2, ADDED), (ADDED, ADDERS)](sums.flat, parts, padded, channels, total.flat)
+    return download(total)
 
 
-def gram_backward(features, difference, scale, gradient):
-    """Add scale F D to the gradient: of 1/4 sum (G - A)^2 that is F (G - A) (paper, section 5.2).
+def _shape(guide):
+    """Shape of the memory for a guide; kernels are given one number where there is none."""
+    return (1,) if guide is None else guide.shape
+
+
+def _down(guide, weights):
+    if guide is not None:
+        weights[...] = guide
+
+
+def gram_backward(features, difference, scale, gradient, guide=None):
+    """Add scale F D, or scale diag(g) F D, to the gradient: of 1/4 sum (G - A)^2 that is F (G - A) (section 5.2).
 
     Parameters
     ----------
     features : Array, (M, C)
-    difference : Array, (C, C)
+    difference : ndarray, (C, C)
         D, symmetric.
     scale : float
     gradient : Array, (M, C)
         Changed in place.
+    guide : ndarray, (M,), optional
+        g.
     """
     positions, channels = features.shape
-    padded, difference = _padded(channels), upload(difference)
-    if padded == channels:
-        multiply(features.flat, difference.flat, gradient.flat, positions, channels, channels, scale=scale, add=True)
+    padded = _padded(channels)
+    square_on_host = np.zeros((padded, padded), np.float32)
+    square_on_host[:channels, :channels] = scale * difference
+    direct = padded == channels and guide is None
+    square, weights, copied, product = scratch_parts(
+        (padded, padded),
+        _shape(guide),
+        (positions if padded > channels else 0, padded),
+        (0 if direct else positions, padded),
+    )
+    square[...] = square_on_host
+    if direct:
+        multiply(features.flat, square.flat, gradient.flat, positions, padded, padded, add=True)
         return
-    memory = scratch(2 * positions * padded + padded**2)
-    copied = memory[: positions * padded].reshape(positions, padded)
-    product = memory[positions * padded : 2 * positions * padded].reshape(positions, padded)
-    square = memory[2 * positions * padded :].reshape(padded, padded)
-    square[...] = 0
-    _copy(features, copied)
-    _copy(difference, square[:channels])
-    multiply(copied.flat, square.flat, product.flat, positions, padded, padded, scale=scale)
-    _copy(product, gradient, add=True)
+    if padded > channels:
+        _copy(features, copied)
+        features = copied
+    _down(guide, weights)
+    multiply(features.flat, square.flat, product.flat, positions, padded, padded)
+    _add_rows[min(blocks_for(gradient.size, THREADS), 4096), THREADS](
+        product.flat, padded, weights.flat, guide is not None, gradient.flat, channels
+    )
+
+
+@kernel(ADDED * ADDERS)
+def _channel_sums(features, guide, guided, positions, channels, parts, sums):
+    """Sums of some neighbouring channels over one part of the map, in `sums` (parts, C)."""
+    shared = cuda.shared.array((ADDERS, ADDED), float64)
+    lane, adder = cuda.threadIdx.x, cuda.threadIdx.y
+    channel, part = cuda.blockIdx.x * ADDED + lane, cuda.blockIdx.y
+    first, last = part * positions // parts, (part + 1) * positions // parts
+    total = 0.0
+    if channel < channels:
+        for i in range(first + adder, last, ADDERS):
+            value = features[i * channels + channel]
+            total += float64(guide[i] * value if guided else value)
+    shared[adder, lane] = total
+    cuda.syncthreads()
+    if adder == 0 and channel < channels:
+        total = 0.0
+        for k in range(ADDERS):
+            total += shared[k, lane]
+        sums[part * channels + channel] = total
+
+
+def channel_sums(features, guide=None):
+    """Sum of each channel over the positions, F^T 1, or over a region F^T g.
+
+    Parameters
+    ----------
+    features : Array, (M, C)
+    guide : ndarray, (M,), optional
+        g, weight of each position, zero or more.
+
+    Returns
+    -------
+    ndarray, (C,), float64
+    """
+    positions, channels = features.shape
+    parts = min(SUM_BLOCKS, blocks_for(positions, GRAM_POSITIONS))
+    weights, doubles = scratch_parts(_shape(guide), (2 * parts * channels,))
+    sums = doubles.view(np.float64).reshape(parts, channels)
+    _down(guide, weights)
+    _channel_sums[(blocks_for(channels, ADDED), parts), (ADDED, ADDERS)](
+        features.flat, weights.flat, guide is not None, positions, channels, parts, sums.flat
+    )
+    return download(sums).sum(axis=0)
+
+
+@kernel(THREADS)
+def _channel_sums_backward(row, guide, guided, gradient):
+    for i in range(cuda.grid(1), gradient.size, cuda.gridsize(1)):
+        value = row[i % row.size]
+        gradient[i] += guide[i // row.size] * value if guided else value
+
+
+def channel_sums_backward(row, gradient, guide=None):
+    """Add the same row, or g times it, to each position of the gradient.
+
+    Parameters
+    ----------
+    row : ndarray, (C,)
+        Gradient with respect to the sums.
+    gradient : Array, (M, C)
+        Changed in place.
+    guide : ndarray, (M,), optional
+        g.
+    """
+    own, weights = scratch_parts(row.shape, _shape(guide))
+    own[...] = row
+    _down(guide, weights)
+    _channel_sums_backward[min(blocks_for(gradient.size, THREADS), 4096), THREADS](
+        own.flat, weights.flat, guide is not None, gradient.flat
+    )
 
 
 @device_function
@@ -255,7 +355,7 @@ def half_squared_distance(a, b=None):
     """
     blocks = min(SUM_BLOCKS, blocks_for(a.size, THREADS * SUM_NUMBERS))
     sums = scratch(blocks, dtype=np.float64)
-    _sum_of_squares[blocks, THREADS](a.flat, (a if b is None else b).flat, b is None, sums.flat)
+    _sum_of_squares[blocks, THREADS](a.flat, (a if b is None else upload(b)).flat, b is None, sums.flat)
     return 0.5 * float(download(sums).sum())
 
 

@@ -13,6 +13,9 @@ SIMULATED = bool(config.ENABLE_CUDASIM)
 # Alignment of shared memory that is read four numbers at a time, in bytes; the simulator knows none.
 FOUR_NUMBERS = None if SIMULATED else 16
 
+# Small images have few blocks of threads, of which Numba would warn again and again.
+config.CUDA_LOW_OCCUPANCY_WARNINGS = 0
+
 _KEEPS_CODE = not SIMULATED and keeps_code(lambda: None)
 
 

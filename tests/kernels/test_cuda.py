@@ -37,6 +37,9 @@ def cuda():
         target[...] = array
         return target
 
+    # Matrices, rows and guides are the host's for the backend as well.
+    hosts = {"gram": [1], "gram_backward": [1, 4], "channel_sums": [1], "channel_sums_backward": [0, 2]}
+
     class OnHost:
         STRIP_VALUES = cuda.STRIP_VALUES
 
@@ -44,7 +47,10 @@ def cuda():
             function = getattr(cuda, name)
 
             def call(*arguments):
-                own = [down(a) if isinstance(a, np.ndarray) else a for a in arguments]
+                own = [
+                    down(a) if isinstance(a, np.ndarray) and i not in hosts.get(name, []) else a
+                    for i, a in enumerate(arguments)
+                ]
                 result = function(*own)
                 for argument, array in zip(arguments, own, strict=True):
                     if isinstance(array, Array):
@@ -238,20 +244,25 @@ def test_features(positions, channels, cuda):
     difference = single(channels, channels, seed=1)
     difference += difference.T
     true = features.astype(float)
-    total = difference.copy()
-    cuda.gram(features, total)
-    assert relative_error(total, reference.gram(true, difference.astype(float))) < TOLERANCE
-    np.testing.assert_array_equal(total, total.T)
+    guide = np.random.default_rng(2).random(positions).astype(np.float32)
+    guide[::3] = 0
+    row = np.random.default_rng(3).standard_normal(channels)
+    # With more channels the simulator takes long.
+    for weights in (None, guide) if channels < 64 or not SIMULATED else (guide,):
+        gram = cuda.gram(features, weights)
+        assert relative_error(gram, reference.gram(true, weights)) < TOLERANCE
+        np.testing.assert_array_equal(gram, gram.T)
+        sums = cuda.channel_sums(features, weights)
+        assert sums.dtype == np.float64 and sums.shape == (channels,)
+        assert np.abs(sums - reference.channel_sums(true, weights)).max() < TOLERANCE * np.abs(true).sum(axis=0).max()
 
-    expected, gradient = before.astype(float), before.copy()
-    reference.gram_backward(true, difference.astype(float), 0.7, expected)
-    cuda.gram_backward(features, difference, 0.7, gradient)
-    assert relative_error(gradient, expected) < TOLERANCE
-
-
-def test_gram_matrix_by_itself(cuda):
-    features = single(5, 8)
-    assert relative_error(cuda.gram(features), reference.gram(features.astype(float))) < TOLERANCE
+        expected, gradient = before.astype(float), before.copy()
+        reference.gram_backward(true, difference.astype(float), 0.7, expected, weights)
+        cuda.gram_backward(features, difference, 0.7, gradient, weights)
+        assert relative_error(gradient, expected) < TOLERANCE
+        reference.channel_sums_backward(row, expected, weights)
+        cuda.channel_sums_backward(row, gradient, weights)
+        assert relative_error(gradient, expected) < TOLERANCE
 
 
 @pytest.mark.parametrize("shape", sizes([(1, 1), (7, 3), (700, 8)], [(300, 512), (70000, 64)]))

@@ -44,8 +44,11 @@ KERNELS = [
     (pools._max_pool_backward, "FUiiiiiiiF"),
     (pools._average_pool, "FiiiiifiiF"),
     (pools._average_pool_backward, "FiiiiifiiF"),
-    (features._copy_columns, "FiFib"),
-    (features._gram, "FiiiF"),
+    (features._copy_columns, "FiFi"),
+    (features._add_rows, "FiFbFi"),
+    (features._gram, "FFbiiiF"),
+    (features._channel_sums, "FFbiiiD"),
+    (features._channel_sums_backward, "FFbF"),
     (features._add_parts, "FiiiF"),
     (features._sum_of_squares, "FFbD"),
     (features._add_difference, "FFfF"),
@@ -55,7 +58,7 @@ KERNELS = [
     (image._total_variation_backward, "FiiifF"),
 ]
 TESTS = Path(__file__).parent.parent
-IN_FLOAT64 = (features._sum_of_squares, image._total_variation)
+IN_FLOAT64 = (features._sum_of_squares, features._channel_sums, image._total_variation)
 CAPABILITIES = [(7, 5), (8, 0), (8, 6), (9, 0)]
 
 
