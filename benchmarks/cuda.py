@@ -196,18 +196,17 @@ def _terms(setting, processor, gpu, step, style_layers):
         square = _noise((shape[1], shape[1]))
         square += square.T
         work = {
-            "forward": lambda backend, f, t, g, d: backend.gram(f, d),
-            "backward": lambda backend, f, t, g, d: backend.gram_backward(f, d, 1e-9, g),
+            "forward": lambda backend, f, t, g: backend.gram(f),
+            "backward": lambda backend, f, t, g: backend.gram_backward(f, square, 1e-9, g),
         }
         name, operations, saving = f"Gram of {step.name}", 2 * features.size * shape[1], 2
     else:
-        square = np.zeros((1, 1), np.float32)
         work = {
-            "forward": lambda backend, f, t, g, d: backend.half_squared_distance(f, t),
-            "backward": lambda backend, f, t, g, d: backend.half_squared_distance_backward(f, t, 1e-9, g),
+            "forward": lambda backend, f, t, g: backend.half_squared_distance(f, t),
+            "backward": lambda backend, f, t, g: backend.half_squared_distance_backward(f, t, 1e-9, g),
         }
         name, operations, saving = f"content of {step.name}", 3 * features.size, 1
-    arrays = (features, target, gradient, square)
+    arrays = (features, target, gradient)
     device = [_on_device(gpu.backend, array) for array in arrays]
     moved = {"forward": features.nbytes * (1 if saving == 2 else 2), "backward": 3 * features.nbytes}
     return [

@@ -15,9 +15,9 @@ channels-last arrays with the batch in front, (N, H, W, C), and write into array
 - ``half_squared_distance`` and ``half_squared_distance_backward``: the content term,
 - ``total_variation`` and ``total_variation_backward``: that of the image.
 
-Images and feature maps are NumPy's arrays, or of a class that can be used like them as far as the network and the losses
-need it: they have a shape and a type, are cut into rows, viewed as another type, reshaped, copied, and written to by
-``array[...] =``.
+Images and feature maps are NumPy's arrays, or of a class that can be used like them as far as the network and the
+losses need it: they have a shape and a type, are cut into rows, viewed as another type, reshaped, copied, and written
+to by ``array[...] =``.
 
 The Gram matrix, the sums and their gradients take a *guide* besides, where a region of the map is meant: the weight of
 each position, (M,) NumPy, zero or more, in the dtype of the features. The sum over positions is then weighted by it;
