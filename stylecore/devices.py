@@ -116,7 +116,7 @@ def _installed(package):
 
 def number_of(device):
     """Number of the GPU that a setting names, 0 for "cuda" and 1 for "cuda:1"; None if it names none."""
-    found = re.fullmatch(r"cuda(?::(\d+))?", device)
+    found = re.fullmatch(r"cuda(?::(\d+))?", str(device))
     return int(found[1] or 0) if found else None
 
 

@@ -90,7 +90,7 @@ def load_network(network, device="cpu", pooling="max", dtype="float32", layers=N
         return network
     if dtype not in DTYPES:
         raise ParameterError(f'dtype "{dtype}" is not known; choose "float32" or "float64".')
-    if device.startswith("cuda") and dtype != "float32":
+    if str(device).startswith("cuda") and dtype != "float32":
         raise ParameterError(f'device "{device}" computes in float32 only; choose it as dtype, or the device "cpu".')
     # There is no float64 on a GPU.
     device = "cpu" if device == "auto" and dtype != "float32" else device
