@@ -90,7 +90,7 @@ def make_convolution(cuda, size, inputs, outputs, stride=1, padding=1):
 
 
 @pytest.mark.parametrize("shape", sizes([(2, 5, 7)], [(1, 1, 9), (2, 4, 4), (2, 13, 6), (1, 37, 41)]), ids=str)
-@pytest.mark.parametrize("channels", sizes([(16, 32)], [(16, 48), (64, 64), (80, 144), (128, 192), (512, 512)]))
+@pytest.mark.parametrize("channels", sizes([(16, 64)], [(16, 48), (64, 64), (80, 144), (128, 192), (512, 512)]))
 def test_winograd(shape, channels, cuda):
     check_convolution(cuda, shape, channels)
 
