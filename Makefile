@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test lint bench bench-peers clean
+.PHONY: help setup demo test lint bench bench-peers bench-cuda clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -16,8 +16,13 @@ setup: .venv/installed  ## make a virtual environment in .venv, with the package
 demo: setup  ## paint the sample picture: demo.png, and beside its sources demo-sheet.png
 	$(BIN)/stylecore demo
 
-test: lint  ## run all checks and tests
+test: lint .venv/cuda  ## run all checks and tests
 	$(BIN)/pytest -q
+
+# The kernels for GPUs are compiled, and run on a simulator, on machines without one as well.
+.venv/cuda: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable '.[test,cuda]'
+	touch $@
 
 lint: setup  ## check the code's style
 	$(BIN)/ruff check
@@ -29,6 +34,9 @@ bench: setup  ## measure speed and memory, beside PyTorch if it is installed; op
 bench-peers: setup  ## install PyTorch, then measure
 	$(BIN)/python -m pip install --quiet torch==2.13.0
 	$(BIN)/python -m benchmarks $(BENCH)
+
+bench-cuda: setup .venv/cuda  ## measure an NVIDIA GPU beside the processor, and beside PyTorch if it is installed
+	$(BIN)/python -m benchmarks --only cuda --sizes 256 512 1024 2048 $(BENCH)
 
 clean:  ## remove all that was made, but for the networks in the user's cache
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis demo.png demo-sheet.png

@@ -6,9 +6,10 @@ from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks import evaluation, layers, machine, memory, record, startup, threads, transfer
+from benchmarks import cuda, evaluation, layers, machine, memory, record, startup, threads, transfer
 from benchmarks.measuring import progress
 from benchmarks.setting import Setting, warm_up
+from stylecore import devices
 from stylecore.errors import ParameterError, StylecoreError
 from stylecore.objective import STYLE_LAYERS
 from stylecore.samples import PAINTING, PHOTOGRAPH
@@ -20,6 +21,7 @@ SECTIONS = {
     "transfer": transfer,
     "startup": startup,
     "threads": threads,
+    "cuda": cuda,
 }
 
 
@@ -33,6 +35,9 @@ def main(arguments=None):
                 print(table, end="\n\n")
     except StylecoreError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
+        return 2
+    except MemoryError as error:
+        print(f"benchmarks: the memory is used up ({error}); choose smaller --sizes.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("benchmarks: stopped; no record has been written.", file=sys.stderr)
@@ -72,6 +77,8 @@ def _missing(given):
     missing = {}
     if given.no_peers or not find_spec("torch"):
         missing["transfer"] = "PyTorch is left out or not installed, which `make bench-peers` does"
+    if devices.problem():
+        missing["cuda"] = devices.problem().rstrip(".")
     if sys.platform != "linux":
         missing["memory"] = "only Linux tells the peak of a process"
     return missing

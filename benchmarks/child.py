@@ -82,7 +82,7 @@ def predicted_memory(content, style, size, threads):
         before = _held_after_release(network)
         transfer(x, painting, size=size, iterations=PAIRS + 5, pyramid=1, network=network)
         predicted = predicted_bytes(network, CONTENT_LAYERS, STYLE_LAYERS, x.shape[:2], painting.shape[:2], "lbfgs")
-    return {"evaluation": evaluation, "transfer": {"measured": _peak() - before, "predicted": predicted}}
+    return {"evaluation": evaluation, "transfer": {"measured": _peak() - before, "predicted": predicted["memory"]}}
 
 
 def _held_after_release(network):

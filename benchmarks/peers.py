@@ -52,25 +52,31 @@ class Objective:
         Of a network of 3 x 3 convolutions and 2 x 2 pools.
     memory_format : str
         A name in MEMORY_FORMATS.
+    device : {"cpu", "cuda"}
     """
 
-    def __init__(self, content, style, weights, memory_format):
-        self._format = memory_format
+    def __init__(self, content, style, weights, memory_format, device="cpu"):
+        self._format, self._device = memory_format, device
         self._layers = [
-            (layer.relu, filters_to_torch(weights.filters[layer.name], memory_format), _bias(weights, layer))
+            (
+                layer.relu,
+                filters_to_torch(weights.filters[layer.name], memory_format).to(device),
+                torch.from_numpy(weights.biases[layer.name]).to(device),
+            )
             if isinstance(layer, Conv)
             else (layer.name, None, None)
             for layer in weights.layers
         ]
         p = weights.preprocessing
         self._order = ["RGB".index(channel) for channel in p.channel_order]
-        self._factor = torch.tensor([p.scale / std for std in p.std])[:, None, None]
-        self._shift = torch.tensor([mean / std for mean, std in zip(p.mean, p.std, strict=True)])[:, None, None]
+        factor, shift = [p.scale / std for std in p.std], [m / std for m, std in zip(p.mean, p.std, strict=True)]
+        self._factor = torch.tensor(factor, device=device)[:, None, None]
+        self._shift = torch.tensor(shift, device=device)[:, None, None]
         with torch.no_grad():
-            features = self._features(torch.from_numpy(content))
+            features = self._features(torch.from_numpy(content).to(device))
             self._contents = {layer: features[layer].clone() for layer in CONTENT_LAYERS}
             positions = {layer: features[layer][0, 0].numel() for layer in STYLE_LAYERS}
-            features = self._features(torch.from_numpy(style))
+            features = self._features(torch.from_numpy(style).to(device))
             self._grams = {
                 layer: gram(features[layer]) * (positions[layer] / features[layer][0, 0].numel())
                 for layer in STYLE_LAYERS
@@ -116,14 +122,10 @@ class Objective:
 
     def __call__(self, x):
         """Loss and gradient at an image, as `stylecore.Objective` gives them."""
-        image = torch.tensor(x, dtype=torch.float32, requires_grad=True)
+        image = torch.tensor(x, dtype=torch.float32, device=self._device, requires_grad=True)
         loss = self.loss(image)
         loss.backward()
-        return loss.item(), image.grad.numpy()
-
-
-def _bias(weights, layer):
-    return torch.from_numpy(weights.biases[layer.name])
+        return loss.item(), image.grad.cpu().numpy()
 
 
 def faster_format(content, style, weights, threads):
@@ -152,12 +154,15 @@ class Layer:
     dy : ndarray, of the output's shape
         Gradient that comes back.
     memory_format : str
+    device : {"cpu", "cuda"}
     """
 
-    def __init__(self, filters, bias, pool, x, dy, memory_format):
-        self._filters, self._bias, self._pool = filters_to_torch(filters, memory_format), torch.from_numpy(bias), pool
-        self._x = to_torch(x, memory_format).requires_grad_()
-        self._dy = to_torch(dy, memory_format)
+    def __init__(self, filters, bias, pool, x, dy, memory_format, device="cpu"):
+        self._filters = filters_to_torch(filters, memory_format).to(device)
+        self._bias = torch.from_numpy(bias).to(device)
+        self._pool = pool
+        self._x = to_torch(x, memory_format).to(device).requires_grad_()
+        self._dy = to_torch(dy, memory_format).to(device)
         self._y = self.forward()
 
     def forward(self):

@@ -3,14 +3,25 @@
 A backend is a module with the functions below, under the same names and with the same meanings. They take
 channels-last arrays with the batch in front, (N, H, W, C), and write into arrays that the caller gives them.
 
-- ``allocate``, ``scratch_bytes``, ``gram_scratch_bytes`` and ``release_scratch``: memory,
+- ``allocate``, ``upload`` and ``download``: arrays in the backend's memory, and the ways into and out of it,
+- ``scratch_bytes``, ``gram_scratch_bytes``, ``release_scratch`` and ``available_bytes``: how much memory there is,
+- ``STRIP_VALUES``: how many values of a feature map are worked on at a time where it is not held as a whole,
+- ``preprocess`` and ``preprocess_backward``: the image as the network takes it,
 - ``prepare``: filters and bias of a convolution in the form that the backend works with,
 - ``conv_relu``, ``conv_relu_pool`` and their ``_backward``: a convolution with what follows it,
 - ``max_pool``, ``average_pool`` and their ``_backward``,
 - ``gram`` and ``gram_backward``: the Gram matrix of a feature map and its gradient,
 - ``channel_sums`` and ``channel_sums_backward``: the sum of each channel of a feature map and its gradient,
 - ``half_squared_distance`` and ``half_squared_distance_backward``: the content term,
-- ``total_variation``: that of the image, with its gradient.
+- ``total_variation`` and ``total_variation_backward``: that of the image.
+
+Images and feature maps are NumPy's arrays, or of a class that can be used like them as far as the network and the
+losses need it: they have a shape and a type, are cut into rows, viewed as another type, reshaped, copied, and written
+to by ``array[...] =``.
+
+The Gram matrix, the sums and their gradients take a *guide* besides, where a region of the map is meant: the weight of
+each position, (M,) NumPy, zero or more, in the dtype of the features. The sum over positions is then weighted by it;
+without one every position counts once. Matrices and sums of channels are NumPy's as well.
 
 The Gram matrix, the sums and their gradients take a *guide* besides, where a region of the map is meant: the weight of
 each position, (M,) NumPy, zero or more, in the dtype of the features. The sum over positions is then weighted by it;
@@ -21,7 +32,7 @@ the strip needs, with the neighbours above and below (the halo), and told how ma
 is no neighbour, the map ends.
 
 `reference` is plain NumPy in float64: slow, obvious, and the truth that the others are tested against.
-`cpu` is Numba on all cores.
+`cpu` is Numba on all cores, `cuda` is numba.cuda on an NVIDIA GPU.
 
 Two small encodings tie each forward pass to its backward pass, in place of the activations:
 

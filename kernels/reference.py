@@ -10,6 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from stylecore.kernels import BLOCKED
 
+# Values of a strip of features: few enough to stay in the processor's last-level cache.
+STRIP_VALUES = 2**21
+
 
 class Convolution(NamedTuple):
     """Filters and bias of a convolution, as the functions here take them; made by `prepare`."""
@@ -66,6 +69,55 @@ def allocate(size):
 
 def release_scratch():
     """Do nothing: memory is returned as soon as it is used."""
+
+
+def available_bytes():
+    """Memory that a device of its own has left; None, as this is the computer's."""
+    return None
+
+
+def upload(array):
+    """An array of the host as one of the backend: the same."""
+    return array
+
+
+def download(array):
+    """An array of the backend as one of the host: the same."""
+    return array
+
+
+def preprocess(image, order, scale, shift, out):
+    """Network input of an image: its channels in another order, scaled and shifted.
+
+    Parameters
+    ----------
+    image : ndarray, (H, W, 3)
+    order : sequence of int
+        Where in a pixel each input channel of the network stands; its own inverse.
+    scale, shift : ndarray, (3,)
+    out : ndarray, (1, H, W, 3)
+        Result: scale x - shift.
+    """
+    np.multiply(image[..., order], scale, out=out[0])
+    out -= shift
+
+
+def preprocess_backward(gradient, order, scale):
+    """Gradient with respect to the image, given that with respect to the network's input.
+
+    Parameters
+    ----------
+    gradient : ndarray, (1, H, W, 3)
+        May be overwritten.
+    order : sequence of int
+    scale : ndarray, (3,)
+
+    Returns
+    -------
+    ndarray, (H, W, 3)
+    """
+    # NumPy gives the three channels one after the other where it is asked for some of an axis.
+    return np.ascontiguousarray((gradient[0] * scale)[..., order])
 
 
 def _windows(size, stride, height, width):
@@ -378,18 +430,19 @@ def channel_sums_backward(row, gradient, guide=None):
     gradient += row if guide is None else np.outer(guide, row)
 
 
-def half_squared_distance(a, b):
+def half_squared_distance(a, b=None):
     """Half the sum of squared differences: the content term 1/2 sum (F - P)^2 (paper, section 5.1).
 
     Parameters
     ----------
-    a, b : ndarray, (M, C)
+    a, b : ndarray, of the same shape
+        Without `b`, it is zero.
 
     Returns
     -------
     float
     """
-    return 0.5 * float(np.sum((a - b) ** 2))
+    return 0.5 * float(np.sum((a if b is None else a - b) ** 2))
 
 
 def half_squared_distance_backward(a, b, scale, gradient):
@@ -397,29 +450,36 @@ def half_squared_distance_backward(a, b, scale, gradient):
 
     Parameters
     ----------
-    a, b, gradient : ndarray, (M, C)
+    a, b, gradient : ndarray, of the same shape
     scale : float
     """
     gradient += scale * (a - b)
 
 
-def total_variation(x, gradient):
-    """Half the sum of squared differences between neighbours in a column and in a row, and its gradient (section 5.4).
+def total_variation(x):
+    """Half the sum of squared differences between neighbours in a column and in a row (section 5.4).
 
     Parameters
     ----------
     x : ndarray, (H, W, C)
-    gradient : ndarray, (H, W, C)
-        Result.
 
     Returns
     -------
     float
     """
-    down, right = np.diff(x, axis=0), np.diff(x, axis=1)
-    gradient[...] = 0
+    return 0.5 * float(np.sum(np.diff(x, axis=0) ** 2) + np.sum(np.diff(x, axis=1) ** 2))
+
+
+def total_variation_backward(x, scale, gradient):
+    """Add scale times the gradient of `total_variation` to `gradient` in place.
+
+    Parameters
+    ----------
+    x, gradient : ndarray, (H, W, C)
+    scale : float
+    """
+    down, right = scale * np.diff(x, axis=0), scale * np.diff(x, axis=1)
     gradient[1:] += down
     gradient[:-1] -= down
     gradient[:, 1:] += right
     gradient[:, :-1] -= right
-    return 0.5 * float(np.sum(down**2) + np.sum(right**2))

@@ -13,7 +13,7 @@ import warnings
 from contextlib import suppress
 
 from stylecore import checkpoint as checkpoints
-from stylecore import options, weights
+from stylecore import devices, options, weights
 from stylecore.checkpoint import Checkpoint
 from stylecore.demo import demo
 from stylecore.errors import ImageError, ParameterError, StylecoreError
@@ -206,12 +206,19 @@ def _weights_info(given, watch):
     return 0
 
 
+def _devices(given, watch):
+    for row in devices.rows():
+        _print(row)
+    return 0
+
+
 _COMMANDS = {
     "transfer": _transfer,
     "resume": _resume,
     "presets": _presets,
     "experiments": _experiments,
     "demo": _demo,
+    "devices": _devices,
     "weights list": _weights_list,
     "weights fetch": _weights_fetch,
     "weights convert": _weights_convert,

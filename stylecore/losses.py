@@ -16,7 +16,7 @@ class ContentLoss:
 
     Parameters
     ----------
-    target : ndarray, (M, N)
+    target : array of the backend, (M, N)
         P, the content image's features.
     backend : module
     """
@@ -25,7 +25,7 @@ class ContentLoss:
         self._target = target
         self._backend = backend
         self._sum = 0.0
-        energy = backend.half_squared_distance(target, np.zeros_like(target))
+        energy = backend.half_squared_distance(target)
         self.relative_weight = 1 / energy if energy else 1.0
 
     def reset(self):
@@ -42,7 +42,7 @@ class ContentLoss:
 
     def pull(self):
         """Length of the gradient times that of P, for a blank image: sum P^2."""
-        return 2 * self._backend.half_squared_distance(self._target, np.zeros_like(self._target))
+        return 2 * self._backend.half_squared_distance(self._target)
 
     def add_gradient(self, features, weight, gradient, start=0):
         """Add weight (F - P) to `gradient` (M, N), or to some of its rows, from `start` on."""
@@ -316,36 +316,44 @@ def _through_covariance(by_mean, by_covariance, mean):
         return by_mean - 2 * by_covariance @ mean, by_covariance
 
 
-def regularization(x, mean):
+class Regularization:
     """1/2 sum (x - mean)^2: the paper's distance to the zero image, which after mean subtraction is the mean (5.3).
 
     Parameters
     ----------
-    x : ndarray, (H, W, 3)
-    mean : ndarray, (3,)
-        The network's training mean.
-
-    Returns
-    -------
-    value : float
-    gradient : ndarray, (H, W, 3)
+    mean : array of the backend, (H, W, 3)
+        The network's training mean at every pixel.
+    backend : module
     """
-    difference = x - mean.astype(x.dtype)
-    return 0.5 * float(np.sum(difference**2, dtype=np.float64)), difference
+
+    def __init__(self, mean, backend):
+        self._mean = mean
+        self._backend = backend
+
+    def value(self, x):
+        """Value at an image (H, W, 3)."""
+        return self._backend.half_squared_distance(x, self._mean)
+
+    def add_gradient(self, x, weight, gradient):
+        """Add weight (x - mean) to `gradient` (H, W, 3)."""
+        self._backend.half_squared_distance_backward(x, self._mean, weight, gradient)
 
 
-def total_variation(x, backend):
+class TotalVariation:
     """1/2 sum of squared differences between horizontal and between vertical neighbours (section 5.4).
 
     Parameters
     ----------
-    x : ndarray, (H, W, 3)
     backend : module
-
-    Returns
-    -------
-    value : float
-    gradient : ndarray, (H, W, 3)
     """
-    gradient = np.empty_like(x)
-    return backend.total_variation(x, gradient), gradient
+
+    def __init__(self, backend):
+        self._backend = backend
+
+    def value(self, x):
+        """Value at an image (H, W, 3)."""
+        return self._backend.total_variation(x)
+
+    def add_gradient(self, x, weight, gradient):
+        """Add weight times the differences between neighbours to `gradient` (H, W, 3)."""
+        self._backend.total_variation_backward(x, weight, gradient)

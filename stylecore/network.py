@@ -118,13 +118,17 @@ class Network:
     def preprocess(self, image, out):
         """Network input (1, H, W, 3) of an image (H, W, 3): (scale x - mean) / std, in the network's order."""
         p = self.preprocessing
-        np.multiply(image[..., self._order], np.divide(p.scale, p.std, dtype=self.dtype), out=out[0])
-        out -= np.divide(p.mean, p.std, dtype=self.dtype)
+        scale, shift = (np.divide(value, p.std, dtype=self.dtype) for value in (p.scale, p.mean))
+        self.backend.preprocess(self.backend.upload(image), self._order, scale, shift, out)
 
     def preprocess_backward(self, gradient):
         """Gradient with respect to the image (H, W, 3), given that with respect to the input (1, H, W, 3)."""
         p = self.preprocessing
-        return (gradient[0] * np.divide(p.scale, p.std, dtype=self.dtype))[..., self._order]
+        return self.backend.preprocess_backward(gradient, self._order, np.divide(p.scale, p.std, dtype=self.dtype))
+
+    def empty(self, shape):
+        """An array in the backend's memory, with arbitrary content."""
+        return self.backend.allocate(prod(shape) * self.dtype.itemsize).view(self.dtype).reshape(shape)
 
     def steps(self, height, width, layers):
         """What a pass through the network does, up to the deepest of the layers.
@@ -286,8 +290,8 @@ class Strips:
         self.scratch_bytes = max(first.scratch_bytes, second.scratch_bytes)
         _, self._height, width, channels = first.shape
         self._scale = self._height // second.shape[1]
-        # Multiples of a tile of Winograd's algorithm, and so few that a strip stays in the last-level cache.
-        self._rows = max(8, STRIP_VALUES // (width * channels) // 4 * 4)
+        # Multiples of a tile of Winograd's algorithm.
+        self._rows = max(8, first.backend.STRIP_VALUES // (width * channels) // 4 * 4)
         height = min(self._rows + 2 * HALO, self._height)
         self.strip_shapes = {
             "features": (1, height, width, channels),
@@ -337,7 +341,7 @@ def _with_strips(steps, height):
         return steps
     first, second, *rest = steps
     # A pool drops an odd last row.
-    large = 2 * first.shape[1] + 1 >= height and prod(first.shape) > STRIP_VALUES
+    large = 2 * first.shape[1] + 1 >= height and prod(first.shape) > first.backend.STRIP_VALUES
     if isinstance(first, ConvRelu) and first.widens and large and first.sees_neighbours and second.sees_neighbours:
         return [Strips(first, second), *_with_strips(rest, height)]
     return [first, *_with_strips([second, *rest], height)]
@@ -345,8 +349,6 @@ def _with_strips(steps, height):
 
 # Neighbouring rows that a strip is given on each side: as many as a 3 x 3 filter sees, and even because of the pools.
 HALO = 2
-# Values of the first layer's features in a strip.
-STRIP_VALUES = 2**21
 
 
 def _matrix(features):
@@ -429,7 +431,7 @@ class Plan:
 
         Parameters
         ----------
-        image : ndarray, (H, W, 3)
+        image : ndarray or array of the backend, (H, W, 3)
         visit : callable
             Called as ``visit(layer, features, start)`` when a wanted layer is reached, with its features as a matrix
             of M positions x C channels, or some rows of that matrix, from `start` on, at a time. They are gone after
@@ -460,8 +462,8 @@ class Plan:
 
         Returns
         -------
-        ndarray, (H, W, 3)
-            Gradient with respect to the image.
+        array of the backend, (H, W, 3)
+            Gradient with respect to the image; to be used before the next pass.
         """
         self._array("gradient", len(self.steps) - 1)[...] = 0
         for i, step in reversed(list(enumerate(self.steps))):

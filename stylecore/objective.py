@@ -1,14 +1,16 @@
 """The function that a style transfer minimises, with its gradient (paper, section 5.4)."""
 
+import warnings
 from collections.abc import Iterable, Mapping
 from math import prod
 from typing import NamedTuple
 
 import numpy as np
 
+from stylecore import devices
 from stylecore.errors import ParameterError
 from stylecore.images import read_image, resize
-from stylecore.losses import STYLE_LOSSES, ContentLoss, Moments, StyleLoss, regularization, total_variation
+from stylecore.losses import STYLE_LOSSES, ContentLoss, Moments, Regularization, StyleLoss, TotalVariation
 from stylecore.messages import near_matches
 from stylecore.network import Network, Plan
 from stylecore.regions import area_average, read_regions, style_name
@@ -17,7 +19,7 @@ CONTENT_LAYERS = ("relu4_2",)
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 LAYER_WEIGHTS = ("relative", "normalized", "paper")
 DTYPES = ("float32", "float64")
-DEVICES = ("cpu", "reference")
+DEVICES = ("auto", "cpu", "cuda", "reference")
 
 
 def load_backend(device):
@@ -25,23 +27,42 @@ def load_backend(device):
 
     Parameters
     ----------
-    device : {"cpu", "reference"}
-        Numba kernels on all cores, or plain NumPy in float64.
+    device : {"auto", "cpu", "cuda", "cuda:1", "reference"}
+        Numba kernels on all cores; on an NVIDIA GPU, the first or another one; or plain NumPy in float64. "auto" is the
+        GPU where there is one that works, else the processor.
 
     Raises
     ------
     ParameterError
-        If there is no such device.
+        If there is no such device, or it cannot be used.
     """
-    if device == "cpu":
-        from stylecore.kernels import cpu
-
-        return cpu
     if device == "reference":
         from stylecore.kernels import reference
 
         return reference
-    raise ParameterError(f'device "{device}" is not known{near_matches(device, DEVICES)}.')
+    if device == "cpu" or (device == "auto" and devices.problem()):
+        from stylecore.kernels import cpu
+
+        return cpu
+    number = 0 if device == "auto" else devices.number_of(device)
+    if number is None:
+        raise ParameterError(f'device "{device}" is not known{near_matches(device, DEVICES)}.')
+    problem = devices.problem(number)
+    if problem:
+        raise ParameterError(f'device "{device}" cannot be used: {problem}')
+    try:
+        from stylecore.kernels import cuda
+
+        cuda.select(number)
+    except Exception as error:  # Whatever stands between Python and the GPU.
+        reason = " ".join(str(error).split()).rstrip(".")
+        if device != "auto":
+            raise ParameterError(
+                f'device "{device}" cannot be used: {reason}; see what `stylecore devices` says.'
+            ) from error
+        warnings.warn(f"the GPU cannot be used, so the processor computes: {reason}.", stacklevel=2)
+        return load_backend("cpu")
+    return cuda
 
 
 def load_network(network, device="cpu", pooling="max", dtype="float32", layers=None):
@@ -50,10 +71,10 @@ def load_network(network, device="cpu", pooling="max", dtype="float32", layers=N
     Parameters
     ----------
     network : str, path, Weights or Network
-    device : {"cpu", "reference"}
+    device : {"cpu", "auto", "cuda", "cuda:1", "reference"}
     pooling : {"max", "average"}
     dtype : {"float32", "float64"}
-        The reference computes in float64 only.
+        The reference computes in float64 only, a GPU in float32.
     layers : collection of str, optional
         As `Network` takes them.
 
@@ -72,6 +93,10 @@ def load_network(network, device="cpu", pooling="max", dtype="float32", layers=N
         return network
     if dtype not in DTYPES:
         raise ParameterError(f'dtype "{dtype}" is not known; choose "float32" or "float64".')
+    if str(device).startswith("cuda") and dtype != "float32":
+        raise ParameterError(f'device "{device}" computes in float32 only; choose it as dtype, or the device "cpu".')
+    # There is no float64 on a GPU.
+    device = "cpu" if device == "auto" and dtype != "float32" else device
     return Network(network, load_backend(device), pooling, "float64" if device == "reference" else dtype, layers)
 
 
@@ -94,9 +119,9 @@ def evaluation_bytes(network, content_layers, style_layers, height, width, style
     plan = Plan(network, height, width, {*content_layers, *style_layers})
     matrices = [network.features_shape(height, width, layer) for layer in style_layers]
     scratch = max(plan.scratch_bytes, *(network.backend.gram_scratch_bytes(*m, network.dtype) for m in matrices), 0)
-    # Targets, and two images on their way in and out.
+    # Targets; and the image, the mean and the gradient.
     values = sum(prod(network.features_shape(height, width, layer)) for layer in content_layers)
-    values += 2 * 3 * height * width
+    values += 3 * 3 * height * width
     # A moment of the style, of the image and the gradient by it; and the guides.
     moments = 3 * regions * sum(channels**2 for _, channels in matrices)
     values += moments if style_loss == "gram" else 2 * moments  # In float64.
@@ -161,7 +186,7 @@ class Objective:
         - "paper": 1 / number of layers for content and style, 1 for regularisation and TV.
         - a mapping gives the weight of each layer, as in "paper".
     pooling : {"max", "average"}
-    device : {"cpu", "reference"}
+    device : {"cpu", "auto", "cuda", "cuda:1", "reference"}
     dtype : {"float32", "float64"}
 
     Raises
@@ -292,7 +317,7 @@ class Objective:
         """
         x = self._prepare(x)
         values = self._features_terms(x)
-        values.update({name: term()[0] for name, term in self._image_terms(x).items()})
+        values.update({name: loss.value(x) for name, loss in self._image_losses.items()})
         if not gradients:
             return values
         return {name: (value, self._weighted(x, {name: 1.0})[1]) for name, value in values.items()}
@@ -353,7 +378,7 @@ class Objective:
         return area_average(mask, (height, width)).reshape(-1).astype(self.network.dtype)
 
     def _prepare(self, x):
-        """Bring x into the objective's dtype, and the plan and the targets to the size of x."""
+        """Bring x into the backend's memory, and the plan and the targets to the size of x."""
         x = np.asarray(x, self.network.dtype)
         if x.ndim != 3 or x.shape[2] != 3:
             raise ParameterError(f"the image has shape {x.shape}; the objective takes (height, width, 3).")
@@ -364,19 +389,21 @@ class Objective:
             self._plan = Plan(self.network, *x.shape[:2], self.layers)
             self._set_targets(x.shape[:2])
             self._shape = x.shape[:2]
-        return x
+        self._image[...] = x
+        return self._image
 
     def _set_targets(self, shape):
+        network, backend = self.network, self.network.backend
         style = [
             (layer, region, self._style_loss_at(layer, region, shape))
             for layer in self._style_layers
             for region in self._regions
         ]
-        parts = {layer: [] for layer in self._content_layers}
+        targets = {layer: network.empty(network.features_shape(*shape, layer)) for layer in self._content_layers}
 
         def visit(layer, features, start):
-            if layer in parts:
-                parts[layer].append(features.copy())
+            if layer in targets:
+                targets[layer][start : start + len(features)] = features
             if self._layer_weights == "normalized":
                 for at, _, loss in style:
                     if at == layer:
@@ -384,14 +411,16 @@ class Objective:
 
         self._plan.forward(resize(self._content, shape), visit)
         self._terms = []
-        for layer, features in parts.items():
-            target = features[0] if len(features) == 1 else np.concatenate(features)
-            loss = ContentLoss(target, self.network.backend)
+        for layer, target in targets.items():
+            loss = ContentLoss(target, backend)
             self._terms.append(_Term(f"content:{layer}", layer, loss, self._weight("content", layer, loss)))
         for layer, region, loss in style:
             name = f"style:{layer}:{region.name}" if region.name else f"style:{layer}"
             share = 1 if region.mask is None else float(region.mask.mean())
             self._terms.append(_Term(name, layer, loss, share * self._weight("style", layer, loss)))
+        self._image, mean = network.empty((*shape, 3)), network.empty((*shape, 3))
+        mean[...] = np.broadcast_to(network.mean, mean.shape)
+        self._image_losses = {"regularization": Regularization(mean, backend), "tv": TotalVariation(backend)}
 
     def _style_loss_at(self, layer, region, shape):
         guide = self._guide(region.mask, layer, shape)
@@ -424,13 +453,6 @@ class Objective:
         self._plan.forward(x, visit)
         return {term.name: term.loss.value() for term in self._terms}
 
-    def _image_terms(self, x):
-        """The terms of the image itself, by name, as functions that give (value, gradient)."""
-        return {
-            "regularization": lambda: regularization(x, self.network.mean),
-            "tv": lambda: total_variation(x, self.network.backend),
-        }
-
     def _weighted(self, x, weights):
         """Value of each term that has a weight, and the gradient of their weighted sum."""
         values = {name: value for name, value in self._features_terms(x).items() if weights.get(name)}
@@ -441,11 +463,11 @@ class Objective:
                     term.loss.add_gradient(features, weights[term.name], gradient, start)
 
         gradient = self._plan.backward(add_gradient)
-        for name, term in self._image_terms(x).items():
+        for name, loss in self._image_losses.items():
             if weights.get(name):
-                values[name], term_gradient = term()
-                gradient += weights[name] * term_gradient
-        return values, gradient
+                values[name] = loss.value(x)
+                loss.add_gradient(x, weights[name], gradient)
+        return values, self.network.backend.download(gradient)
 
 
 def _checked_weight(name, value):

@@ -9,7 +9,7 @@ from stylecore.errors import ParameterError
 from stylecore.losses import STYLE_LOSSES
 from stylecore.messages import near_matches
 from stylecore.network import POOLINGS
-from stylecore.objective import DEVICES, DTYPES
+from stylecore.objective import DTYPES
 from stylecore.optimizers import OPTIMIZERS
 from stylecore.presets import preset, user_file
 from stylecore.samples import PAINTING, PHOTOGRAPH
@@ -79,6 +79,7 @@ def _parser():
     _add_experiments(commands)
     _add_demo(commands)
     _add_weights(commands)
+    _add_command(commands, "devices", "devices", "List what can compute here, and whether it can be used.")
     return parser
 
 
@@ -389,9 +390,10 @@ def _add_run(group):
     _add_setting(
         group,
         "device",
-        """what computes: cpu is the fast one, on all cores; reference is a slow, plain version that it is checked
-        against, with the same look""",
-        choices=DEVICES,
+        """what computes: cpu, on all cores; cuda, on an NVIDIA GPU, or cuda:1 on the second; auto, on a GPU where one
+        works; reference is a slow, plain version that the others are checked against, with the same look. See
+        `stylecore devices`""",
+        metavar="{auto,cpu,cuda,reference}",
     )
     _add_setting(
         group,

@@ -33,6 +33,7 @@ from stylecore.version import __version__
 from stylecore.watching import NotebookPicture, together
 
 STYLE_PYRAMIDS = ("scaled", "full")
+GPU_MEMORY = "the GPU's memory"
 
 
 @dataclass
@@ -251,9 +252,10 @@ layer_weights, pooling, device, dtype
     def predict(shape):
         more = optimizer, style_loss, len(regions)
         style_shapes = [_style_shape(style, max(shape) * style_scale) for style in styles]
-        return max(predicted_bytes(network, content_layers, style_layers, shape, s, *more) for s in style_shapes)
+        needs = [predicted_bytes(network, content_layers, style_layers, shape, s, *more) for s in style_shapes]
+        return {kind: max(need[kind] for need in needs) for kind in needs[0]}
 
-    _check_memory(predict, shape)
+    _check_memory(predict, shape, {"memory": memory.available(), GPU_MEMORY: network.backend.available_bytes()})
 
     with run.over(scales):
         for scale, count in scales[run.first :]:
@@ -436,26 +438,29 @@ def predicted_bytes(network, content_layers, style_layers, shape, style_shape, o
 
     Returns
     -------
-    int
-        Bytes.
+    dict of str to int
+        Bytes of "memory", and of `GPU_MEMORY` where a GPU computes.
     """
     evaluation = evaluation_bytes(network, content_layers, style_layers, *shape, style_loss, regions)
     if style_layers:
         network.check_size(*style_shape, style_layers, "style image")
     analysis = Plan(network, *style_shape, style_layers, gradient=False) if style_layers else None
     optimiser = BYTES_PER_VALUE[optimizer] * 3 * shape[0] * shape[1]
-    return max(evaluation + optimiser, analysis.bytes + analysis.scratch_bytes if analysis else 0)
+    analysis = analysis.bytes + analysis.scratch_bytes if analysis else 0
+    if network.backend.available_bytes() is None:
+        return {"memory": max(evaluation + optimiser, analysis)}
+    return {"memory": optimiser, GPU_MEMORY: max(evaluation, analysis)}
 
 
-def _check_memory(predict, shape):
+def _check_memory(predict, shape, free):
     """Raise TooLargeError, naming a size that fits, if a picture of this shape does not."""
-    free = memory.available()
-    if free is None or predict(shape) <= free:
+    short = [kind for kind, needed in predict(shape).items() if free[kind] is not None and needed > free[kind]]
+    if not short:
         return
     fitting = _fitting_size(predict, shape, free)
+    needed, left = predict(shape)[short[0]] / 2**30, free[short[0]] / 2**30
     raise TooLargeError(
-        f"a picture of {shape[1]} x {shape[0]} pixels needs {predict(shape) / 2**30:.1f} GB of memory and "
-        f"{free / 2**30:.1f} GB are free; "
+        f"a picture of {shape[1]} x {shape[0]} pixels needs {needed:.1f} GB of {short[0]} and {left:.1f} GB are free; "
         + (f"a size of {fitting} would fit." if fitting else "no smaller size would fit, so end other programs.")
     )
 
@@ -466,7 +471,8 @@ def _fitting_size(predict, shape, free):
     while large - small > 1:
         middle = (small + large) // 2
         try:
-            if predict(images.fit(shape, middle)) <= free:
+            needed = predict(images.fit(shape, middle))
+            if all(free[kind] is None or needed[kind] <= free[kind] for kind in needed):
                 fitting = small = middle
             else:
                 large = middle

@@ -9,10 +9,20 @@ from typing import NamedTuple
 import numpy as np
 from stylecore.kernels.cpu import features, lowering, pools, winograd
 from stylecore.kernels.cpu.runtime import allocate, release_scratch
+from stylecore.kernels.reference import (
+    STRIP_VALUES,
+    available_bytes,
+    download,
+    preprocess,
+    preprocess_backward,
+    upload,
+)
 
 __all__ = [
+    "STRIP_VALUES",
     "Convolution",
     "allocate",
+    "available_bytes",
     "average_pool",
     "average_pool_backward",
     "channel_sums",
@@ -21,6 +31,7 @@ __all__ = [
     "conv_relu_backward",
     "conv_relu_pool",
     "conv_relu_pool_backward",
+    "download",
     "gram",
     "gram_backward",
     "gram_scratch_bytes",
@@ -29,9 +40,13 @@ __all__ = [
     "max_pool",
     "max_pool_backward",
     "prepare",
+    "preprocess",
+    "preprocess_backward",
     "release_scratch",
     "scratch_bytes",
     "total_variation",
+    "total_variation_backward",
+    "upload",
 ]
 
 _NOTHING = np.empty((0, 0, 0, 0), np.uint8)
@@ -186,3 +201,4 @@ channel_sums_backward = features.channel_sums_backward
 half_squared_distance = features.half_squared_distance
 half_squared_distance_backward = features.half_squared_distance_backward
 total_variation = features.total_variation
+total_variation_backward = features.total_variation_backward

@@ -240,12 +240,13 @@ def _half_squared_distance(a, b, parts):
         parts[p] = total
 
 
-def half_squared_distance(a, b):
+def half_squared_distance(a, b=None):
     """Half the sum of squared differences: the content term 1/2 sum (F - P)^2 (paper, section 5.1).
 
     Parameters
     ----------
-    a, b : ndarray, (M, C)
+    a, b : ndarray, of the same shape
+        Without `b`, it is zero.
 
     Returns
     -------
@@ -253,6 +254,7 @@ def half_squared_distance(a, b):
         Summed in float64.
     """
     parts = np.empty(64)
+    b = np.zeros_like(a) if b is None else b
     _half_squared_distance(a.reshape(-1), b.reshape(-1), parts)
     return 0.5 * float(parts.sum())
 
@@ -268,37 +270,31 @@ def half_squared_distance_backward(a, b, scale, gradient):
 
     Parameters
     ----------
-    a, b, gradient : ndarray, (M, C)
+    a, b, gradient : ndarray, of the same shape
     scale : float
     """
     _half_squared_distance_backward(a.reshape(-1), b.reshape(-1), a.dtype.type(scale), gradient.reshape(-1))
 
 
 @njit(parallel=True, **FAST)
-def _total_variation(x, gradient, parts):
+def _total_variation(x, parts):
     height, width, channels = x.shape
     for i in prange(height):
         total = 0.0
-        row, result = x[i].reshape(-1), gradient[i].reshape(-1)
-        above, below = x[max(i - 1, 0)].reshape(-1), x[min(i + 1, height - 1)].reshape(-1)
-        last = (width - 1) * channels
+        row, below = x[i].reshape(-1), x[min(i + 1, height - 1)].reshape(-1)
         for k in range(row.size):
-            left = row[k] - row[k - channels] if k >= channels else x.dtype.type(0)
-            right = row[k + channels] - row[k] if k < last else x.dtype.type(0)
-            up, down = row[k] - above[k], below[k] - row[k]
-            result[k] = left - right + up - down
+            right = row[k + channels] - row[k] if k < (width - 1) * channels else x.dtype.type(0)
+            down = below[k] - row[k]
             total += np.float64(right * right) + np.float64(down * down)
         parts[i] = total
 
 
-def total_variation(x, gradient):
-    """Half the sum of squared differences between neighbours in a column and in a row, and its gradient (section 5.4).
+def total_variation(x):
+    """Half the sum of squared differences between neighbours in a column and in a row (section 5.4).
 
     Parameters
     ----------
     x : ndarray, (H, W, C)
-    gradient : ndarray, (H, W, C)
-        Result.
 
     Returns
     -------
@@ -306,5 +302,30 @@ def total_variation(x, gradient):
         Summed in float64.
     """
     parts = np.empty(len(x))
-    _total_variation(np.ascontiguousarray(x), gradient, parts)
+    _total_variation(np.ascontiguousarray(x), parts)
     return 0.5 * float(parts.sum())
+
+
+@njit(parallel=True, **FAST)
+def _total_variation_backward(x, scale, gradient):
+    height, width, channels = x.shape
+    for i in prange(height):
+        row, result = x[i].reshape(-1), gradient[i]
+        above, below = x[max(i - 1, 0)].reshape(-1), x[min(i + 1, height - 1)].reshape(-1)
+        for j in range(width):
+            for c in range(channels):
+                k = j * channels + c
+                left = row[k] - row[k - channels] if j > 0 else x.dtype.type(0)
+                right = row[k + channels] - row[k] if j < width - 1 else x.dtype.type(0)
+                result[j, c] += scale * (left - right + (row[k] - above[k]) - (below[k] - row[k]))
+
+
+def total_variation_backward(x, scale, gradient):
+    """Add scale times the gradient of `total_variation` to `gradient` in place.
+
+    Parameters
+    ----------
+    x, gradient : ndarray, (H, W, C)
+    scale : float
+    """
+    _total_variation_backward(np.ascontiguousarray(x), x.dtype.type(scale), gradient)

@@ -7,41 +7,15 @@ and no result of the program is to depend on that.
 
 import os
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 
 import numpy as np
-from numba import njit
+from stylecore.kernels.code_cache import keeps_code
 from threadpoolctl import ThreadpoolController
 
-
-def _code_folder():
-    """Folder in which Numba keeps compiled code; None where all that it tries are closed to writing."""
-    try:
-        return Path(njit(cache=True)(_code_folder).stats.cache_path)
-    except RuntimeError:
-        return None
-
-
-def _forget_outdated_code(folder):
-    """Delete compiled code that is older than any of the sources: Numba looks at a kernel's own file only.
-
-    A kernel's code holds that of the kernels it calls in other files.
-    """
-    newest = max(path.stat().st_mtime for path in Path(__file__).parent.glob("*.py"))
-    for index in folder.glob("*.nbi"):
-        with suppress(OSError):  # Another process may be at it.
-            if index.stat().st_mtime < newest:
-                index.unlink()
-
-
-_folder = _code_folder()
-if _folder:
-    _forget_outdated_code(_folder)
-
 # Sums may be reordered and multiplied-and-added at once, which vectorises them.
-FAST = {"fastmath": {"contract", "nsz", "reassoc"}, "cache": _folder is not None}
+FAST = {"fastmath": {"contract", "nsz", "reassoc"}, "cache": keeps_code(lambda: None)}
 
 # A thread of GNU's OpenMP that waits for the others does so in a loop, for up to a millisecond, and keeps its core from
 # them if other programs are at work: two evaluations side by side were measured to take 0.97 s each, and 0.57 s with

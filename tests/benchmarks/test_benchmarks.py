@@ -9,8 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from stylecore import devices
+
 ROOT = Path(__file__).parent.parent.parent
 TINY = ["--sizes", "32", "--threads", "1", "--repetitions", "2", "--transfer-size", "64", "--transfer-evaluations", "5"]
+
+
+WITHOUT_DRIVER = pytest.mark.skipif(devices.find_driver() is not None, reason="this machine has an NVIDIA driver")
 
 
 def run(*arguments):
@@ -132,6 +137,7 @@ def test_peers_minimise_the_same(tmp_path):
         (["--only", "transfer", "--no-peers"], "make bench-peers"),
         (["--only", "evaluation", "--sizes", "8", "--no-peers"], "too small"),
         (["--output", "setup.cfg/record.json"], "cannot be written"),
+        pytest.param(["--only", "cuda"], "cuda cannot be measured: this machine has no", marks=WITHOUT_DRIVER),
         (["--show", "setup.cfg"], "not a record"),
         (["--sizes", "0"], "whole number"),
         (["--threads", "100000"], "more than"),

@@ -160,6 +160,14 @@ def test_gram_and_its_gradient():
     check_gradient(energy, gradient, features, rng)
 
 
+def test_total_variation():
+    rng = np.random.default_rng(7)
+    x = rng.random((4, 5, 3))
+    gradient = np.zeros_like(x)
+    reference.total_variation_backward(x, 1.0, gradient)
+    check_gradient(reference.total_variation, gradient, x, rng)
+
+
 def test_guided_gram_and_channel_sums_and_their_gradients():
     rng = np.random.default_rng(7)
     features, guide = rng.standard_normal((7, 4)), rng.random(7)

@@ -1,6 +1,5 @@
 """The hold on BLAS's threads, and the scratch memory."""
 
-import os
 import subprocess
 import sys
 import threading
@@ -8,7 +7,6 @@ import threading
 import numpy as np
 import pytest
 import scipy.linalg.cython_blas  # noqa: F401  (so that SciPy's BLAS is among those found below)
-from stylecore.kernels.cpu import runtime
 from stylecore.kernels.cpu.runtime import one_blas_thread, release_scratch, scratch
 from threadpoolctl import ThreadpoolController
 
@@ -171,16 +169,6 @@ def test_each_thread_has_its_own_scratch(no_scratch):
     ((first, second),) = others
     assert np.shares_memory(first, second) and not np.shares_memory(first, mine)
     assert np.shares_memory(mine, scratch(1000, np.float32))
-
-
-def test_code_older_than_any_source_is_forgotten(tmp_path, monkeypatch):
-    (tmp_path / "__pycache__").mkdir()
-    for name, age in (("a.py", 100), ("b.py", 50), ("__pycache__/old.nbi", 75), ("__pycache__/new.nbi", 25)):
-        (tmp_path / name).touch()
-        os.utime(tmp_path / name, (1e9 - age, 1e9 - age))
-    monkeypatch.setattr(runtime, "__file__", str(tmp_path / "runtime.py"))
-    runtime._forget_outdated_code(tmp_path / "__pycache__")
-    assert os.listdir(tmp_path / "__pycache__") == ["new.nbi"]
 
 
 def test_kernels_run_where_no_folder_can_be_written_to():

@@ -213,8 +213,15 @@ def test_help_tells_every_setting_and_its_default(capsys):
             assert f"(default: {shown})" in told["--" + name.replace("_", "-")]
 
 
+def test_devices(capsys):
+    assert cli.main(["devices"]) == 0
+    processor, *others = capsys.readouterr().out.splitlines()
+    assert processor.startswith("cpu ") and others[0].startswith("cuda")
+
+
 @pytest.mark.parametrize(
-    "command", [[], ["transfer"], ["presets"], ["demo"], ["weights"], ["weights", "fetch"], ["weights", "info"]]
+    "command",
+    [[], ["transfer"], ["presets"], ["demo"], ["devices"], ["weights"], ["weights", "fetch"], ["weights", "info"]],
 )
 def test_help_of_each_command(command, capsys):
     with pytest.raises(SystemExit) as end:
@@ -386,7 +393,7 @@ def test_inputs_are_read_before_the_network_is_fetched(run, tmp_path):
         ([*TRANSFER, "--checkpoint", "run.ckpt", "--checkpoint-every", "-1"], ["checkpoint_every is -1"]),
         (["resume", "nowhere.h5"], ["nowhere.h5 is not a file"]),
         ([*TRANSFER, "--optimizer", "sgd"], ["--optimizer", "'sgd'", "lbfgs", "adam"]),
-        ([*TRANSFER, "--device", "gpu"], ["--device", "'gpu'", "cpu"]),
+        ([*TRANSFER, "--device", "gpu"], ['device "gpu"', "cpu"]),
         ([*TRANSFER, "--network", "vgg91"], ['"vgg91"', "vgg19"]),
         ([*TRANSFER, "--style-layers", "relu4_9"], ['"relu4_9"', "relu4_4"]),
         ([*TRANSFER, "--style-layers", "relu1_1", "relu1_1"], ["relu1_1"]),

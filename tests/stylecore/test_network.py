@@ -9,7 +9,7 @@ from stylecore.weights import Preprocessing, Weights
 from stylecore.weights.architectures import Conv, Pool
 
 from stylecore.errors import ParameterError
-from stylecore.network import STRIP_VALUES, Network, Plan
+from stylecore.network import Network, Plan
 
 LAYERS = (
     Conv("conv1_1", 3, 16),
@@ -57,14 +57,14 @@ def fixed(layer, shape):
     return np.random.default_rng(len(layer)).standard_normal(shape)
 
 
-@pytest.mark.parametrize("strip_values", [1, STRIP_VALUES], ids=["strips", "whole"])
+@pytest.mark.parametrize("strip_values", [1, cpu.STRIP_VALUES], ids=["strips", "whole"])
 @pytest.mark.parametrize("pooling", ["max", "average"])
 @pytest.mark.parametrize("layers", [("relu1_1",), ("relu1_2", "relu3_1"), ("pool1", "relu2_1"), ("relu1_1", "pool2")])
 @pytest.mark.parametrize("size", [(21, 18), (8, 8), (33, 13)])
 def test_cpu_agrees_with_the_reference(size, layers, pooling, strip_values, monkeypatch):
     image = np.random.default_rng(1).random((*size, 3))
     expected, expected_gradient = run(Network(make_weights(), reference, pooling, "float64"), image, layers, fixed)
-    monkeypatch.setattr("stylecore.network.STRIP_VALUES", strip_values)
+    monkeypatch.setattr(cpu, "STRIP_VALUES", strip_values)
     features, gradient = run(Network(make_weights(), cpu, pooling), image.astype(np.float32), layers, fixed)
     assert features.keys() == set(layers)
     for layer in layers:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
-from stylecore.kernels.cpu import release_scratch
+from stylecore.kernels import cpu
 from stylecore.weights.architectures import Conv
 
 from stylecore import ImageError, Objective, ParameterError
@@ -69,7 +69,7 @@ def test_memory_is_predicted(size, settings):
         settings = {"regions": [(mask, "all"), (1 - mask, "all"), (mask / 2, "all")]}
     small = Objective(x[:64, :64], x[:64, :64], network=single, style_loss=settings.get("style_loss", "gram"))
     small(x[:64, :64])  # The kernels are loaded.
-    release_scratch()
+    cpu.release_scratch()
     tracemalloc.start()
     try:
         objective = Objective(x, x[:64, :64], network=single, **settings)
@@ -459,7 +459,7 @@ def test_strips_change_nothing(height, settings, monkeypatch):
     layers = {"content_layers": ["relu2_2", "relu3_1"], "style_layers": ["relu1_1", "relu2_1", "relu3_1"]}
     settings = {**layers, **settings}
     loss, gradient = small_objective(**settings)(x)
-    monkeypatch.setattr("stylecore.network.STRIP_VALUES", 1)
+    monkeypatch.setattr(cpu, "STRIP_VALUES", 1)
     in_strips, gradient_in_strips = small_objective(**settings)(x)
     assert in_strips == pytest.approx(loss, rel=1e-12)
     assert np.linalg.norm(gradient_in_strips - gradient) < 1e-12 * np.linalg.norm(gradient)

@@ -1,0 +1,347 @@
+"""An NVIDIA GPU beside the processor, and beside PyTorch with cuDNN on the same GPU: layers, evaluation and transfer.
+
+What runs on the GPU is timed by events of the device, between which it does nothing else; a whole evaluation and a
+transfer, which begin and end on the host, by its clock. Layers work on random numbers. PyTorch computes in plain
+float32, and with TF32 allowed, which is its convolutions' default and has 10 bits of mantissa.
+"""
+
+import time
+from contextlib import contextmanager
+
+import numpy as np
+from stylecore.kernels import cpu
+
+from benchmarks.evaluation import check_agreement
+from benchmarks.measuring import in_turn, progress, ratios, summary
+from benchmarks.record import number, spread, table
+from stylecore import Objective, devices, transfer
+from stylecore.network import ConvRelu, ConvReluPool
+from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS, load_network
+
+# Seconds that a timing on the GPU lasts at least.
+LEAST = 0.005
+
+# Evaluations of a transfer, few for the processor's sake.
+STEPS = 20
+
+# Float32 multiply-adds that a multiprocessor does in a cycle, by compute capability.
+MULTIPLY_ADDS = {(7, 5): 64, (8, 0): 64}
+OTHERS = 128
+
+WINOGRAD_SAVING = 4
+
+
+def measure(setting):
+    """Time it all at each size.
+
+    Returns
+    -------
+    dict
+        "device", "layers", "evaluation" and "transfer".
+    """
+    network = load_network(setting.weights, device="cuda", layers=[*CONTENT_LAYERS, *STYLE_LAYERS])
+    return measure_networks(setting, setting.network, network, CONTENT_LAYERS, STYLE_LAYERS)
+
+
+def measure_networks(setting, processor, gpu, content_layers, style_layers):
+    """Time networks with the same weights, on the processor and on the GPU.
+
+    Parameters
+    ----------
+    setting : Setting
+    processor, gpu : Network
+    content_layers, style_layers : sequence of str
+
+    Returns
+    -------
+    dict
+        As `measure` returns it.
+    """
+    layers, evaluations, transfers = [], [], []
+    for size in setting.sizes:
+        layers += _layers(setting, processor, gpu, size, content_layers, style_layers)
+        settings = {"content_layers": content_layers, "style_layers": style_layers}
+        evaluations.append(_evaluation(setting, processor, gpu, size, settings))
+        transfers.append(_transfer(setting, processor, gpu, size, settings))
+    return {"device": _device(), "layers": layers, "evaluation": evaluations, "transfer": transfers}
+
+
+def _device():
+    """The GPU's name, and how fast it can compute and read its memory at most."""
+    if devices.simulated():
+        return {"name": "simulator", "TFLOP/s": None, "GB/s": None}
+    from numba import cuda
+
+    device = cuda.get_current_device()
+    name = device.name.decode() if isinstance(device.name, bytes) else device.name
+    multiply_adds = MULTIPLY_ADDS.get(tuple(device.compute_capability), OTHERS)
+    return {
+        "name": name,
+        # Clocks are in kHz; memory moves two words a cycle, of as many bits as the bus has.
+        "TFLOP/s": 2 * device.MULTIPROCESSOR_COUNT * multiply_adds * device.CLOCK_RATE * 1e3 / 1e12,
+        "GB/s": 2 * device.MEMORY_CLOCK_RATE * 1e3 * device.GLOBAL_MEMORY_BUS_WIDTH / 8 / 1e9,
+    }
+
+
+def device_seconds(function, repetitions):
+    """Seconds of the device that a call takes, by repetition; the first calls are not timed.
+
+    Parameters
+    ----------
+    function : callable
+        Starts work on the device, and need not wait for it.
+    repetitions : int
+
+    Returns
+    -------
+    list of float
+    """
+    function()
+    calls = max(1, round(LEAST / max(_device_time(function, 1), 1e-6)))
+    return [_device_time(function, calls) / calls for _ in range(repetitions)]
+
+
+def _device_time(function, calls):
+    from numba import cuda
+
+    if devices.simulated():
+        began = time.perf_counter()
+        for _ in range(calls):
+            function()
+        return time.perf_counter() - began
+    begin, end = cuda.event(), cuda.event()
+    begin.record()
+    for _ in range(calls):
+        function()
+    end.record()
+    end.synchronize()
+    return cuda.event_elapsed_time(begin, end) / 1e3
+
+
+@contextmanager
+def tensor_cores(allowed):
+    """Let PyTorch compute in TF32 inside the ``with`` block, or not."""
+    import torch
+
+    flags = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [flag.allow_tf32 for flag in flags]
+    for flag in flags:
+        flag.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        for flag, value in zip(flags, before, strict=True):
+            flag.allow_tf32 = value
+
+
+def _torch_sides(setting):
+    """Names of PyTorch's ways to compute, and whether TF32 is allowed; none where it has no GPU to work on."""
+    if not setting.peers or devices.simulated():
+        return {}
+    import torch
+
+    torch.backends.cudnn.benchmark = True
+    return {"PyTorch fp32": False, "PyTorch TF32": True} if torch.cuda.is_available() else {}
+
+
+def _layers(setting, processor, gpu, size, content_layers, style_layers):
+    """Rows of each layer and of each term's part, forward and backward."""
+    wanted, shape = {*content_layers, *style_layers}, (1, size, size, 3)
+    convolutions = iter(setting.weights.convolutions)
+    rows = []
+    for own, step in zip(processor.steps(size, size, wanted), gpu.steps(size, size, wanted), strict=True):
+        if isinstance(step, ConvRelu | ConvReluPool):
+            conv = next(convolutions)
+            progress(f"cuda, {size} px: {conv.name}")
+            rows += _layer(setting, conv, own, step, shape)
+        if step.name in wanted:
+            progress(f"cuda, {size} px: terms of {step.name}")
+            rows += _terms(setting, processor, gpu, step, style_layers)
+        shape = step.shape
+    return [{"size": size, **row} for row in rows]
+
+
+def _layer(setting, conv, own, step, shape):
+    x, dy = _noise(shape), _noise(step.shape)
+    y, code, dx = np.empty(step.shape, np.float32), np.zeros(step.code_shape, np.uint8), np.empty_like(x)
+    host = {
+        "forward": lambda: own.forward(x, y, code),
+        "backward": lambda: own.backward(dy, code, dx),
+    }
+    device = [_on_device(step.backend, array) for array in (x, dy, y, code, dx)]
+    gpu = {
+        "forward": lambda: step.forward(device[0], device[2], device[3]),
+        "backward": lambda: step.backward(device[1], device[3], device[4]),
+    }
+    peers = {}
+    pools = isinstance(step, ConvReluPool)
+    filters, bias = setting.weights.filters[conv.name], setting.weights.biases[conv.name]
+    for name, allowed in _torch_sides(setting).items():
+        with tensor_cores(allowed):
+            peers[name] = setting.peers.Layer(filters, bias, pools, x, dy, "channels last", "cuda")
+    operations = 2 * shape[1] * shape[2] * filters.size
+    moved = x.nbytes + y.nbytes + code.nbytes + filters.nbytes
+    saving = WINOGRAD_SAVING if step.conv.fuses_pool else 1
+    return [
+        _row(setting, conv.name + " + pool" * pools, way, host[way], gpu[way], peers, operations, saving, moved)
+        for way in host
+    ]
+
+
+def _terms(setting, processor, gpu, step, style_layers):
+    """The Gram matrix of a layer that carries style, else the content term."""
+    shape = (step.shape[1] * step.shape[2], step.shape[3])
+    features, target, gradient = _noise(shape), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    if step.name in style_layers:
+        square = _noise((shape[1], shape[1]))
+        square += square.T
+        work = {
+            "forward": lambda backend, f, t, g: backend.gram(f),
+            "backward": lambda backend, f, t, g: backend.gram_backward(f, square, 1e-9, g),
+        }
+        name, operations, saving = f"Gram of {step.name}", 2 * features.size * shape[1], 2
+    else:
+        work = {
+            "forward": lambda backend, f, t, g: backend.half_squared_distance(f, t),
+            "backward": lambda backend, f, t, g: backend.half_squared_distance_backward(f, t, 1e-9, g),
+        }
+        name, operations, saving = f"content of {step.name}", 3 * features.size, 1
+    arrays = (features, target, gradient)
+    device = [_on_device(gpu.backend, array) for array in arrays]
+    moved = {"forward": features.nbytes * (1 if saving == 2 else 2), "backward": 3 * features.nbytes}
+    return [
+        _row(
+            setting,
+            name,
+            way,
+            lambda way=way: work[way](processor.backend, *arrays),
+            lambda way=way: work[way](gpu.backend, *device),
+            {},
+            operations,
+            saving if way == "forward" else 1,
+            moved[way],
+        )
+        for way in work
+    ]
+
+
+def _row(setting, name, way, host, gpu, peers, operations, saving, moved):
+    """One work, timed on all sides."""
+    seconds = device_seconds(gpu, setting.repetitions)
+    row = {
+        "layer": name,
+        "way": way,
+        "seconds": summary(seconds),
+        "cpu seconds": summary(in_turn({"cpu": host}, setting.repetitions)["cpu"]),
+        "TFLOP/s": operations / summary(seconds)["median"] / 1e12,
+        "saving": saving,
+        "GB/s": moved / summary(seconds)["median"] / 1e9,
+    }
+    for peer, allowed in _torch_sides(setting).items():
+        if peer in peers:
+            with tensor_cores(allowed):
+                row[peer] = summary(device_seconds(getattr(peers[peer], way), setting.repetitions))
+    return row
+
+
+def _on_device(backend, array):
+    """A copy of an array in the backend's memory, of the same type."""
+    copy = backend.allocate(array.nbytes).view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+def _noise(shape):
+    return np.random.default_rng(0).standard_normal(shape, np.float32)
+
+
+def _evaluation(setting, processor, gpu, size, settings):
+    """One evaluation of the objective, with the image on its way down and the gradient on its way up."""
+    progress(f"cuda, {size} px: evaluation")
+    pictures = setting.pictures(size)
+    x = np.clip(pictures[0] + 0.1 * _noise(pictures[0].shape), 0, 1)
+    ours = {
+        "cuda": Objective(*pictures, network=gpu, **settings),
+        "cpu": Objective(*pictures, network=processor, **settings),
+    }
+    differences = check_agreement(ours["cuda"], ours["cpu"], x)
+    sides = {name: lambda objective=objective: objective(x) for name, objective in ours.items()}
+    for name, allowed in _torch_sides(setting).items():
+        with tensor_cores(allowed):
+            theirs = setting.peers.Objective(*pictures, setting.weights, "channels last", "cuda")
+
+        def evaluate(theirs=theirs, allowed=allowed):
+            with tensor_cores(allowed):
+                theirs(x)
+
+        sides[name] = evaluate
+    seconds = in_turn(sides, setting.repetitions)
+    return {
+        "size": size,
+        "differences": differences,
+        **{name: summary(times) for name, times in seconds.items()},
+        "ratios": {name: ratios(times, seconds["cuda"]) for name, times in seconds.items() if name != "cuda"},
+    }
+
+
+def _transfer(setting, processor, gpu, size, settings):
+    """A whole transfer at one scale, once on each side."""
+    progress(f"cuda, {size} px: transfer")
+    pictures, row = setting.pictures(size), {"size": size}
+    for name, network in (("cuda", gpu), ("cpu", processor)):
+        began = time.perf_counter()
+        transfer(*pictures, size=size, iterations=STEPS, pyramid=1, network=network, **settings)
+        row[f"{name} seconds"] = time.perf_counter() - began
+    cpu.release_scratch()
+    return row
+
+
+def tables(section):
+    """Yield the tables of the section."""
+    device = section["device"]
+    peaks = ", ".join(f"{number(device[unit], '{:.1f}')} {unit}" for unit in ("TFLOP/s", "GB/s"))
+    peers = [name for name in ("PyTorch fp32", "PyTorch TF32") if name in section["evaluation"][0]]
+    theirs = [f"{peer} ms" for peer in peers]
+    for size in dict.fromkeys(row["size"] for row in section["layers"]):
+        yield table(
+            f"Layers at {size} px on {device['name']} (at most {peaks})",
+            ["layer", "way", "ms", "CPU ms", *theirs, "TFLOP/s", "of peak", "GB/s", "of peak"],
+            [_layer_cells(row, device, peers) for row in section["layers"] if row["size"] == size],
+        )
+    yield table(
+        "One evaluation",
+        ["px", "ms", "CPU ms", *theirs, "times the CPU", *(f"times {peer}" for peer in peers)],
+        [
+            [
+                row["size"],
+                *(spread(row[side], "{:.2f}", 1e3) for side in ("cuda", "cpu", *peers)),
+                *(spread(row["ratios"][side], "{:.2f}") for side in ("cpu", *peers)),
+            ]
+            for row in section["evaluation"]
+        ],
+    )
+    yield table(
+        f"A transfer of {STEPS} evaluations",
+        ["px", "s", "CPU s"],
+        [
+            [row["size"], *(number(row[f"{side} seconds"], "{:.2f}") for side in ("cuda", "cpu"))]
+            for row in section["transfer"]
+        ],
+    )
+
+
+def _layer_cells(row, device, peers):
+    """The share of the peak is that of the multiplications that the algorithm is left with."""
+    compute = device["TFLOP/s"] and row["TFLOP/s"] / row["saving"] / device["TFLOP/s"]
+    memory = device["GB/s"] and row["GB/s"] / device["GB/s"]
+    return [
+        row["layer"],
+        row["way"],
+        spread(row["seconds"], "{:.3f}", 1e3),
+        spread(row["cpu seconds"], "{:.2f}", 1e3),
+        *(spread(row.get(peer), "{:.3f}", 1e3) for peer in peers),
+        number(row["TFLOP/s"], "{:.2f}"),
+        number(compute, "{:.0%}"),
+        number(row["GB/s"], "{:.0f}"),
+        number(memory, "{:.0%}"),
+    ]

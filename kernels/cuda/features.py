@@ -1,0 +1,377 @@
+"""What the losses need of a feature map F, seen as a matrix of M positions x C channels, or of two of them.
+
+Sums run over parts whose number depends on the map's shape alone, and are added up in a fixed order, so that the
+results are the same bits every time.
+"""
+
+import numpy as np
+from numba import cuda, float32, float64
+from stylecore.kernels.cuda.arrays import download, scratch, scratch_parts, upload
+from stylecore.kernels.cuda.product import (
+    B_SIZE,
+    B_STEP,
+    COLUMNS,
+    DEPTH,
+    ZERO,
+    b_place,
+    load4_if,
+    multiply,
+    multiply_strip,
+)
+from stylecore.kernels.cuda.runtime import FOUR_NUMBERS, blocks_for, device_function, kernel, store4
+
+THREADS = 256
+
+# A Gram matrix is computed in square tiles, by few threads with many sums each.
+GRAM_THREADS = COLUMNS * COLUMNS // 64
+GRAM_HALF, GRAM_B_HALF = DEPTH * COLUMNS, DEPTH * B_STEP
+GRAM_SIZE = 2 * GRAM_HALF
+
+# Blocks that the tiles of a Gram matrix are divided among by positions, and positions that are worth a block.
+GRAM_BLOCKS, GRAM_POSITIONS = 1024, 256
+
+# Threads that add up the parts of one number of a Gram matrix, and numbers of a block.
+ADDERS, ADDED = 4, 64
+
+# Blocks that a sum over a whole map is divided among at most, and numbers that a thread of them takes at least.
+SUM_BLOCKS, SUM_NUMBERS = 512, 8
+
+
+@kernel(THREADS)
+def _copy_columns(source, source_columns, target, target_columns):
+    """Copy rows from a matrix into one with more columns, whose last are zero."""
+    for i in range(cuda.grid(1), target.size, cuda.gridsize(1)):
+        row, column = i // target_columns, i % target_columns
+        target[i] = source[row * source_columns + column] if column < source_columns else ZERO
+
+
+def _copy(source, target):
+    _copy_columns[min(blocks_for(target.size, THREADS), 4096), THREADS](
+        source.flat, source.shape[1], target.flat, target.shape[1]
+    )
+
+
+@kernel(THREADS)
+def _add_rows(source, source_columns, guide, guided, target, target_columns):
+    """Add rows of a matrix with at least as many columns, each times its weight."""
+    for i in range(cuda.grid(1), target.size, cuda.gridsize(1)):
+        row, column = i // target_columns, i % target_columns
+        value = source[row * source_columns + column]
+        target[i] += guide[row] * value if guided else value
+
+
+def _padded(channels):
+    """Channels filled up to whole strips of a product."""
+    return -(-channels // DEPTH) * DEPTH
+
+
+@kernel(GRAM_THREADS, 8)
+def _gram(features, guide, guided, positions, channels, parts, sums):
+    """One tile in or above the diagonal of one part's F^T diag(g) F, in `sums` (parts, C, C)."""
+    shared_a = cuda.shared.array(GRAM_SIZE, float32, FOUR_NUMBERS)
+    shared_b = cuda.shared.array(B_SIZE, float32, FOUR_NUMBERS)
+    left, right = cuda.local.array(8, float32), cuda.local.array(8, float32)
+    total = cuda.local.array((8, 8), float32)
+    for i in range(8):
+        for j in range(8):
+            total[i, j] = ZERO
+
+    tile_row, tile_column = 0, cuda.blockIdx.x
+    across = (channels + COLUMNS - 1) // COLUMNS
+    while tile_column >= across - tile_row:
+        tile_column -= across - tile_row
+        tile_row += 1
+    tile_column += tile_row
+    part = cuda.blockIdx.y
+    first, last = part * positions // parts, (part + 1) * positions // parts
+
+    # Sixteen neighbouring threads read the tile's channels of one position; outside of the map they read what is
+    # nearest, for results that are not kept.
+    t = cuda.threadIdx.x
+    step, group = t // 16, t % 16
+    a_at = first * channels + min(tile_row * COLUMNS + group * 4, channels - 4)
+    b_at = first * channels + min(tile_column * COLUMNS + group * 4, channels - 4)
+    a_to, b_to = step * COLUMNS + group * 4, step * B_STEP + b_place(group)
+    a_from, b_from = t // 8 * 8, t % 8 * 4
+    half = 0
+    for k in range(first, last, DEPTH):
+        for more in range(0, DEPTH, 4):
+            inside = k + step + more < last
+            at = (k - first + step + more) * channels
+            a0, a1, a2, a3 = load4_if(inside, features, a_at + at)
+            if guided and inside:
+                weight = guide[k + step + more]
+                a0, a1, a2, a3 = weight * a0, weight * a1, weight * a2, weight * a3
+            b0, b1, b2, b3 = load4_if(inside, features, b_at + at)
+            store4(shared_a, half * GRAM_HALF + a_to + more * COLUMNS, a0, a1, a2, a3)
+            store4(shared_b, half * GRAM_B_HALF + b_to + more * B_STEP, b0, b1, b2, b3)
+        cuda.syncthreads()
+        a_start, b_start = half * GRAM_HALF + a_from, half * GRAM_B_HALF + b_from
+        multiply_strip(shared_a, a_start, COLUMNS, shared_b, b_start, left, right, total)
+        half = 1 - half
+
+    row, column = tile_row * COLUMNS + a_from, tile_column * COLUMNS + t % 8 * 8
+    at = (part * channels + row) * channels + column
+    for i in range(8):
+        if row + i < channels and column < channels:
+            store4(sums, at, total[i, 0], total[i, 1], total[i, 2], total[i, 3])
+            store4(sums, at + 4, total[i, 4], total[i, 5], total[i, 6], total[i, 7])
+        at += channels
+
+
+@kernel(ADDED * ADDERS)
+def _add_parts(sums, parts, padded, channels, total):
+    """Sum of the parts, on both sides of the diagonal, from what they have above it."""
+    shared = cuda.shared.array((ADDERS, ADDED), float32)
+    lane, adder = cuda.threadIdx.x, cuda.threadIdx.y
+    item = cuda.blockIdx.x * ADDED + lane
+    i, j = item // channels, item % channels
+    value = ZERO
+    if item < channels * channels:
+        at = min(i, j) * padded + max(i, j)
+        for part in range(adder * parts // ADDERS, (adder + 1) * parts // ADDERS):
+            value += sums[part * padded * padded + at]
+    shared[adder, lane] = value
+    cuda.syncthreads()
+    if adder == 0 and item < channels * channels:
+        value = ZERO
+        for k in range(ADDERS):
+            value += shared[k, lane]
+        total[item] = value
+
+
+def _parts(positions, channels):
+    """Tiles in or above the diagonal of a Gram matrix, and parts that its sum is divided into."""
+    across = blocks_for(channels, COLUMNS)
+    tiles = across * (across + 1) // 2
+    return tiles, min(max(GRAM_BLOCKS // tiles, 1), blocks_for(positions, GRAM_POSITIONS))
+
+
+def gram_scratch_bytes(positions, channels, dtype):
+    """Bytes of scratch memory that `gram` or its gradient takes for a feature map, whichever is more.
+
+    Parameters
+    ----------
+    positions, channels : int
+    dtype : dtype
+
+    Returns
+    -------
+    int
+    """
+    padded = _padded(channels)
+    copies = 0 if padded == channels else 2 * positions * padded
+    return 4 * ((_parts(positions, padded)[1] + 1) * padded**2 + copies)
+
+
+def gram(features, guide=None):
+    """Gram matrix G = F^T F (paper, section 5.2), or of a region F^T diag(g) F.
+
+    Parameters
+    ----------
+    features : Array, (M, C)
+    guide : ndarray, (M,), optional
+        g, weight of each position, zero or more.
+
+    Returns
+    -------
+    ndarray, (C, C)
+    """
+    positions, channels = features.shape
+    padded = _padded(channels)
+    tiles, parts = _parts(positions, padded)
+    total, sums, weights, copied = scratch_parts(
+        (channels, channels), (parts, padded, padded), _shape(guide), (positions if padded > channels else 0, padded)
+    )
+    if padded > channels:
+        _copy(features, copied)
+        features = copied
+    _down(guide, weights)
+    guided = guide is not None
+    _gram[(tiles, parts), GRAM_THREADS](features.flat, weights.flat, guided, positions, padded, parts, sums.flat)
+    _add_parts[blocks_for(channels**2, ADDED), (ADDED, ADDERS)](sums.flat, parts, padded, channels, total.flat)
+    return download(total)
+
+
+def _shape(guide):
+    """Shape of the memory for a guide; kernels are given one number where there is none."""
+    return (1,) if guide is None else guide.shape
+
+
+def _down(guide, weights):
+    if guide is not None:
+        weights[...] = guide
+
+
+def gram_backward(features, difference, scale, gradient, guide=None):
+    """Add scale F D, or scale diag(g) F D, to the gradient: of 1/4 sum (G - A)^2 that is F (G - A) (section 5.2).
+
+    Parameters
+    ----------
+    features : Array, (M, C)
+    difference : ndarray, (C, C)
+        D, symmetric.
+    scale : float
+    gradient : Array, (M, C)
+        Changed in place.
+    guide : ndarray, (M,), optional
+        g.
+    """
+    positions, channels = features.shape
+    padded = _padded(channels)
+    square_on_host = np.zeros((padded, padded), np.float32)
+    square_on_host[:channels, :channels] = scale * difference
+    direct = padded == channels and guide is None
+    square, weights, copied, product = scratch_parts(
+        (padded, padded),
+        _shape(guide),
+        (positions if padded > channels else 0, padded),
+        (0 if direct else positions, padded),
+    )
+    square[...] = square_on_host
+    if direct:
+        multiply(features.flat, square.flat, gradient.flat, positions, padded, padded, add=True)
+        return
+    if padded > channels:
+        _copy(features, copied)
+        features = copied
+    _down(guide, weights)
+    multiply(features.flat, square.flat, product.flat, positions, padded, padded)
+    _add_rows[min(blocks_for(gradient.size, THREADS), 4096), THREADS](
+        product.flat, padded, weights.flat, guide is not None, gradient.flat, channels
+    )
+
+
+@kernel(ADDED * ADDERS)
+def _channel_sums(features, guide, guided, positions, channels, parts, sums):
+    """Sums of some neighbouring channels over one part of the map, in `sums` (parts, C)."""
+    shared = cuda.shared.array((ADDERS, ADDED), float64)
+    lane, adder = cuda.threadIdx.x, cuda.threadIdx.y
+    channel, part = cuda.blockIdx.x * ADDED + lane, cuda.blockIdx.y
+    first, last = part * positions // parts, (part + 1) * positions // parts
+    total = 0.0
+    if channel < channels:
+        for i in range(first + adder, last, ADDERS):
+            value = features[i * channels + channel]
+            total += float64(guide[i] * value if guided else value)
+    shared[adder, lane] = total
+    cuda.syncthreads()
+    if adder == 0 and channel < channels:
+        total = 0.0
+        for k in range(ADDERS):
+            total += shared[k, lane]
+        sums[part * channels + channel] = total
+
+
+def channel_sums(features, guide=None):
+    """Sum of each channel over the positions, F^T 1, or over a region F^T g.
+
+    Parameters
+    ----------
+    features : Array, (M, C)
+    guide : ndarray, (M,), optional
+        g, weight of each position, zero or more.
+
+    Returns
+    -------
+    ndarray, (C,), float64
+    """
+    positions, channels = features.shape
+    parts = min(SUM_BLOCKS, blocks_for(positions, GRAM_POSITIONS))
+    weights, doubles = scratch_parts(_shape(guide), (2 * parts * channels,))
+    sums = doubles.view(np.float64).reshape(parts, channels)
+    _down(guide, weights)
+    _channel_sums[(blocks_for(channels, ADDED), parts), (ADDED, ADDERS)](
+        features.flat, weights.flat, guide is not None, positions, channels, parts, sums.flat
+    )
+    return download(sums).sum(axis=0)
+
+
+@kernel(THREADS)
+def _channel_sums_backward(row, guide, guided, gradient):
+    for i in range(cuda.grid(1), gradient.size, cuda.gridsize(1)):
+        value = row[i % row.size]
+        gradient[i] += guide[i // row.size] * value if guided else value
+
+
+def channel_sums_backward(row, gradient, guide=None):
+    """Add the same row, or g times it, to each position of the gradient.
+
+    Parameters
+    ----------
+    row : ndarray, (C,)
+        Gradient with respect to the sums.
+    gradient : Array, (M, C)
+        Changed in place.
+    guide : ndarray, (M,), optional
+        g.
+    """
+    own, weights = scratch_parts(row.shape, _shape(guide))
+    own[...] = row
+    _down(guide, weights)
+    _channel_sums_backward[min(blocks_for(gradient.size, THREADS), 4096), THREADS](
+        own.flat, weights.flat, guide is not None, gradient.flat
+    )
+
+
+@device_function
+def sum_block(own, shared, sums):
+    """Sum of what all threads of a block have, in `sums` at the block's place."""
+    t = cuda.threadIdx.x
+    shared[t] = own
+    cuda.syncthreads()
+    half = THREADS // 2
+    while half > 0:
+        if t < half:
+            shared[t] += shared[t + half]
+        cuda.syncthreads()
+        half //= 2
+    if t == 0:
+        sums[cuda.blockIdx.x] = shared[0]
+
+
+@kernel(THREADS)
+def _sum_of_squares(a, b, against_zero, sums):
+    shared = cuda.shared.array(THREADS, float64)
+    total = 0.0
+    for i in range(cuda.grid(1), a.size, cuda.gridsize(1)):
+        difference = a[i] if against_zero else a[i] - b[i]
+        total += float64(difference * difference)
+    sum_block(total, shared, sums)
+
+
+def half_squared_distance(a, b=None):
+    """Half the sum of squared differences: the content term 1/2 sum (F - P)^2 (paper, section 5.1).
+
+    Parameters
+    ----------
+    a, b : Array, of the same shape
+        Without `b`, it is zero.
+
+    Returns
+    -------
+    float
+        Summed in float64.
+    """
+    blocks = min(SUM_BLOCKS, blocks_for(a.size, THREADS * SUM_NUMBERS))
+    sums = scratch(blocks, dtype=np.float64)
+    _sum_of_squares[blocks, THREADS](a.flat, (a if b is None else upload(b)).flat, b is None, sums.flat)
+    return 0.5 * float(download(sums).sum())
+
+
+@kernel(THREADS)
+def _add_difference(a, b, scale, gradient):
+    for i in range(cuda.grid(1), a.size, cuda.gridsize(1)):
+        gradient[i] += scale * (a[i] - b[i])
+
+
+def half_squared_distance_backward(a, b, scale, gradient):
+    """Add scale (a - b), the gradient with respect to a, to `gradient` in place.
+
+    Parameters
+    ----------
+    a, b, gradient : Array, of the same shape
+    scale : float
+    """
+    blocks = min(blocks_for(a.size, THREADS), 4096)
+    _add_difference[blocks, THREADS](a.flat, b.flat, np.float32(scale), gradient.flat)

@@ -1,0 +1,137 @@
+"""What concerns the image itself, (H, W, 3): the way into the network and back, and the total variation."""
+
+import numpy as np
+from numba import cuda, float64
+from stylecore.kernels.cuda.arrays import download, scratch
+from stylecore.kernels.cuda.features import SUM_BLOCKS, SUM_NUMBERS, sum_block
+from stylecore.kernels.cuda.product import ZERO
+from stylecore.kernels.cuda.runtime import blocks_for, kernel
+
+THREADS = 256
+
+
+@kernel(THREADS)
+def _preprocess(image, order, scale, shift, out):
+    for pixel in range(cuda.grid(1), image.size // 3, cuda.gridsize(1)):
+        at = 3 * pixel
+        out[at] = image[at + order[0]] * scale[0] - shift[0]
+        out[at + 1] = image[at + order[1]] * scale[1] - shift[1]
+        out[at + 2] = image[at + order[2]] * scale[2] - shift[2]
+
+
+@kernel(THREADS)
+def _preprocess_backward(gradient, order, scale):
+    for pixel in range(cuda.grid(1), gradient.size // 3, cuda.gridsize(1)):
+        at = 3 * pixel
+        a, b, c = gradient[at] * scale[0], gradient[at + 1] * scale[1], gradient[at + 2] * scale[2]
+        gradient[at + order[0]] = a
+        gradient[at + order[1]] = b
+        gradient[at + order[2]] = c
+
+
+def preprocess(image, order, scale, shift, out):
+    """Network input of an image: its channels in another order, scaled and shifted.
+
+    Parameters
+    ----------
+    image : Array, (H, W, 3)
+    order : sequence of int
+        Where in a pixel each input channel of the network stands.
+    scale, shift : ndarray, (3,)
+    out : Array, (1, H, W, 3)
+        Result: scale x - shift.
+    """
+    blocks = min(blocks_for(image.size // 3, THREADS), 4096)
+    _preprocess[blocks, THREADS](image.flat, _integers(order), _numbers(scale), _numbers(shift), out.flat)
+
+
+def preprocess_backward(gradient, order, scale):
+    """Gradient with respect to the image, given that with respect to the network's input.
+
+    Parameters
+    ----------
+    gradient : Array, (1, H, W, 3)
+        Is overwritten.
+    order : sequence of int
+    scale : ndarray, (3,)
+
+    Returns
+    -------
+    Array, (H, W, 3)
+        In the memory of `gradient`.
+    """
+    blocks = min(blocks_for(gradient.size // 3, THREADS), 4096)
+    _preprocess_backward[blocks, THREADS](gradient.flat, _integers(order), _numbers(scale))
+    return gradient.reshape(*gradient.shape[1:])
+
+
+def _integers(values):
+    return tuple(int(value) for value in values)
+
+
+def _numbers(values):
+    return tuple(np.float32(value) for value in values)
+
+
+@kernel(THREADS)
+def _total_variation(x, height, row, channels, sums):
+    shared = cuda.shared.array(THREADS, float64)
+    total = 0.0
+    for i in range(cuda.grid(1), x.size, cuda.gridsize(1)):
+        if i % row < row - channels:
+            right = x[i + channels] - x[i]
+            total += float64(right * right)
+        if i < (height - 1) * row:
+            down = x[i + row] - x[i]
+            total += float64(down * down)
+    sum_block(total, shared, sums)
+
+
+def total_variation(x):
+    """Half the sum of squared differences between neighbours in a column and in a row (section 5.4).
+
+    Parameters
+    ----------
+    x : Array, (H, W, C)
+
+    Returns
+    -------
+    float
+        Summed in float64.
+    """
+    height, width, channels = x.shape
+    blocks = min(SUM_BLOCKS, blocks_for(x.size, THREADS * SUM_NUMBERS))
+    sums = scratch(blocks, dtype=np.float64)
+    _total_variation[blocks, THREADS](x.flat, height, width * channels, channels, sums.flat)
+    return 0.5 * float(download(sums).sum())
+
+
+@kernel(THREADS)
+def _total_variation_backward(x, height, row, channels, scale, gradient):
+    for i in range(cuda.grid(1), x.size, cuda.gridsize(1)):
+        value = x[i]
+        total = ZERO
+        if i % row >= channels:
+            total += value - x[i - channels]
+        if i % row < row - channels:
+            total -= x[i + channels] - value
+        if i >= row:
+            total += value - x[i - row]
+        if i < (height - 1) * row:
+            total -= x[i + row] - value
+        gradient[i] += scale * total
+
+
+def total_variation_backward(x, scale, gradient):
+    """Add scale times the gradient of `total_variation` to `gradient` in place.
+
+    Parameters
+    ----------
+    x, gradient : Array, (H, W, C)
+    scale : float
+    """
+    height, width, channels = x.shape
+    blocks = min(blocks_for(x.size, THREADS), 4096)
+    _total_variation_backward[blocks, THREADS](
+        x.flat, height, width * channels, channels, np.float32(scale), gradient.flat
+    )

@@ -1,0 +1,216 @@
+"""Convolution of any filter size and stride by lowering to matrix products.
+
+Forward, the product of the receptive fields (positions x k k C) and the filters (k k C x K), of which the former are
+never written out: each tile of the product takes its numbers from the input as it needs them. Backward, the product of
+the gradient (positions x K) and the transposed filters gives every position's share of each input that it saw, and each
+input gathers its shares.
+"""
+
+import numpy as np
+from numba import cuda, float32, uint8
+from stylecore.kernels.cuda.arrays import scratch, upload
+from stylecore.kernels.cuda.product import (
+    A_HALF,
+    A_SIZE,
+    A_STEP,
+    B_HALF,
+    B_SIZE,
+    B_STEP,
+    COLUMNS,
+    DEPTH,
+    ROWS,
+    THREADS,
+    ZERO,
+    b_place,
+    load4_if,
+    multiply,
+    multiply_strip,
+)
+from stylecore.kernels.cuda.runtime import FOUR_NUMBERS, blocks_for, kernel, store4
+
+
+@kernel(THREADS, 3)
+def _forward(x, above, x_height, x_width, inputs, filters, depth, columns, bias, size, stride, padding, height, width,
+             rows, outputs, y, mask):  # fmt: skip
+    """A tile of `_multiply` in `product`, whose A is gathered from x: one position a thread."""
+    shared_a = cuda.shared.array(A_SIZE, float32, FOUR_NUMBERS)
+    shared_b = cuda.shared.array(B_SIZE, float32, FOUR_NUMBERS)
+    left, right = cuda.local.array(8, float32), cuda.local.array(8, float32)
+    total = cuda.local.array((8, 8), float32)
+    for i in range(8):
+        for j in range(8):
+            total[i, j] = ZERO
+
+    t = cuda.threadIdx.x
+    across = (columns + COLUMNS - 1) // COLUMNS
+    first_row, first_column = cuda.blockIdx.x // across * ROWS, cuda.blockIdx.x % across * COLUMNS
+    step, group = t // 16, t % 16
+    b_at = step * columns + min(first_column + group * 4, columns - 4)
+    b_to = step * B_STEP + b_place(group)
+    a_from, b_from = t // 8 * 8, t % 8 * 4
+    position = min(first_row + t, rows - 1)
+    n, top = position // width // height, position // width % height * stride - padding + above
+    edge = position % width * stride - padding
+
+    # Row, column and channel of the filter, of which the next number is; all threads are at the same.
+    u, v, c = 0, 0, 0
+    half = 0
+    for k in range(0, depth, DEPTH):
+        for i in range(DEPTH):
+            value = ZERO
+            row, column = top + u, edge + v
+            if u < size and row >= 0 and row < x_height and column >= 0 and column < x_width:
+                value = x[np.uint64(((n * x_height + row) * x_width + column) * inputs + c)]
+            shared_a[half * A_HALF + i * A_STEP + t] = value
+            c += 1
+            if c == inputs:
+                c = 0
+                v += 1
+            if v == size:
+                v = 0
+                u += 1
+        b0, b1, b2, b3 = load4_if(True, filters, b_at + k * columns)
+        store4(shared_b, half * B_HALF + b_to, b0, b1, b2, b3)
+        cuda.syncthreads()
+        a_start, b_start = half * A_HALF + a_from, half * B_HALF + b_from
+        multiply_strip(shared_a, a_start, A_STEP, shared_b, b_start, left, right, total)
+        half = 1 - half
+
+    column = first_column + t % 8 * 8
+    for i in range(8):
+        row = first_row + a_from + i
+        bits = 0
+        for j in range(8):
+            if row < rows and column + j < outputs:
+                value = total[i, j] + bias[np.uint64(column + j)]
+                if value > ZERO:
+                    bits |= 1 << j
+                else:
+                    value = ZERO
+                y[np.uint64(row * outputs + column + j)] = value
+        if row < rows and column < outputs:
+            mask[np.uint64(row * ((outputs + 7) >> 3) + (column >> 3))] = uint8(bits)
+
+
+@kernel(256)
+def _gate(dy, mask, outputs, padded, gated):
+    """The gradient where the mask is set, its channels filled up with zeros."""
+    for item in range(cuda.grid(1), gated.size, cuda.gridsize(1)):
+        position, k = item // padded, item % padded
+        value = ZERO
+        if k < outputs and mask[position * ((outputs + 7) >> 3) + (k >> 3)] >> (k & 7) & 1:
+            value = dy[position * outputs + k]
+        gated[item] = value
+
+
+@kernel(256)
+def _gather(shares, columns, above, height, width, size, stride, padding, dx_height, dx_width, channels, dx):
+    """Sum of the shares of each input; row i of the gradient saw rows from (i - above) stride - padding on."""
+    for item in range(cuda.grid(1), dx.size, cuda.gridsize(1)):
+        c, position = item % channels, item // channels
+        column, row, n = position % dx_width, position // dx_width % dx_height, position // dx_width // dx_height
+        total = ZERO
+        for u in range(size):
+            i = row + padding - u
+            for v in range(size):
+                j = column + padding - v
+                if i % stride == 0 and j % stride == 0:
+                    p, q = i // stride + above, j // stride
+                    if p >= 0 and p < height and q >= 0 and q < width:
+                        at = ((n * height + p) * width + q) * columns + (u * size + v) * channels + c
+                        total += shares[np.uint64(at)]
+        dx[item] = total
+
+
+def pack_filters(filters):
+    """Lay out filters as `forward` and `backward` read them.
+
+    Parameters
+    ----------
+    filters : ndarray, (k, k, C, K)
+
+    Returns
+    -------
+    forward : Array, (k k C, K)
+        The filters as a matrix, both sides filled up with zeros to whole strips of a product.
+    backward : Array, (K, k k C)
+        Its transpose, likewise.
+    """
+    matrix = filters.reshape(-1, filters.shape[3])
+    filled = np.zeros([-(-side // DEPTH) * DEPTH for side in matrix.shape], np.float32)
+    filled[: matrix.shape[0], : matrix.shape[1]] = matrix
+    return upload(filled), upload(filled.T.copy())
+
+
+def scratch_size(filters, positions):
+    """Numbers of scratch memory that a convolution takes backward; forward it takes none.
+
+    Parameters
+    ----------
+    filters : Array
+        The second of `pack_filters`.
+    positions : tuple of int, (N, H', W')
+
+    Returns
+    -------
+    int
+    """
+    n, height, width = positions
+    return n * height * width * sum(filters.shape)
+
+
+def forward(x, above, filters, bias, size, stride, padding, y, mask):
+    """Convolve, add the bias, cut at zero; y = max(x * filters + bias, 0).
+
+    Parameters
+    ----------
+    x : Array, (N, H, W, C)
+        May have more rows than the result needs.
+    above : int
+        Rows of x above those that an unpadded result would begin with.
+    filters : Array
+        The first of `pack_filters`.
+    bias : Array, (K,)
+    size, stride, padding : int
+    y : Array, (N, H', W', K)
+        Result, H' = (H + 2 padding - size) // stride + 1.
+    mask : Array, (N, H', W', ceil(K / 8)) uint8
+        Where y is positive.
+    """
+    n, height, width, outputs = y.shape
+    depth, columns = filters.shape
+    rows = n * height * width
+    blocks = blocks_for(rows, ROWS) * blocks_for(columns, COLUMNS)
+    _forward[blocks, THREADS](
+        x.flat, above, *x.shape[1:], filters.flat, depth, columns, bias.flat, size, stride, padding, height, width,
+        rows, outputs, y.flat, mask.flat,
+    )  # fmt: skip
+
+
+def backward(dy, above, mask, filters, size, stride, padding, dx):
+    """Gradient with respect to x, given the gradient with respect to y of `forward`.
+
+    Parameters
+    ----------
+    dy : Array, (N, H', W', K)
+        May have more rows than the result needs.
+    above : int
+        Rows of dy above the first that belongs to the first row of dx.
+    mask : Array, (N, H', W', ceil(K / 8)) uint8
+        As `forward` wrote it.
+    filters : Array
+        The second of `pack_filters`.
+    size, stride, padding : int
+    dx : Array, (N, H, W, C)
+        Result.
+    """
+    n, height, width, outputs = dy.shape
+    padded, columns = filters.shape
+    positions = n * height * width
+    memory = scratch(positions * (padded + columns))
+    gated, shares = memory[: positions * padded], memory[positions * padded :]
+    _gate[min(blocks_for(gated.size, 256), 4096), 256](dy.flat, mask.flat, outputs, padded, gated.flat)
+    multiply(gated.flat, filters.flat, shares.flat, positions, columns, padded)
+    _gather[min(blocks_for(dx.size, 256), 2**16), 256](
+        shares.flat, columns, above, height, width, size, stride, padding, *dx.shape[1:], dx.flat
+    )

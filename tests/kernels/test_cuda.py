@@ -1,0 +1,426 @@
+"""The CUDA kernels against the float64 reference, on a GPU or, at the smallest sizes, on Numba's simulator.
+
+`test_cuda_simulator.py` runs this file on the simulator, in a process of its own.
+"""
+
+import numpy as np
+import pytest
+from stylecore.kernels import reference
+from stylecore.weights import Preprocessing, Weights
+from stylecore.weights.architectures import Conv, Pool
+
+from stylecore import Objective, devices, transfer
+from stylecore.images import read_image, resize
+from stylecore.network import Network
+from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS, load_network
+from stylecore.samples import PAINTING, PHOTOGRAPH
+
+pytestmark = pytest.mark.gpu
+
+SIMULATED = devices.simulated()
+TOLERANCE = 1e-5
+
+
+def sizes(small, large):
+    """The simulator takes milliseconds for every thread."""
+    return small if SIMULATED else [*small, *large]
+
+
+@pytest.fixture(scope="module")
+def cuda():
+    """The backend, on arrays of the host: they go down before each call, and come up after it."""
+    from stylecore.kernels import cuda
+    from stylecore.kernels.cuda.arrays import Array, empty
+
+    def down(array):
+        target = empty(array.shape, array.dtype)
+        target[...] = array
+        return target
+
+    # Matrices, rows and guides are the host's for the backend as well.
+    hosts = {"gram": [1], "gram_backward": [1, 4], "channel_sums": [1], "channel_sums_backward": [0, 2]}
+
+    class OnHost:
+        STRIP_VALUES = cuda.STRIP_VALUES
+
+        def __getattr__(self, name):
+            function = getattr(cuda, name)
+
+            def call(*arguments):
+                own = [
+                    down(a) if isinstance(a, np.ndarray) and i not in hosts.get(name, []) else a
+                    for i, a in enumerate(arguments)
+                ]
+                result = function(*own)
+                for argument, array in zip(arguments, own, strict=True):
+                    if isinstance(array, Array):
+                        argument[...] = np.asarray(array)
+                return np.asarray(result) if isinstance(result, Array) else result
+
+            return call
+
+        def prepare(self, *arguments):
+            return cuda.prepare(*arguments)
+
+    cuda.select(0)
+    return OnHost()
+
+
+def relative_error(got, expected):
+    return np.linalg.norm(got - expected) / max(np.linalg.norm(expected), 1e-30)
+
+
+def single(*shape, seed=0):
+    """Random numbers in float32, and garbage for results."""
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def mask_like(shape):
+    return np.full((*shape[:3], -(-shape[3] // 8)), 255, np.uint8)
+
+
+def make_convolution(cuda, size, inputs, outputs, stride=1, padding=1):
+    filters = single(size, size, inputs, outputs) / np.float32(size * np.sqrt(inputs))
+    bias = single(outputs, seed=1) / 10
+    true = reference.prepare(filters, bias, stride, padding, "float64")
+    return cuda.prepare(filters, bias, stride, padding, "float32"), true
+
+
+# Convolutions
+
+
+@pytest.mark.parametrize("shape", sizes([(2, 5, 7)], [(1, 1, 9), (2, 4, 4), (2, 13, 6), (1, 37, 41)]), ids=str)
+@pytest.mark.parametrize("channels", sizes([(16, 64)], [(16, 48), (64, 64), (80, 144), (128, 192), (512, 512)]))
+def test_winograd(shape, channels, cuda):
+    check_convolution(cuda, shape, channels)
+
+
+@pytest.mark.parametrize("shape", sizes([(1, 1, 1), (2, 5, 7), (1, 18, 35)], [(2, 37, 41), (1, 64, 64)]), ids=str)
+@pytest.mark.parametrize("outputs", sizes([24], [8, 16, 64]))
+def test_first_layer(shape, outputs, cuda):
+    check_convolution(cuda, shape, (3, outputs))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "channels"),
+    sizes(
+        [(1, 1, 0, (6, 10)), (5, 1, 2, (3, 70)), (3, 2, 1, (6, 10)), (2, 3, 0, (6, 10)), (3, 1, 1, (5, 3))],
+        [(11, 4, 2, (3, 64)), (5, 1, 2, (64, 192)), (3, 1, 0, (6, 10)), (7, 2, 3, (6, 10)), (3, 1, 1, (24, 40))],
+    ),
+    ids=str,
+)
+@pytest.mark.parametrize("shape", sizes([(2, 5, 6)], [(2, 11, 11), (2, 12, 17), (1, 40, 23)]), ids=str)
+def test_other_convolutions(shape, kernel, stride, padding, channels, cuda):
+    if min(shape[1:]) + 2 * padding >= kernel:
+        check_convolution(cuda, shape, channels, kernel, stride, padding)
+
+
+def check_convolution(cuda, positions, channels, kernel=3, stride=1, padding=1):
+    inputs, outputs = channels
+    ours, true = make_convolution(cuda, kernel, inputs, outputs, stride, padding)
+    x = single(*positions, inputs, seed=2)
+    shape = (positions[0], *((side + 2 * padding - kernel) // stride + 1 for side in positions[1:]), outputs)
+    expected, y, mask = np.empty(shape), single(*shape), mask_like(shape)
+    reference.conv_relu(x.astype(float), true, expected, mask_like(shape))
+    cuda.conv_relu(x, ours, y, mask)
+    assert relative_error(y, expected) < TOLERANCE
+    np.testing.assert_array_equal(mask, reference.relu_mask(y))
+
+    dy = single(*shape, seed=3)
+    expected_dx, dx = np.empty(x.shape), single(*x.shape)
+    reference.conv_relu_backward(dy.astype(float), mask, true, expected_dx)
+    cuda.conv_relu_backward(dy, mask, ours, dx)
+    assert relative_error(dx, expected_dx) < TOLERANCE
+
+
+@pytest.mark.parametrize("shape", sizes([(2, 5, 7)], [(2, 2, 3), (2, 4, 4), (2, 13, 6), (1, 37, 41)]), ids=str)
+@pytest.mark.parametrize("channels", sizes([(32, 16)], [(16, 48), (64, 64), (128, 192)]))
+def test_convolution_with_pool(shape, channels, cuda):
+    inputs, outputs = channels
+    ours, true = make_convolution(cuda, 3, inputs, outputs)
+    x, pooled = single(*shape, inputs, seed=2), (shape[0], shape[1] // 2, shape[2] // 2, outputs)
+    expected, y = np.empty(pooled), single(*pooled)
+    expected_route, route = np.empty(pooled, np.uint8), np.empty(pooled, np.uint8)
+    reference.conv_relu_pool(x.astype(float), true, expected, expected_route)
+    cuda.conv_relu_pool(x, ours, y, route)
+    assert relative_error(y, expected) < TOLERANCE
+    # Rounding may turn a near tie or a near zero; anything more is a fault.
+    assert np.mean(route != expected_route) < 1e-3
+
+    dy = single(*pooled, seed=3)
+    expected_dx, dx = np.empty(x.shape), single(*x.shape)
+    reference.conv_relu_pool_backward(dy.astype(float), route, true, expected_dx)
+    cuda.conv_relu_pool_backward(dy, route, ours, dx)
+    assert relative_error(dx, expected_dx) < TOLERANCE
+
+
+def test_tiles_may_be_worked_on_in_turns(cuda, monkeypatch):
+    from stylecore.kernels.cuda import winograd
+
+    monkeypatch.setattr(winograd, "LIMIT", 36 * 32)
+    assert winograd.scratch_size(16, 16, (1, 1, 5)) == 36 * 32  # One tile of two.
+    check_convolution(cuda, (1, 1, 5), (16, 16))
+
+
+# Rows of the whole; rows of the result; rows that are read, from a few above to a few below.
+STRIPS = [(13, (8, 13), (4, 13)), (24, (8, 16), (6, 18))]
+
+
+@pytest.mark.parametrize("channels", sizes([(3, 16), (16, 16), (5, 6)], [(3, 64), (160, 144)]))
+@pytest.mark.parametrize(("height", "rows", "read"), sizes(STRIPS[:1], [*STRIPS[1:], (24, (0, 8), (0, 10))]))
+def test_strips(height, rows, read, channels, cuda):
+    """A strip of a convolution, given the rows around it, is that strip of the whole."""
+    (begin, end), above, read = rows, rows[0] - read[0], slice(*read)
+    ours, true = make_convolution(cuda, 3, *channels)
+    x, dy = (single(1, height, 5, count, seed=2) for count in channels)
+    whole, whole_mask, whole_dx = np.empty(dy.shape), mask_like(dy.shape), np.empty(x.shape)
+    reference.conv_relu(x.astype(float), true, whole, whole_mask)
+    reference.conv_relu_backward(dy.astype(float), whole_mask, true, whole_dx)
+    y, dx = single(1, end - begin, 5, channels[1]), single(1, end - begin, 5, channels[0])
+    mask = mask_like(y.shape)
+    cuda.conv_relu(x[:, read], ours, y, mask, above)
+    assert relative_error(y, whole[:, begin:end]) < TOLERANCE
+    np.testing.assert_array_equal(mask, reference.relu_mask(y))
+    cuda.conv_relu_backward(dy[:, read], whole_mask[:, read], ours, dx, above)
+    assert relative_error(dx, whole_dx[:, begin:end]) < TOLERANCE
+
+
+@pytest.mark.parametrize(("height", "rows", "read"), STRIPS[1:])
+def test_strips_with_pool(height, rows, read, cuda):
+    (begin, end), above, channels = rows, rows[0] - read[0], (16, 16)
+    ours, true = make_convolution(cuda, 3, *channels)
+    x, shape = single(1, height, 5, channels[0], seed=2), (1, height // 2, 2, channels[1])
+    whole, route, whole_dx, dy = np.empty(shape), np.empty(shape, np.uint8), np.empty(x.shape), single(*shape, seed=3)
+    reference.conv_relu_pool(x.astype(float), true, whole, route)
+    reference.conv_relu_pool_backward(dy.astype(float), route, true, whole_dx)
+    pooled, pooled_read = slice(begin // 2, end // 2), slice(read[0] // 2, read[1] // 2)
+    y, own_route = single(*whole[:, pooled].shape), np.empty(whole[:, pooled].shape, np.uint8)
+    cuda.conv_relu_pool(x[:, slice(*read)], ours, y, own_route, above)
+    assert relative_error(y, whole[:, pooled]) < TOLERANCE
+    assert np.mean(own_route != route[:, pooled]) < 1e-3
+    dx = single(1, end - begin, 5, channels[0])
+    cuda.conv_relu_pool_backward(dy[:, pooled_read], route[:, pooled_read], ours, dx, above)
+    assert relative_error(dx, whole_dx[:, begin:end]) < TOLERANCE
+
+
+# What else there is
+
+
+@pytest.mark.parametrize(("window", "stride"), [(2, 2), (3, 2), (2, 1)])
+@pytest.mark.parametrize("size", sizes([(4, 7)], [(3, 3), (9, 12)]), ids=str)
+def test_pools(size, window, stride, cuda):
+    # Whole numbers make ties, which must go to the first of equals.
+    x = np.random.default_rng(2).integers(-3, 4, (2, *size, 5)).astype(np.float32)
+    shape = (2, *((side - window) // stride + 1 for side in size), 5)
+    dy, y, expected, dx, expected_dx = (
+        single(*shape),
+        single(*shape),
+        np.empty(shape),
+        single(*x.shape),
+        x.astype(float),
+    )
+    route, expected_route = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
+    reference.max_pool(x, window, stride, expected, expected_route)
+    cuda.max_pool(x, window, stride, y, route)
+    np.testing.assert_array_equal(y, expected)
+    np.testing.assert_array_equal(route, expected_route)
+    reference.max_pool_backward(dy.astype(float), route, window, stride, expected_dx)
+    cuda.max_pool_backward(dy, route, window, stride, dx)
+    assert relative_error(dx, expected_dx) < TOLERANCE
+    reference.average_pool(x.astype(float), window, stride, expected)
+    cuda.average_pool(x, window, stride, y)
+    assert relative_error(y, expected) < TOLERANCE
+    reference.average_pool_backward(dy.astype(float), window, stride, expected_dx)
+    cuda.average_pool_backward(dy, window, stride, dx)
+    assert relative_error(dx, expected_dx) < TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("positions", "channels"),
+    sizes([(1, 1), (7, 3), (600, 8), (5, 72)], [(1, 64), (1000, 64), (300, 512), (5001, 16), (70000, 128), (99, 130)]),
+)
+def test_features(positions, channels, cuda):
+    features, before = single(2, positions, channels)
+    difference = single(channels, channels, seed=1)
+    difference += difference.T
+    true = features.astype(float)
+    guide = np.random.default_rng(2).random(positions).astype(np.float32)
+    guide[::3] = 0
+    row = np.random.default_rng(3).standard_normal(channels)
+    # With more channels the simulator takes long.
+    for weights in (None, guide) if channels < 64 or not SIMULATED else (guide,):
+        gram = cuda.gram(features, weights)
+        assert relative_error(gram, reference.gram(true, weights)) < TOLERANCE
+        np.testing.assert_array_equal(gram, gram.T)
+        sums = cuda.channel_sums(features, weights)
+        assert sums.dtype == np.float64 and sums.shape == (channels,)
+        assert np.abs(sums - reference.channel_sums(true, weights)).max() < TOLERANCE * np.abs(true).sum(axis=0).max()
+
+        expected, gradient = before.astype(float), before.copy()
+        reference.gram_backward(true, difference.astype(float), 0.7, expected, weights)
+        cuda.gram_backward(features, difference, 0.7, gradient, weights)
+        assert relative_error(gradient, expected) < TOLERANCE
+        reference.channel_sums_backward(row, expected, weights)
+        cuda.channel_sums_backward(row, gradient, weights)
+        assert relative_error(gradient, expected) < TOLERANCE
+
+
+@pytest.mark.parametrize("shape", sizes([(1, 1), (7, 3), (700, 8)], [(300, 512), (70000, 64)]))
+def test_distances(shape, cuda):
+    a, b, before = single(3, *shape)
+    expected = reference.half_squared_distance(a.astype(float), b.astype(float))
+    assert cuda.half_squared_distance(a, b) == pytest.approx(expected, rel=1e-6)
+    assert cuda.half_squared_distance(a) == pytest.approx(0.5 * np.sum(a.astype(float) ** 2), rel=1e-6)
+    expected, gradient = before.astype(float), before.copy()
+    reference.half_squared_distance_backward(a.astype(float), b.astype(float), 0.7, expected)
+    cuda.half_squared_distance_backward(a, b, 0.7, gradient)
+    assert relative_error(gradient, expected) < TOLERANCE
+
+
+@pytest.mark.parametrize("shape", sizes([(1, 1, 3), (1, 8, 3), (7, 1, 3), (9, 11, 3)], [(33, 50, 3), (500, 700, 3)]))
+def test_total_variation(shape, cuda):
+    x, before = single(2, *shape)
+    assert cuda.total_variation(x) == pytest.approx(reference.total_variation(x.astype(float)), rel=1e-6)
+    expected, gradient = before.astype(float), before.copy()
+    reference.total_variation_backward(x.astype(float), 0.7, expected)
+    cuda.total_variation_backward(x, 0.7, gradient)
+    assert relative_error(gradient, expected) < TOLERANCE
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0]])
+def test_preprocessing(order, cuda):
+    image, scale, shift = single(5, 4, 3), single(3, seed=1), single(3, seed=2)
+    out, expected = single(1, 5, 4, 3), np.empty((1, 5, 4, 3))
+    reference.preprocess(image.astype(float), order, scale, shift, expected)
+    cuda.preprocess(image, order, scale.tolist(), shift.tolist(), out)
+    assert relative_error(out, expected) < TOLERANCE
+    dy = single(1, 5, 4, 3)
+    expected = reference.preprocess_backward(dy.astype(float), order, scale)
+    assert relative_error(cuda.preprocess_backward(dy, order, scale.tolist()), expected) < TOLERANCE
+
+
+def test_arrays(cuda):
+    from stylecore.kernels.cuda.arrays import allocate, empty, upload
+
+    host = single(6, 4)
+    array = upload(host)
+    assert array.shape == (6, 4) and len(array) == 6 and array.dtype == np.float32 and array.nbytes == host.nbytes
+    assert upload(array) is array
+    np.testing.assert_array_equal(array[2:5], host[2:5])
+    np.testing.assert_array_equal(array.reshape(1, -1, 2, 4)[:, 1:], host.reshape(1, 3, 2, 4)[:, 1:])
+    np.testing.assert_array_equal(array[4:9], host[4:])
+    copy = array.copy()
+    array[1:3] = copy[3:5]
+    array[5:] = 2.5
+    host[1:3], host[5:] = host[3:5], 2.5
+    np.testing.assert_array_equal(array, host)
+    assert not np.array_equal(copy, host)
+    memory = allocate(64)
+    memory.view(np.float32)[...] = np.arange(16)
+    np.testing.assert_array_equal(memory[16:32].view(np.float32), [4, 5, 6, 7])
+    for key in (slice(0, 6, 2), (slice(None), slice(1))):
+        with pytest.raises(IndexError):
+            empty((6, 4))[key]
+
+
+# The whole
+
+
+LAYERS = (Conv("conv1_1", 3, 16), Conv("conv1_2", 16, 16), Pool("pool1"), Conv("conv2_1", 16, 24))
+
+
+def small_network(backend, dtype):
+    convolutions = [layer for layer in LAYERS if isinstance(layer, Conv)]
+    filters = {c.name: single(3, 3, c.in_channels, c.out_channels) / 10 for c in convolutions}
+    biases = {c.name: single(c.out_channels, seed=1) / 10 for c in convolutions}
+    preprocessing = Preprocessing("BGR", 255.0, (103.9, 116.8, 123.7), (100.0, 120.0, 130.0))
+    return Network(Weights("small", LAYERS, filters, biases, preprocessing, "made up", "0" * 64), backend, dtype=dtype)
+
+
+@pytest.mark.parametrize("strip_values", sizes([1], [None]), ids=sizes(["strips"], ["whole"]))
+def test_objective(strip_values, cuda, monkeypatch):
+    from stylecore.kernels import cuda
+
+    if strip_values:
+        monkeypatch.setattr(cuda, "STRIP_VALUES", strip_values)
+    content, style, x = (np.random.default_rng(0).random((height, 5, 3)) for height in (11, 4, 9))
+    settings = {"content_layers": ["relu2_1"], "style_layers": ["relu1_1", "relu2_1"]}
+    results = []
+    for network in (small_network(cuda, "float32"), small_network(reference, "float64")):
+        objective = Objective(content, style, network=network, regularization_weight=0.4, **settings)
+        results.append(objective.evaluate(x))
+    (loss, gradient, terms), (true_loss, true_gradient, true_terms) = results
+    assert loss == pytest.approx(true_loss, rel=1e-5)
+    assert terms == pytest.approx(true_terms, rel=1e-5)
+    assert isinstance(gradient, np.ndarray) and gradient.dtype == np.float32
+    assert relative_error(gradient, true_gradient) < 1e-5
+
+
+def test_transfer(cuda):
+    content, style = (np.random.default_rng(seed).random((8, 8, 3)) for seed in range(2))
+    settings = {"content_layers": ["relu1_1"], "style_layers": ["relu1_1"], "size": 8, "pyramid": 1, "iterations": 3}
+    ours, true = (transfer(content, style, device=device, **settings) for device in ("cuda", "reference"))
+    assert [evaluation.loss for evaluation in ours.history] == pytest.approx(
+        [evaluation.loss for evaluation in true.history], rel=1e-3
+    )
+    assert ours.settings["device"] == "cuda"
+
+
+ON_A_GPU = pytest.mark.skipif(SIMULATED, reason="the simulator would take hours")
+
+
+def squares(size):
+    return [resize(read_image(path)[0], (size, size)) for path in (PHOTOGRAPH, PAINTING)]
+
+
+@ON_A_GPU
+@pytest.mark.parametrize("size", [64, 193])
+@pytest.mark.parametrize("pooling", ["max", "average"])
+def test_gradient_on_real_weights(size, pooling, cuda):
+    content, style = squares(size)
+    x = np.clip(content + 0.1 * np.random.default_rng(0).standard_normal(content.shape), 0, 1)
+    (loss, gradient), (true_loss, true_gradient) = (
+        Objective(content, style, device=device, pooling=pooling)(x) for device in ("cuda", "reference")
+    )
+    assert loss == pytest.approx(true_loss, rel=1e-5)
+    assert relative_error(gradient, true_gradient) < 1e-4
+
+
+@ON_A_GPU
+def test_alexnet(cuda):
+    content, style = squares(128)
+    layers = {"content_layers": ["relu3"], "style_layers": ["relu1", "relu2", "relu3"]}
+    (_, gradient), (_, true_gradient) = (
+        Objective(content, style, network="alexnet", device=device, **layers)(style) for device in ("cuda", "reference")
+    )
+    assert relative_error(gradient, true_gradient) < 1e-4
+
+
+@ON_A_GPU
+def test_evaluations_take_no_more_memory_and_give_the_same_bits(cuda):
+    from stylecore.kernels.cuda import available_bytes
+
+    content, style = squares(256)
+    objective = Objective(content, style, device="cuda")
+    loss, gradient = objective(style)
+    before = available_bytes()
+    for _ in range(100):
+        again, gradient_again = objective(style)
+        assert again == loss
+        np.testing.assert_array_equal(gradient_again, gradient)
+    assert available_bytes() == before
+
+
+@ON_A_GPU
+@pytest.mark.parametrize("size", [256, 1024])
+def test_memory_is_predicted(size, cuda):
+    from stylecore.kernels.cuda import available_bytes, release_scratch
+
+    content, style = squares(size)
+    network = load_network("vgg19", device="cuda", layers=[*CONTENT_LAYERS, *STYLE_LAYERS])
+    Objective(content[:64, :64], style[:64, :64], network=network)(style[:64, :64])
+    release_scratch()
+    before = available_bytes()
+    objective = Objective(content, style[:64, :64], network=network)
+    objective(style)
+    assert before - available_bytes() == pytest.approx(objective.bytes(size, size), rel=0.15)

@@ -1,0 +1,108 @@
+"""The CUDA kernels on a machine without a GPU: run by Numba's simulator, and compiled down to machine code."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+if not importlib.util.find_spec("numba_cuda"):
+    pytest.skip("numba-cuda is not installed, which `make test` does", allow_module_level=True)
+
+from cuda.core import Linker, LinkerOptions, ObjectCode
+from numba import cuda
+from numba.cuda import types
+from stylecore.kernels.cuda import features, first, image, lowering, pools, product, winograd
+from stylecore.kernels.cuda.arrays import _fill
+
+# Kernels with the types of their arguments, a letter each.
+TYPES = {
+    "f": types.float32,
+    "i": types.int64,
+    "b": types.boolean,
+    "F": types.float32[::1],
+    "D": types.float64[::1],
+    "U": types.uint8[::1],
+    "I": types.UniTuple(types.int64, 3),
+    "N": types.UniTuple(types.float32, 3),
+}
+KERNELS = [
+    (_fill, "Ff"),
+    (product._multiply, "FFFiiifb"),
+    (winograd._transform_filters, "FiibF"),
+    *((kernel, "FUiiiiiiiiF") for kernel in winograd._INTO_TILES),
+    *((kernel, "FFiiiiiiiFU") for kernel in winograd._OUT_OF_TILES),
+    (first._forward, "FiiiFFiiiFU"),
+    (first._backward, "FiiiUFiiF"),
+    (lowering._forward, "FiiiiFiiFiiiiiiiFU"),
+    (lowering._gate, "FUiiF"),
+    (lowering._gather, "FiiiiiiiiiiF"),
+    (pools._max_pool, "FiiiiiiiFU"),
+    (pools._max_pool_backward, "FUiiiiiiiF"),
+    (pools._average_pool, "FiiiiifiiF"),
+    (pools._average_pool_backward, "FiiiiifiiF"),
+    (features._copy_columns, "FiFi"),
+    (features._add_rows, "FiFbFi"),
+    (features._gram, "FFbiiiF"),
+    (features._channel_sums, "FFbiiiD"),
+    (features._channel_sums_backward, "FFbF"),
+    (features._add_parts, "FiiiF"),
+    (features._sum_of_squares, "FFbD"),
+    (features._add_difference, "FFfF"),
+    (image._preprocess, "FINNF"),
+    (image._preprocess_backward, "FIN"),
+    (image._total_variation, "FiiiD"),
+    (image._total_variation_backward, "FiiifF"),
+]
+TESTS = Path(__file__).parent.parent
+IN_FLOAT64 = (features._sum_of_squares, features._channel_sums, image._total_variation)
+CAPABILITIES = [(7, 5), (8, 0), (8, 6), (9, 0)]
+
+
+def test_kernels_on_the_simulator():
+    """The simulator takes Numba's place in a whole process, so the tests have one of their own."""
+    files = [TESTS / "kernels" / "test_cuda.py", TESTS / "benchmarks" / "test_cuda.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", *map(str, files)]
+    environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "1"}
+    process = subprocess.run(command, cwd=TESTS.parent, env=environment, capture_output=True, text=True)
+    assert process.returncode == 0, process.stdout[-5000:]
+    assert int(re.search("([0-9]+) passed", process.stdout)[1]) > 30
+
+
+def test_every_kernel_is_compiled():
+    """None is missing in the list above."""
+    modules = (features, first, image, lowering, pools, product, winograd)
+    kernels = [k for module in modules for k in vars(module).values() if hasattr(k, "py_func") and not device(k)]
+    assert {kernel.py_func for kernel in kernels} <= {kernel.py_func for kernel, _ in KERNELS}
+
+
+def device(kernel):
+    """Whether it is a function that kernels call."""
+    return kernel.targetoptions.get("device", False)
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES, ids=lambda pair: "{}.{}".format(*pair))
+@pytest.mark.parametrize(("kernel", "arguments"), KERNELS, ids=lambda value: getattr(value, "__name__", ""))
+def test_machine_code(kernel, arguments, capability):
+    """It fits the registers that its block may take, spills none, and fits the shared memory."""
+    threads, blocks = kernel.targetoptions["launch_bounds"]
+    signature = tuple(TYPES[letter] for letter in arguments)
+    ptx, _ = cuda.compile_ptx(
+        kernel.py_func, signature, cc=capability, abi="numba", launch_bounds=kernel.targetoptions["launch_bounds"]
+    )
+    # Local memory is where an array goes whose places are not all known to the compiler.
+    assert ".local" not in ptx
+    assert (".f64" in ptx) == (kernel in IN_FLOAT64)
+
+    options = LinkerOptions(arch="sm_{}{}".format(*capability), verbose=True, ptxas_options=["-v"])
+    linker = Linker(ObjectCode.from_ptx(ptx.encode()), options=options)
+    linker.link("cubin")
+    log = linker.get_info_log()
+    assert re.search(r"\b0 bytes spill stores, 0 bytes spill loads", log)
+    registers = -(-int(re.search("Used ([0-9]+) registers", log)[1]) // 8) * 8
+    assert registers * threads * blocks <= 65536
+    assert int(re.search("([0-9]+) bytes smem", log)[1]) <= 48 * 1024
+    assert threads <= 1024
