@@ -11,6 +11,13 @@ channels-last arrays with the batch in front, (N, H, W, C), and write into array
 - ``half_squared_distance`` and ``half_squared_distance_backward``: the content term,
 - ``total_variation``: that of the image, with its gradient.
 
+For training there are besides
+
+- ``convolve``, its ``_backward`` and its ``_backward_filters``: a convolution without what follows it, and its gradient
+  with respect to input and filters,
+- ``bias_relu``, ``batch_norm_relu``, ``upsample``, ``dense``, ``dropout`` and their ``_backward``,
+- ``softmax_cross_entropy`` and ``mean_squared_error``, each with its gradient.
+
 A convolution may be asked for a strip of rows of its result: it is then given the rows of its input, or gradient, that
 the strip needs, with the neighbours above and below (the halo), and told how many of them stand `above`. Where there
 is no neighbour, the map ends.
@@ -27,3 +34,6 @@ Two small encodings tie each forward pass to its backward pass, in place of the 
 """
 
 BLOCKED = 255
+
+EPSILON = 1e-5
+"""What batch normalisation adds to the variance, so that a channel that is constant can be divided by its deviation."""

@@ -97,12 +97,22 @@ def from_json(text):
         layers = tuple(kinds[row.pop("kind")](**row) for row in json.loads(text))
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"not a table of layers: {error}") from error
-    _check_table(layers)
+    check_table(layers)
     return layers
 
 
-def _check_table(layers):
-    """Refuse layers with impossible sizes, names that occur twice, or channels that do not follow."""
+def check_table(layers):
+    """Refuse layers with impossible sizes, names that occur twice, or channels that do not follow.
+
+    Parameters
+    ----------
+    layers : sequence of Conv and Pool
+
+    Raises
+    ------
+    ValueError
+        If they cannot follow one another.
+    """
     if len({layer.name for layer in layers}) < len(layers):
         raise ValueError("two layers have the same name")
     channels = 3
