@@ -16,6 +16,7 @@ from stylecore import options, weights
 from stylecore.demo import demo
 from stylecore.errors import ImageError, ParameterError, StylecoreError
 from stylecore.images import check_output, read_image
+from stylecore.training import options as training
 from stylecore.transfer import transfer
 
 STOPPED = 130
@@ -112,9 +113,28 @@ def _weights_info(given, watch):
     return 0
 
 
+def _train(given, watch):
+    chosen = {name: getattr(given, name) for name in training.settings(given.network) if name != "architecture"}
+    if given.architecture is not None:
+        chosen["architecture"] = training.read_architecture(given.architecture)
+
+    def tell(epoch):
+        watch.say(", ".join(f"{name} {value:.4g}" for name, value in epoch.items()))
+
+    try:
+        done = training.NETWORKS[given.network](given.data, given.output, **chosen, callback=tell, progress=watch.bar)
+    except KeyboardInterrupt:
+        _say("stylecore: stopped; --resume goes on from the last whole epoch, if there is one.")
+        return STOPPED
+    _print(f"{given.output}: {done.score} {done.result:.4g} on what was held out, after {len(done.history)} epochs")
+    return 0
+
+
 _COMMANDS = {
     "transfer": _transfer,
     "demo": _demo,
+    "train autoencoder": _train,
+    "train cnn": _train,
     "weights list": _weights_list,
     "weights fetch": _weights_fetch,
     "weights convert": _weights_convert,

@@ -10,6 +10,7 @@ from stylecore.messages import near_matches
 from stylecore.network import POOLINGS
 from stylecore.objective import DEVICES, DTYPES
 from stylecore.optimizers import OPTIMIZERS
+from stylecore.training.options import add_train
 from stylecore.transfer import transfer
 from stylecore.version import __version__
 
@@ -74,6 +75,7 @@ def _parser():
     _add_transfer(commands)
     _add_demo(commands)
     _add_weights(commands)
+    add_train(commands, _add_command, _add_setting, _add_quiet)
     return parser
 
 
@@ -97,9 +99,9 @@ def _number(text):
         raise argparse.ArgumentTypeError(f'"{text}" is not a number') from None
 
 
-def _add_setting(group, name, help, **more):
+def _add_setting(group, name, help, settings=SETTINGS, **more):
     """Add a setting of `transfer` as an option, with the type and the default that `transfer` has."""
-    default = SETTINGS[name]
+    default = settings[name]
     if isinstance(default, float):
         more = {"type": _number, "metavar": "NUMBER", **more}
         shown = f"{default:g}"

@@ -117,7 +117,9 @@ def _encoder(table, side, backend):
         layers.append(ConvolutionRelu(row, backend, is_first=not layers) if is_conv else MaxPool(row, backend))
         shape = layers[-1].output_shape(shape)
         if min(shape) < 1:
-            raise ParameterError(f"pictures of {side} x {side} pixels are too small for {row.name}; choose a larger side.")
+            raise ParameterError(
+                f"pictures of {side} x {side} pixels are too small for {row.name}; choose a larger side."
+            )
     return layers, shape
 
 
@@ -179,13 +181,7 @@ def autoencoder(table, side, backend, dtype="float32"):
             shape = layers[-1].output_shape(shape)
     if shape != (1, side, side, 3):
         raise ParameterError(
-            f"the mirror image of the table makes {shape[2]} x {shape[1]} pixels of {side} x {side}; choose a side that "
-            f"every stride divides, and odd sizes padded by half."
+            f"the mirror image of the table makes {shape[2]} x {shape[1]} pixels of {side} x {side}; choose a side "
+            f"that every stride divides, and odd sizes padded by half."
         )
     return Model(layers, dtype)
-
-
-def code_size(table, side):
-    """Numbers of an auto-encoder's code for an image."""
-    _, shape = _encoder(table, side, None)
-    return prod(shape)

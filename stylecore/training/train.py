@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from stylecore.errors import ParameterError, StylecoreError, TrainingError
+from stylecore.errors import ParameterError, TrainingError
 from stylecore.kernels import cpu
 from stylecore.messages import near_matches
 from stylecore.training import checkpoints, curves, data
 from stylecore.training.architectures import AUTOENCODER, CNN
 from stylecore.training.loading import batches, preprocessing
-from stylecore.training.model import autoencoder, classifier, code_size
+from stylecore.training.model import autoencoder, classifier
 from stylecore.training.optimizers import OPTIMIZERS, learning_rate
 from stylecore.training.tasks import Classification, Reconstruction
 from stylecore.version import __version__
@@ -306,8 +306,8 @@ class _Run:
                 return loss, quality
         kept = "the checkpoint of the epoch before is kept" if self.history else "nothing was written"
         raise TrainingError(
-            f"the loss or its gradient is no longer finite at step {step + 1} (epoch {len(self.history) + 1}), and {kept}; "
-            f"lower the learning rate."
+            f"the loss or its gradient is no longer finite at step {step + 1} (epoch {len(self.history) + 1}), and "
+            f"{kept}; lower the learning rate."
         )
 
     def _evaluate(self):
