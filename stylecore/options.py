@@ -109,7 +109,7 @@ def _add_setting(group, name, help, settings=SETTINGS, **more):
         more = {"type": _whole_number, "metavar": "NUMBER", **more}
         shown = default
     else:
-        shown = default if isinstance(default, str) else " ".join(default)
+        shown = default or "the network's own"
     option = "--" + name.replace("_", "-")
     group.add_argument(option, default=default, help=f"{help} (default: {shown})", **more)
 

@@ -11,7 +11,7 @@ from stylecore import images, memory
 from stylecore.errors import ParameterError, StylecoreError, TooLargeError
 from stylecore.messages import near_matches
 from stylecore.network import Plan
-from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS, Objective, checked_layers, evaluation_bytes, load_network
+from stylecore.objective import Objective, checked_layers, chosen_layers, evaluation_bytes, load_network
 from stylecore.optimizers import BYTES_PER_VALUE, OPTIMIZERS, Stopped
 from stylecore.version import __version__
 
@@ -94,8 +94,8 @@ def transfer(
     pyramid=3,
     optimizer="lbfgs",
     network="vgg19",
-    content_layers=CONTENT_LAYERS,
-    style_layers=STYLE_LAYERS,
+    content_layers=None,
+    style_layers=None,
     content_weight=1.0,
     style_weight=20.0,
     regularization_weight=0.0,
@@ -164,6 +164,7 @@ layer_weights, pooling, device, dtype
     >>> result.image.size
     (128, 96)
     """
+    content_layers, style_layers = chosen_layers(network, content_layers, style_layers)
     content_layers = checked_layers("content_layers", content_layers)
     style_layers = checked_layers("style_layers", style_layers)
     settings = _settings(locals())

@@ -61,6 +61,45 @@ ARCHITECTURES = {
 }
 
 
+_VGG_LAYERS = ("relu4_2",), ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+
+DEFAULT_LAYERS = {
+    "vgg19": _VGG_LAYERS,
+    "vgg16": _VGG_LAYERS,
+    "alexnet": (("relu3",), ("relu1", "relu2", "relu3", "relu4", "relu5")),
+}
+"""Layers for content and for style that give a network's best picture, found by looking."""
+
+
+def default_layers(network, layers):
+    """Layers to compare content and style by, where nobody names any.
+
+    Parameters
+    ----------
+    network : str
+        Name of the architecture.
+    layers : sequence of Conv and Pool
+
+    Returns
+    -------
+    content, style : tuple of str
+        Those of `DEFAULT_LAYERS`; for another network the first ReLU of each block, which ends with a pool, and for the
+        content the last one of the last block but one.
+    """
+    relus = [layer.relu for layer in layers if isinstance(layer, Conv)]
+    known = DEFAULT_LAYERS.get(network, ((), ()))
+    if known[0] and {*known[0], *known[1]} <= {*relus}:
+        return known
+    blocks = [[]]
+    for layer in layers:
+        if isinstance(layer, Conv):
+            blocks[-1].append(layer.relu)
+        elif blocks[-1]:
+            blocks.append([])
+    blocks = [block for block in blocks if block]
+    return (blocks[max(len(blocks) - 2, 0)][-1],), tuple(block[0] for block in blocks)
+
+
 def to_json(layers):
     """Write a table of layers as JSON.
 
