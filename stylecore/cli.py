@@ -13,8 +13,9 @@ import warnings
 from contextlib import suppress
 
 from stylecore import options, weights
+from stylecore.comparison import compare
 from stylecore.demo import demo
-from stylecore.errors import ImageError, ParameterError, StylecoreError
+from stylecore.errors import ImageError, ParameterError, StylecoreError, WeightsError
 from stylecore.images import check_output, read_image
 from stylecore.training import options as training
 from stylecore.transfer import transfer
@@ -83,10 +84,27 @@ def _transfer(given, watch):
 def _demo(given, watch):
     check_output(given.output, (given.size, given.size))
     check_output(given.sheet)
-    _fetch_once(options.SETTINGS["network"], [], watch)
     settings = {"size": given.size, "iterations": given.iterations}
+    try:
+        _fetch_once(options.SETTINGS["network"], [], watch)
+    except WeightsError as error:
+        watch.say(f"stylecore: {error}\nThe demonstration goes on with the network small, which needs no download.")
+        settings["network"] = "small"
     result = demo(given.output, given.sheet, **settings, callback=watch, progress=watch.bar)
     return _report(result, f"{given.output} and {given.sheet}")
+
+
+def _networks(given, watch):
+    inputs = [given.content, given.style]
+    check_output(given.sheet)
+    _keep_inputs(inputs, given.sheet)
+    for network in given.networks:
+        _fetch_once(network, inputs, watch)
+    settings = {"size": given.size, "iterations": given.iterations}
+    results = compare(
+        given.content, given.style, given.sheet, given.networks, **settings, callback=watch, progress=watch.bar
+    )
+    return _report(results[-1], given.sheet)
 
 
 def _weights_list(given, watch):
@@ -109,7 +127,8 @@ def _weights_convert(given, watch):
 
 def _weights_info(given, watch):
     fetched = given.file in weights.CATALOGUE
-    _print(weights.describe(weights.cached_file(given.file) if fetched else given.file))
+    path = weights.cached_file(given.file) if fetched else weights.SHIPPED.get(given.file, given.file)
+    _print(weights.describe(path))
     return 0
 
 
@@ -133,6 +152,7 @@ def _train(given, watch):
 _COMMANDS = {
     "transfer": _transfer,
     "demo": _demo,
+    "networks": _networks,
     "train autoencoder": _train,
     "train cnn": _train,
     "weights list": _weights_list,

@@ -75,6 +75,7 @@ def _parser():
     _add_transfer(commands)
     _add_demo(commands)
     _add_weights(commands)
+    _add_networks(commands)
     add_train(commands, _add_command, _add_setting, _add_quiet)
     return parser
 
@@ -239,7 +240,7 @@ def _add_network(group):
         """which network compares: vgg19 paints best; vgg16 is a little quicker; alexnet is small and coarse, and its
         layers are relu1 to relu5, to be named with the two options below. Or a file of weights that ends in .h5; see
         `stylecore weights --help`""",
-        metavar="{" + ",".join([*weights.CATALOGUE, "FILE"]) + "}",
+        metavar="{" + ",".join([*weights.NAMES, "FILE"]) + "}",
     )
     _add_setting(
         group,
@@ -306,6 +307,28 @@ def _add_demo(commands):
         help="another picture to write: content, style and result side by side (default: %(default)s)",
     )
     _add_setting(parser, "size", "longer side of the picture", metavar="PIXELS")
+    _add_setting(parser, "iterations", "steps of painting", metavar="STEPS")
+    _add_quiet(parser)
+
+
+def _add_networks(commands):
+    parser = _add_command(
+        commands,
+        "networks",
+        "networks",
+        "Paint one pair of pictures with every network, and show them side by side.",
+    )
+    parser.add_argument("content", metavar="CONTENT", help="picture of what is to be seen")
+    parser.add_argument("style", metavar="STYLE", help="picture that shows how to paint it")
+    parser.add_argument("--sheet", metavar="OUT", required=True, help="the picture to write")
+    parser.add_argument(
+        "--networks",
+        nargs="+",
+        metavar="NETWORK",
+        default=list(weights.NAMES),
+        help="other networks than all that have a name, such as files of weights",
+    )
+    _add_setting(parser, "size", "longer side of each picture", metavar="PIXELS")
     _add_setting(parser, "iterations", "steps of painting", metavar="STEPS")
     _add_quiet(parser)
 

@@ -14,6 +14,7 @@ from stylecore.messages import near_matches
 __all__ = [
     "ARCHITECTURES",
     "CATALOGUE",
+    "NAMES",
     "PREPROCESSINGS",
     "SHIPPED",
     "Preprocessing",
@@ -28,6 +29,9 @@ __all__ = [
     "read",
     "write",
 ]
+
+NAMES = (*CATALOGUE, *SHIPPED)
+"""The networks that have a name."""
 
 
 def load(network, progress=True):
@@ -67,7 +71,7 @@ def load(network, progress=True):
             ) from error
     if isinstance(network, os.PathLike) or _looks_like_path(str(network)):
         return read(network)
-    near = near_matches(network, [*CATALOGUE, *SHIPPED])
+    near = near_matches(network, NAMES)
     raise ParameterError(f'network "{network}" is not known{near}; a file of weights ends in .h5.')
 
 

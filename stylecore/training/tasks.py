@@ -16,11 +16,11 @@ class Classification:
     score = "accuracy"
 
     def __init__(self, backend, smoothing=0.1):
-        self._backend, self._smoothing = backend, smoothing
+        self._backend, self.smoothing = backend, smoothing
 
     def loss(self, output, x, labels, gradient, training=True):
         """Mean cross-entropy of a batch, and in `gradient` its gradient with respect to the output."""
-        smoothing = self._smoothing if training else 0
+        smoothing = self.smoothing if training else 0
         return self._backend.softmax_cross_entropy(output, labels, smoothing, gradient)
 
     def quality(self, output, x, labels, loss):

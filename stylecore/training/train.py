@@ -238,6 +238,31 @@ def _train(model, make_task, sets, name, settings):
     return Training(weights, run.history, run.task.score)
 
 
+def train_step(model, task, optimizer, x, labels, rate):
+    """Change a model's parameters by the gradient on one batch.
+
+    Parameters
+    ----------
+    model : Model
+    task : Classification or Reconstruction
+    optimizer : Sgd or Adam
+    x : ndarray, (n, side, side, 3)
+    labels : ndarray of int, (n,)
+    rate : float
+
+    Returns
+    -------
+    loss, quality : float
+        Before the step; see the task.
+    """
+    output = model.forward(x)
+    gradient = np.empty_like(output)
+    loss = task.loss(output, x, labels, gradient)
+    model.backward(gradient)
+    optimizer.step(model.gradient, rate)
+    return loss, task.quality(output, x, labels, loss)
+
+
 class _Run:
     """A training under way: model, optimiser and history."""
 
@@ -295,15 +320,10 @@ class _Run:
         return learning_rate(step, epochs * self._steps, warm_up, self._settings["learning_rate"])
 
     def _step(self, x, labels, step):
-        output = self.model.forward(x)
-        gradient = np.empty_like(output)
-        loss = self.task.loss(output, x, labels, gradient)
-        quality = self.task.quality(output, x, labels, loss)
-        if np.isfinite(loss):
-            self.model.backward(gradient)
-            if np.isfinite(np.vdot(self.model.gradient, self.model.gradient)):
-                self._optimizer.step(self.model.gradient, self._rate(step))
-                return loss, quality
+        loss, quality = train_step(self.model, self.task, self._optimizer, x, labels, self._rate(step))
+        # NaN among the parameters would be in all losses to come, and be written down with them.
+        if np.isfinite(loss) and np.isfinite(self.model.values.sum()):
+            return loss, quality
         kept = "the checkpoint of the epoch before is kept" if self.history else "nothing was written"
         raise TrainingError(
             f"the loss or its gradient is no longer finite at step {step + 1} (epoch {len(self.history) + 1}), and "

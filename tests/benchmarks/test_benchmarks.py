@@ -10,7 +10,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-TINY = ["--sizes", "32", "--threads", "1", "--repetitions", "2", "--transfer-size", "32", "--transfer-evaluations", "5"]
+TINY = [
+    "--sizes",
+    "32",
+    "--training-pictures",
+    "256",
+    "--threads",
+    "1",
+    "--repetitions",
+    "2",
+    "--transfer-size",
+    "32",
+    "--transfer-evaluations",
+    "5",
+]
 
 
 def run(*arguments):
@@ -103,6 +116,15 @@ def test_memory(tmp_path):
     assert "Peak memory" in process.stdout
 
 
+def test_training(tmp_path):
+    path = tmp_path / "record.json"
+    process = run("--only", "training", *TINY, "--no-peers", "--output", path)
+    assert process.returncode == 0, process.stderr
+    (row,) = json.loads(path.read_text())["sections"]["training"]["training"]
+    assert row["pictures"] == 256 and row["threads"] == 1 and row["stylecore"]["median"] > 0
+    assert "An epoch of training" in process.stdout
+
+
 def test_start_up_in_its_own_process():
     given = {name: str(ROOT / f"stylecore/samples/{name}.jpg") for name in ("photograph", "painting")}
     arguments = json.dumps({"content": given["photograph"], "style": given["painting"], "size": 32})
@@ -114,7 +136,9 @@ def test_start_up_in_its_own_process():
 @pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="PyTorch is the peer of `make bench-peers` only")
 def test_peers_minimise_the_same(tmp_path):
     path = tmp_path / "record.json"
-    process = run("--only", "evaluation", "transfer", *TINY, "--transfer-repetitions", "1", "--output", path)
+    process = run(
+        "--only", "evaluation", "transfer", "training", *TINY, "--transfer-repetitions", "1", "--output", path
+    )
     assert process.returncode == 0, process.stderr
     sections = json.loads(path.read_text())["sections"]
     assert sections["evaluation"]["evaluation"][0]["differences"]["loss"] < 1e-5
@@ -124,6 +148,7 @@ def test_peers_minimise_the_same(tmp_path):
         assert row["evaluations"]["median"] == 5
         assert row["pyramid"]["ratio"]["median"] > 0 and row["one scale"]["seconds"]["median"] > 0
     assert "until the peer's loss" in process.stdout
+    assert sections["training"]["training"][0]["ratio"]["median"] > 0
 
 
 @pytest.mark.parametrize(
