@@ -237,9 +237,9 @@ def _add_network(group):
     _add_setting(
         group,
         "network",
-        """which network compares: vgg19 paints best; vgg16 is a little quicker; alexnet is small and coarse, and its
-        layers are relu1 to relu5, to be named with the two options below. Or a file of weights that ends in .h5; see
-        `stylecore weights --help`""",
+        """which network compares: vgg19 paints best; vgg16 is a little quicker; alexnet is small and coarse, with
+        layers relu1 to relu5; small comes with the program and needs no download. Or a file of weights that ends in
+        .h5; see `stylecore weights --help` and `stylecore train --help`""",
         metavar="{" + ",".join([*weights.NAMES, "FILE"]) + "}",
     )
     _add_setting(

@@ -61,12 +61,13 @@ ARCHITECTURES = {
 }
 
 
-_VGG_LAYERS = ("relu4_2",), ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+_FIRST_OF_BLOCKS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
 DEFAULT_LAYERS = {
-    "vgg19": _VGG_LAYERS,
-    "vgg16": _VGG_LAYERS,
-    "alexnet": (("relu3",), ("relu1", "relu2", "relu3", "relu4", "relu5")),
+    "vgg19": (("relu4_2",), _FIRST_OF_BLOCKS),
+    # At relu4_2 the painting buries the photograph; the deep layers of AlexNet add nothing but grain.
+    "vgg16": (("relu4_1",), _FIRST_OF_BLOCKS),
+    "alexnet": (("relu2",), ("relu1", "relu2", "relu3")),
 }
 """Layers for content and for style that give a network's best picture, found by looking."""
 

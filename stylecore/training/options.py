@@ -63,6 +63,7 @@ def _add_kind(parser, defaults, add_setting, add_quiet):
     basic.add_argument(
         "--resume", action="store_true", help="go on with a training that was stopped, from the last whole epoch"
     )
+    basic.add_argument("--half", action="store_true", help="store the network's numbers with half the digits")
     basic.add_argument(
         "--plot", metavar="OUT.png", help="draw the learning curves, which are written as a table (.csv) in any case"
     )

@@ -67,6 +67,7 @@ def train_classifier(
     warm_up=2.0,
     dropout=0.1,
     seed=0,
+    half=False,
     plot=None,
     resume=False,
     callback=None,
@@ -103,6 +104,8 @@ def train_classifier(
         Share of the last features that is dropped, in [0, 1).
     seed : int
         The same number gives the same network, on the same machine.
+    half : bool
+        Store numbers with half the digits (float16), which hardly matters to pictures.
     plot : str or path, optional
         A picture of the learning curves to write; needs the extra ``plot``.
     resume : bool
@@ -149,6 +152,7 @@ def train_autoencoder(
     weight_decay=0.0,
     warm_up=1.0,
     seed=0,
+    half=False,
     plot=None,
     resume=False,
     callback=None,
@@ -159,7 +163,7 @@ def train_autoencoder(
     Parameters
     ----------
     source, output, architecture, classes, side, held_out, epochs, batch, optimizer, learning_rate, weight_decay, \
-warm_up, seed, plot, resume, callback, progress
+warm_up, seed, half, plot, resume, callback, progress
         As of `train_classifier`; the features behind the table's last row are the code, and what leads back to the
         picture is the table's mirror image.
 
@@ -231,7 +235,7 @@ def _train(model, make_task, sets, name, settings):
     )
     digest = hashlib.sha256(model.values.tobytes() + model.state.tobytes()).hexdigest()
     weights = model.weights(settings["architecture"], name, scaling, made, digest)
-    write(weights, output)
+    write(weights, output, "float16" if settings["half"] else "float32")
     if settings["plot"] is not None:
         curves.plot(run.history, run.task.score, Path(settings["plot"]))
     checkpoint.unlink(missing_ok=True)
@@ -277,7 +281,7 @@ class _Run:
 
     def told(self):
         """The settings that decide what is learned, as plain data."""
-        left_out = ("source", "output", "plot", "resume", "callback", "progress")
+        left_out = ("source", "output", "half", "plot", "resume", "callback", "progress")
         told = {name: value for name, value in self._settings.items() if name not in left_out}
         told["architecture"] = to_json(told["architecture"])
         told["classes"] = list(self.train.classes)

@@ -208,10 +208,11 @@ def test_list(run, tmp_path):
     (tmp_path / "vgg16.h5").touch()
     process = run("weights", "list", STYLECORE_CACHE=str(tmp_path))
     assert process.returncode == 0
-    vgg19, vgg16, alexnet = process.stdout.splitlines()
+    vgg19, vgg16, alexnet, small = process.stdout.splitlines()
     assert vgg19.startswith("vgg19 ") and vgg19.endswith("not here yet, 87.6 MB to fetch")
     assert vgg16.startswith("vgg16 ") and vgg16.endswith(f"in {tmp_path / 'vgg16.h5'}")
     assert alexnet.startswith("alexnet ")
+    assert small.startswith("small ") and small.endswith("small.h5")
 
 
 @pytest.fixture
