@@ -157,7 +157,7 @@ def test_help_tells_every_setting_and_its_default(capsys):
     for name, parameter in inspect.signature(stylecore.transfer).parameters.items():
         if name not in ("content", "style", "callback", "progress"):
             default = parameter.default
-            shown = " ".join(default) if isinstance(default, tuple) else str(default).removesuffix(".0")
+            shown = "the network's own" if default is None else str(default).removesuffix(".0")
             assert f"(default: {shown})" in told["--" + name.replace("_", "-")]
 
 
