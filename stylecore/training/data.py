@@ -159,7 +159,7 @@ def read(path, *, side=64, classes=None, held_out=0.2, seed=0):
         if layout is None:
             return _split(read_pictures(path, side, classes), held_out, seed)
         read_file = {name: file.read_bytes for name, file in files.items()}
-        return _read_cifar10(path, layout, read_file)
+        return _read_cifar10(path, layout, classes, read_file)
     if not path.is_file():
         raise DataError(f"{path} does not exist; give an archive of CIFAR-10, or a folder of pictures by class.")
     try:
@@ -174,13 +174,15 @@ def read(path, *, side=64, classes=None, held_out=0.2, seed=0):
             read_file = {
                 name: lambda member=member: archive.extractfile(member).read() for name, member in members.items()
             }
-            return _read_cifar10(path, layout, read_file)
+            return _read_cifar10(path, layout, classes, read_file)
     except (tarfile.TarError, EOFError, OSError) as error:
         raise DataError(f"{path} is damaged or no archive; get it anew.") from error
 
 
-def _read_cifar10(path, layout, read_file):
+def _read_cifar10(path, layout, classes, read_file):
     """Training and test set, given a function for each file that reads its content."""
+    if classes:
+        raise DataError(f"{path} is CIFAR-10, which is read with all of its classes; leave the classes out.")
     suffix = layout.removeprefix("data_batch_1")
     read_batch = {"": _python_batch, ".bin": _binary_batch, ".png": _sheet}[suffix]
     names = [f"data_batch_{number}{suffix}" for number in range(1, 6)], [f"test_batch{suffix}"]

@@ -201,6 +201,8 @@ def _check_settings(settings):
         check_table(settings["architecture"])
     except (ValueError, TypeError, AttributeError) as error:
         raise ParameterError(f"the architecture cannot be trained: {error}; mend its table.") from error
+    if Path(settings["output"]).suffix not in (".h5", ".hdf5"):
+        raise ParameterError(f"{settings['output']} cannot be the name of a network; it must end in .h5.")
     for output in (settings["output"], settings["plot"]):
         if output is not None and not Path(output).absolute().parent.is_dir():
             raise ParameterError(f"{output} cannot be written: there is no folder {Path(output).parent}; create it.")
@@ -324,9 +326,10 @@ class _Run:
         return learning_rate(step, epochs * self._steps, warm_up, self._settings["learning_rate"])
 
     def _step(self, x, labels, step):
-        loss, quality = train_step(self.model, self.task, self._optimizer, x, labels, self._rate(step))
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            loss, quality = train_step(self.model, self.task, self._optimizer, x, labels, self._rate(step))
         # NaN among the parameters would be in all losses to come, and be written down with them.
-        if np.isfinite(loss) and np.isfinite(self.model.values.sum()):
+        if np.isfinite(loss) and np.isfinite(self.model.values).all():
             return loss, quality
         kept = "the checkpoint of the epoch before is kept" if self.history else "nothing was written"
         raise TrainingError(

@@ -130,6 +130,8 @@ def test_labels_that_do_not_match_are_told(tmp_path, labels, message):
 
 
 def test_what_is_no_data_is_told(tmp_path):
+    with pytest.raises(DataError, match="is CIFAR-10, which is read with all of its classes"):
+        data.read(write_folder(tmp_path / "unpacked", cifar10_files("")), classes=["cat", "dog"])
     with pytest.raises(DataError, match="missing does not exist; give an archive"):
         data.read(tmp_path / "missing")
     (tmp_path / "text").write_text("no archive")

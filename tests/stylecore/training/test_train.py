@@ -126,15 +126,22 @@ def test_killed_it_loses_one_epoch_at_most(pictures, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_ends_it(pictures, tmp_path):
-    def stop(epoch):
-        raise KeyboardInterrupt
-
     settings = {**SETTINGS, "learning_rate": 1e30, "warm_up": 0.0}
     with pytest.raises(
-        TrainingError, match=r"not? longer finite at step \d+ \(epoch 1\), and nothing was written; lower"
+        TrainingError, match=r"no longer finite at step \d+ \(epoch 1\), and nothing was written; lower"
     ):
         stylecore.train_classifier(pictures, tmp_path / "cnn.h5", **settings)
     assert not list(tmp_path.iterdir())
+
+
+def test_once_the_loss_is_not_finite_the_last_epoch_is_kept(pictures, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(module._Run, "_rate", lambda run, step: 0.01 if step < 6 else 1e30)
+    arguments = ["--side", "16", "--batch", "24", "--epochs", "5", "-q"]
+    assert cli.main(["train", "cnn", str(pictures), "-o", str(tmp_path / "cnn.h5"), *arguments]) == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    assert "(epoch 2), and the checkpoint of the epoch before is kept; lower the learning rate" in told
+    with np.load(checkpoint_path(tmp_path / "cnn.h5")) as file:
+        assert np.isfinite(file["values"]).all()
 
 
 @pytest.mark.parametrize(
@@ -151,13 +158,15 @@ def test_a_loss_that_is_not_finite_ends_it(pictures, tmp_path):
         ({"architecture": (Conv("a", 4, 8),)}, "a does not take the 3 channels that it is given"),
         ({"architecture": (Conv("a", 3, 8), Conv("a", 8, 8))}, "two layers have the same name"),
         ({"architecture": "vgg"}, "the architecture cannot be trained"),
+        ({"output": "cnn.csv"}, r"cnn\.csv cannot be the name of a network; it must end in \.h5"),
+        ({"output": "nowhere/cnn.h5"}, r"there is no folder nowhere; create it"),
         ({"side": 1}, "pictures of 1 x 1 pixels are too small for pool1"),
         ({"plot": "curves.xyz"}, r"curves\.xyz cannot be written as a plot|a plot needs matplotlib"),
     ],
 )
 def test_settings_that_cannot_be_used_are_told(pictures, tmp_path, wrong, message):
     with pytest.raises(ParameterError, match=message):
-        stylecore.train_classifier(pictures, tmp_path / "cnn.h5", **{**SETTINGS, **wrong})
+        stylecore.train_classifier(pictures, **{"output": tmp_path / "cnn.h5", **SETTINGS, **wrong})
     assert not list(tmp_path.iterdir())
 
 
