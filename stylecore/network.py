@@ -191,7 +191,7 @@ def default_layers(network):
     """
     if isinstance(network, Network):
         return architectures.default_layers(network.name, network.layers)
-    if isinstance(network, str) and network in architectures.DEFAULT_LAYERS:  # Need not be fetched for that.
+    if isinstance(network, str) and network in weights_package.CATALOGUE:  # Need not be fetched for that.
         return architectures.DEFAULT_LAYERS[network]
     return weights_package.load(network).default_layers
 

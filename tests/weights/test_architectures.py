@@ -11,6 +11,8 @@ from stylecore.weights.architectures import (
     to_json,
 )
 
+from stylecore.training.architectures import CNN
+
 
 @pytest.mark.parametrize("network, convolutions", [("vgg19", 16), ("vgg16", 13), ("alexnet", 5)])
 def test_the_networks_are_as_deep_as_published(network, convolutions):
@@ -61,8 +63,10 @@ def test_what_is_no_table_of_layers_is_refused(text):
 
 @pytest.mark.parametrize("network", DEFAULT_LAYERS)
 def test_default_layers_exist(network):
-    content, style = default_layers(network, ARCHITECTURES[network])
-    relus = [layer.relu for layer in ARCHITECTURES[network] if isinstance(layer, Conv)]
+    table = {**ARCHITECTURES, "cnn": CNN}[network]
+    content, style = default_layers(network, table)
+    assert (content, style) == DEFAULT_LAYERS[network]
+    relus = [layer.relu for layer in table if isinstance(layer, Conv)]
     assert content and style and {*content, *style} <= {*relus}
 
 
