@@ -68,8 +68,8 @@ DEFAULT_LAYERS = {
     # At relu4_2 the painting buries the photograph; the deep layers of AlexNet add nothing but grain.
     "vgg16": (("relu4_1",), _FIRST_OF_BLOCKS),
     "alexnet": (("relu2",), ("relu1", "relu2", "relu3")),
-    # The built-in classifier of `stylecore.training`; the last layer of each block grains less than the first.
-    "cnn": (("relu2_2",), ("relu1_2", "relu2_2", "relu3_2", "relu4_1")),
+    # The built-in classifier of `stylecore.training`; without relu1_1 the painting's colours do not come over.
+    "cnn": (("relu2_2",), ("relu1_1", "relu2_1", "relu3_1", "relu4_1")),
 }
 """Layers for content and for style that give a network's best picture, found by looking."""
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import numba
 import numpy as np
 import pytest
 from PIL import Image
@@ -75,6 +76,13 @@ def test_the_same_seed_gives_the_same_network(pictures, tmp_path, train):
     first, second = (train(pictures, tmp_path / f"{i}.h5", **settings, seed=1) for i in range(2))
     np.testing.assert_array_equal(filters(first), filters(second))
     assert (filters(train(pictures, tmp_path / "3.h5", **settings, seed=2)) != filters(first)).any()
+    threads = numba.get_num_threads()
+    numba.set_num_threads(1)
+    try:
+        alone = train(pictures, tmp_path / "4.h5", **settings, seed=1)
+    finally:
+        numba.set_num_threads(threads)
+    np.testing.assert_array_equal(filters(alone), filters(first))
 
 
 def test_a_training_that_is_stopped_goes_on_as_if_it_had_not_been(pictures, tmp_path):
