@@ -6,7 +6,7 @@ from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks import cuda, evaluation, layers, machine, memory, record, startup, threads, transfer
+from benchmarks import cuda, evaluation, layers, machine, memory, record, startup, threads, training, transfer
 from benchmarks.measuring import progress
 from benchmarks.setting import Setting, warm_up
 from stylecore import devices
@@ -22,6 +22,7 @@ SECTIONS = {
     "startup": startup,
     "threads": threads,
     "cuda": cuda,
+    "training": training,
 }
 
 
@@ -64,6 +65,7 @@ def _run(given):
             "style": Path(given.style).name,
             "repetitions": given.repetitions,
             "transfer evaluations": given.transfer_evaluations,
+            "training pictures": given.training_pictures,
         },
         "sections": {name: SECTIONS[name].measure(setting) for name in sections},
     }
@@ -102,6 +104,7 @@ def _setting(given, with_peers):
         transfer_repetitions=given.transfer_repetitions,
         transfer_starts=given.transfer_starts,
         transfer_peers=given.transfer_peers,
+        training_pictures=given.training_pictures,
     )
     for size in (*given.sizes, given.transfer_size):
         setting.network.steps(size, size, STYLE_LAYERS)  # Raises if the size is too small.
@@ -120,6 +123,7 @@ def _parse(arguments):
     add("--transfer-repetitions", type=_count, default=3, metavar="N")
     add("--transfer-starts", nargs="+", choices=transfer.STARTS, default=list(transfer.STARTS), metavar="START")
     add("--transfer-peers", nargs="+", choices=transfer.PEERS, default=list(transfer.PEERS), metavar="OPTIMISER")
+    add("--training-pictures", type=_count, default=50_000, metavar="N", help="of an epoch of training")
     add("--content", default=str(PHOTOGRAPH), metavar="PICTURE")
     add("--style", default=str(PAINTING), metavar="PICTURE")
     add("--no-peers", action="store_true", help="leave PyTorch out even if it is installed")

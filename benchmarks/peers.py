@@ -9,7 +9,9 @@ from contextlib import suppress
 import numpy as np
 import torch
 from scipy.optimize import minimize
+from stylecore.kernels import EPSILON
 from stylecore.weights.architectures import Conv
+from torch import nn
 from torch.nn import functional
 
 from benchmarks.machine import use_threads
@@ -207,6 +209,52 @@ def distance_term(features, target, memory_format):
     """The content term 1/2 sum (F - P)^2 of arrays (1, H, W, C)."""
     target = to_torch(target, memory_format)
     return Term(lambda x: squared_distance(x, target) / 2, features, memory_format)
+
+
+class Classifier:
+    """A classifier of ours in training, with the same parameters, and SGD.
+
+    Parameters
+    ----------
+    model : stylecore.training.model.Model
+    smoothing : float
+        Of the labels.
+    memory_format : str
+    momentum, weight_decay, rate : float
+    """
+
+    def __init__(self, model, smoothing, memory_format, momentum, weight_decay, rate):
+        self._format, modules = MEMORY_FORMATS[memory_format], []
+        for layer in model.layers:
+            kind = type(layer).__name__
+            if kind == "ConvolutionRelu":
+                row = layer.row
+                conv = nn.Conv2d(row.in_channels, row.out_channels, row.size, row.stride, row.padding, bias=False)
+                conv.weight.data = filters_to_torch(layer.filters, memory_format)
+                modules += [conv, nn.BatchNorm2d(row.out_channels, eps=EPSILON), nn.ReLU(inplace=True)]
+            elif kind == "MaxPool":
+                modules.append(nn.MaxPool2d(layer.row.size, layer.row.stride))
+            elif kind == "Mean":
+                modules += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+            elif kind == "Dense":
+                dense = nn.Linear(*layer.weights.shape)
+                dense.weight.data, dense.bias.data = torch.tensor(layer.weights.T), torch.tensor(layer.bias)
+                modules.append(dense)
+        self._model = nn.Sequential(*modules).to(memory_format=self._format)
+        filters = [p for p in self._model.parameters() if p.dim() > 1]
+        others = [p for p in self._model.parameters() if p.dim() == 1]
+        groups = [{"params": filters, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0}]
+        self._optimizer = torch.optim.SGD(groups, lr=rate, momentum=momentum)
+        self._loss = nn.CrossEntropyLoss(label_smoothing=smoothing)
+
+    def step(self, x, labels):
+        """One step on a batch (N, H, W, C); returns the loss before it."""
+        self._optimizer.zero_grad()
+        x = torch.from_numpy(x).permute(0, 3, 1, 2).contiguous(memory_format=self._format)
+        loss = self._loss(self._model(x), torch.from_numpy(labels))
+        loss.backward()
+        self._optimizer.step()
+        return loss.item()
 
 
 def torch_lbfgs(make_objective, start, trace):

@@ -47,6 +47,8 @@ class Setting:
         Of the whole transfer; the evaluations are the peers'.
     transfer_starts, transfer_peers : list of str
         What transfers start from, and the peers' optimisers.
+    training_pictures : int
+        Of an epoch of training.
     """
 
     content: str
@@ -60,6 +62,7 @@ class Setting:
     transfer_repetitions: int
     transfer_starts: list
     transfer_peers: list
+    training_pictures: int
     _formats: dict = field(default_factory=dict, repr=False)
 
     @cached_property

@@ -23,9 +23,12 @@ The Gram matrix, the sums and their gradients take a *guide* besides, where a re
 each position, (M,) NumPy, zero or more, in the dtype of the features. The sum over positions is then weighted by it;
 without one every position counts once. Matrices and sums of channels are NumPy's as well.
 
-The Gram matrix, the sums and their gradients take a *guide* besides, where a region of the map is meant: the weight of
-each position, (M,) NumPy, zero or more, in the dtype of the features. The sum over positions is then weighted by it;
-without one every position counts once. Matrices and sums of channels are NumPy's as well.
+For training there are besides
+
+- ``convolve``, its ``_backward`` and its ``_backward_filters``: a convolution without what follows it, and its gradient
+  with respect to input and filters,
+- ``bias_relu``, ``batch_norm_relu``, ``upsample``, ``dense``, ``dropout`` and their ``_backward``,
+- ``softmax_cross_entropy`` and ``mean_squared_error``, each with its gradient.
 
 A convolution may be asked for a strip of rows of its result: it is then given the rows of its input, or gradient, that
 the strip needs, with the neighbours above and below (the halo), and told how many of them stand `above`. Where there
@@ -43,3 +46,6 @@ Two small encodings tie each forward pass to its backward pass, in place of the 
 """
 
 BLOCKED = 255
+
+EPSILON = 1e-5
+"""What batch normalisation adds to the variance, so that a channel that is constant can be divided by its deviation."""

@@ -8,7 +8,7 @@ that those are made of: `conv2d`, `relu` and their gradients.
 from typing import NamedTuple
 
 import numpy as np
-from stylecore.kernels import BLOCKED
+from stylecore.kernels import BLOCKED, EPSILON
 
 # Values of a strip of features: few enough to stay in the processor's last-level cache.
 STRIP_VALUES = 2**21
@@ -179,6 +179,49 @@ def conv2d_backward(dy, filters, x_shape, stride=1, padding=1):
     for u, v, seen in _windows(filters.shape[0], stride, *dy.shape[1:3]):
         padded[seen] += dy @ filters[u, v].T
     return padded[:, padding : padding + height, padding : padding + width]
+
+
+def convolve(x, conv, y):
+    """The sum of a convolution alone, without bias: y = x * filters.
+
+    Parameters
+    ----------
+    x : ndarray, (N, H, W, C)
+    conv : Convolution
+    y : ndarray, (N, H', W', K)
+        Result.
+    """
+    y[...] = conv2d(x, conv.filters, 0, conv.stride, conv.padding)
+
+
+def convolve_backward(dy, conv, dx):
+    """Gradient of `convolve` with respect to x.
+
+    Parameters
+    ----------
+    dy : ndarray, (N, H', W', K)
+    conv : Convolution
+    dx : ndarray, (N, H, W, C)
+        Result.
+    """
+    dx[...] = conv2d_backward(dy, conv.filters, dx.shape, conv.stride, conv.padding)
+
+
+def convolve_backward_filters(x, dy, conv, dfilters):
+    """Gradient of `convolve` with respect to the filters; that of a bias added to y is the sum of dy.
+
+    Parameters
+    ----------
+    x : ndarray, (N, H, W, C)
+    dy : ndarray, (N, H', W', K)
+    conv : Convolution
+    dfilters : ndarray, (k, k, C, K)
+        Result.
+    """
+    padding = (conv.padding, conv.padding)
+    padded = np.pad(x, ((0, 0), padding, padding, (0, 0)))
+    for u, v, seen in _windows(len(dfilters), conv.stride, *dy.shape[1:3]):
+        dfilters[u, v] = np.tensordot(padded[seen], dy, axes=((0, 1, 2), (0, 1, 2)))
 
 
 def relu(x):
@@ -483,3 +526,200 @@ def total_variation_backward(x, scale, gradient):
     gradient[:-1] -= down
     gradient[:, 1:] += right
     gradient[:, :-1] -= right
+
+
+# For training.
+
+
+def bias_relu(x, bias, y):
+    """Add the bias and cut at zero: y = max(x + bias, 0).
+
+    Parameters
+    ----------
+    x : ndarray, (N, H, W, C)
+    bias : ndarray, (C,)
+    y : ndarray, (N, H, W, C)
+        Result.
+    """
+    y[...] = relu(x + bias)
+
+
+def bias_relu_backward(dy, x, bias, dx, dbias):
+    """Gradient of `bias_relu` with respect to x and bias.
+
+    Parameters
+    ----------
+    dy, x : ndarray, (N, H, W, C)
+    bias : ndarray, (C,)
+    dx : ndarray, (N, H, W, C)
+        Result; may be dy itself.
+    dbias : ndarray, (C,)
+        Result.
+    """
+    dx[...] = dy * (x + bias > 0)
+    dbias[...] = dx.sum((0, 1, 2))
+
+
+def batch_norm_relu(x, scale, shift, y, mean, variance):
+    """Give each channel mean `shift` and deviation `scale` over the batch and all positions, and cut at zero.
+
+    y = max(scale (x - mean) / sqrt(variance + EPSILON) + shift, 0).
+
+    Parameters
+    ----------
+    x : ndarray, (N, H, W, C)
+    scale, shift : ndarray, (C,)
+    y : ndarray, (N, H, W, C)
+        Result.
+    mean, variance : ndarray, (C,) float64
+        Results, of x.
+
+    References
+    ----------
+    Ioffe and Szegedy (2015), "Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate
+    Shift", algorithm 1.
+    """
+    mean[...], variance[...] = x.mean((0, 1, 2)), x.var((0, 1, 2))
+    y[...] = relu(scale * (x - mean) / np.sqrt(variance + EPSILON) + shift)
+
+
+def batch_norm_relu_backward(dy, x, scale, shift, mean, variance, dx, dscale, dshift):
+    """Gradient of `batch_norm_relu` with respect to x, scale and shift.
+
+    Parameters
+    ----------
+    dy, x : ndarray, (N, H, W, C)
+    scale, shift, mean, variance : ndarray, (C,)
+    dx : ndarray, (N, H, W, C)
+        Result; may be dy itself.
+    dscale, dshift : ndarray, (C,)
+        Results.
+    """
+    deviation = np.sqrt(variance + EPSILON)
+    normal = (x - mean) / deviation
+    gated = dy * (scale * normal + shift > 0)
+    dscale[...], dshift[...] = (gated * normal).sum((0, 1, 2)), gated.sum((0, 1, 2))
+    count = x[..., 0].size
+    dx[...] = scale / deviation * (gated - dshift / count - normal * dscale / count)
+
+
+def upsample(x, factor, y):
+    """Repeat each position factor x factor times, as its nearest neighbours.
+
+    Parameters
+    ----------
+    x : ndarray, (N, H, W, C)
+    factor : int
+    y : ndarray, (N, factor H, factor W, C)
+        Result.
+    """
+    y[...] = x.repeat(factor, axis=1).repeat(factor, axis=2)
+
+
+def upsample_backward(dy, factor, dx):
+    """Gradient of `upsample`: each position gets the sum of its copies' gradients.
+
+    Parameters
+    ----------
+    dy : ndarray, (N, factor H, factor W, C)
+    factor : int
+    dx : ndarray, (N, H, W, C)
+        Result.
+    """
+    n, height, width, channels = dx.shape
+    dx[...] = dy.reshape(n, height, factor, width, factor, channels).sum((2, 4))
+
+
+def dense(x, weights, bias, y):
+    """A dense layer: y = x weights + bias.
+
+    Parameters
+    ----------
+    x : ndarray, (N, C)
+    weights : ndarray, (C, K)
+    bias : ndarray, (K,)
+    y : ndarray, (N, K)
+        Result.
+    """
+    y[...] = x @ weights + bias
+
+
+def dense_backward(dy, x, weights, dx, dweights, dbias):
+    """Gradient of `dense` with respect to x, weights and bias.
+
+    Parameters
+    ----------
+    dy : ndarray, (N, K)
+    x : ndarray, (N, C)
+    weights : ndarray, (C, K)
+    dx, dweights, dbias : ndarray
+        Results, of the shapes of x, weights and bias.
+    """
+    dx[...], dweights[...], dbias[...] = dy @ weights.T, x.T @ dy, dy.sum(axis=0)
+
+
+def dropout(x, kept, rate, y):
+    """Set to zero what is not kept, and scale up the rest so that the mean stays: y = x kept / (1 - rate).
+
+    Parameters
+    ----------
+    x : ndarray
+    kept : ndarray of bool
+        Drawn by the caller: true with probability 1 - rate.
+    rate : float
+        In [0, 1).
+    y : ndarray
+        Result; may be x itself.
+
+    References
+    ----------
+    Srivastava et al. (2014), "Dropout: A Simple Way to Prevent Neural Networks from Overfitting".
+    """
+    y[...] = x * (kept / x.dtype.type(1 - rate))
+
+
+dropout_backward = dropout
+"""Gradient of `dropout`, which is linear: the same function, of dy."""
+
+
+def softmax_cross_entropy(scores, labels, smoothing, gradient):
+    """Mean over the batch of the cross-entropy between softmax(scores) and the labels, and its gradient.
+
+    Parameters
+    ----------
+    scores : ndarray, (N, K)
+    labels : ndarray, (N,) int
+    smoothing : float
+        Share of the truth that is spread over all K classes (Szegedy et al. 2016, section 7).
+    gradient : ndarray, (N, K)
+        Result: (softmax(scores) - truth) / N.
+
+    Returns
+    -------
+    float
+    """
+    count, classes = scores.shape
+    truth = np.full(scores.shape, smoothing / classes, scores.dtype)
+    truth[np.arange(count), labels] += 1 - smoothing
+    shifted = scores - scores.max(axis=1, keepdims=True)
+    log_softmax = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    gradient[...] = (np.exp(log_softmax) - truth) / count
+    return -float(np.sum(truth * log_softmax)) / count
+
+
+def mean_squared_error(x, target, gradient):
+    """Mean of (x - target)^2, and its gradient with respect to x.
+
+    Parameters
+    ----------
+    x, target : ndarray
+    gradient : ndarray
+        Result: 2 (x - target) / size.
+
+    Returns
+    -------
+    float
+    """
+    difference = x - target
+    gradient[...] = difference * x.dtype.type(2 / x.size)
+    return float(np.mean(difference**2, dtype=np.float64))

@@ -5,15 +5,25 @@ minimised, with its gradient. See the README.
 """
 
 from stylecore.checkpoint import Checkpoint
-from stylecore.errors import ImageError, ParameterError, StylecoreError, TooLargeError, WeightsError
+from stylecore.errors import (
+    DataError,
+    ImageError,
+    ParameterError,
+    StylecoreError,
+    TooLargeError,
+    TrainingError,
+    WeightsError,
+)
 from stylecore.history import Evaluation, History
 from stylecore.objective import Objective
 from stylecore.presets import preset
+from stylecore.training import Training, train_autoencoder, train_classifier
 from stylecore.transfer import Result, resume, transfer
 from stylecore.version import __version__
 
 __all__ = [
     "Checkpoint",
+    "DataError",
     "Evaluation",
     "History",
     "ImageError",
@@ -22,9 +32,13 @@ __all__ = [
     "Result",
     "StylecoreError",
     "TooLargeError",
+    "Training",
+    "TrainingError",
     "WeightsError",
     "__version__",
     "preset",
     "resume",
+    "train_autoencoder",
+    "train_classifier",
     "transfer",
 ]

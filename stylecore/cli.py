@@ -15,8 +15,9 @@ from contextlib import suppress
 from stylecore import checkpoint as checkpoints
 from stylecore import devices, options, weights
 from stylecore.checkpoint import Checkpoint
+from stylecore.comparison import compare
 from stylecore.demo import demo
-from stylecore.errors import ImageError, ParameterError, StylecoreError
+from stylecore.errors import ImageError, ParameterError, StylecoreError, WeightsError
 from stylecore.experiments import EXPERIMENTS, experiments
 from stylecore.history import check_plot, plot
 from stylecore.images import check_output, read_image, shape_for, write_image
@@ -24,6 +25,7 @@ from stylecore.objective import LAYER_WEIGHTS
 from stylecore.presets import load_presets, preset_sheet
 from stylecore.regions import NOT, WORDS
 from stylecore.samples import PHOTOGRAPH
+from stylecore.training import options as training
 from stylecore.transfer import resume, transfer
 from stylecore.watching import Preview, RunSheet, Snapshots, together
 
@@ -176,10 +178,27 @@ def _experiments(given, watch):
 def _demo(given, watch):
     check_output(given.output, shape_for(given.size, read_image(PHOTOGRAPH)[0].shape))
     check_output(given.sheet)
-    _fetch_once(options.SETTINGS["network"], [], watch)
     settings = {"size": given.size, "iterations": given.iterations}
+    try:
+        _fetch_once(options.SETTINGS["network"], [], watch)
+    except WeightsError as error:
+        watch.say(f"stylecore: {error}\nThe demonstration goes on with the network small, which needs no download.")
+        settings["network"] = "small"
     result = demo(given.output, given.sheet, **settings, callback=watch, progress=watch.bar)
     return _report(result, f"{given.output} and {given.sheet}")
+
+
+def _networks(given, watch):
+    inputs = [given.content, given.style]
+    check_output(given.sheet)
+    _keep_apart(inputs, [given.sheet])
+    for network in given.networks:
+        _fetch_once(network, inputs, watch)
+    settings = {"size": given.size, "iterations": given.iterations}
+    results = compare(
+        given.content, given.style, given.sheet, given.networks, **settings, callback=watch, progress=watch.bar
+    )
+    return _report(results[-1], given.sheet)
 
 
 def _weights_list(given, watch):
@@ -202,7 +221,25 @@ def _weights_convert(given, watch):
 
 def _weights_info(given, watch):
     fetched = given.file in weights.CATALOGUE
-    _print(weights.describe(weights.cached_file(given.file) if fetched else given.file))
+    path = weights.cached_file(given.file) if fetched else weights.SHIPPED.get(given.file, given.file)
+    _print(weights.describe(path))
+    return 0
+
+
+def _train(given, watch):
+    chosen = {name: getattr(given, name) for name in training.settings(given.network) if name != "architecture"}
+    if given.architecture is not None:
+        chosen["architecture"] = training.read_architecture(given.architecture)
+
+    def tell(epoch):
+        watch.say(", ".join(f"{name} {value:.4g}" for name, value in epoch.items()))
+
+    try:
+        done = training.NETWORKS[given.network](given.data, given.output, **chosen, callback=tell, progress=watch.bar)
+    except KeyboardInterrupt:
+        _say("stylecore: stopped; --resume goes on from the last whole epoch, if there is one.")
+        return STOPPED
+    _print(f"{given.output}: {done.score} {done.result:.4g} on what was held out, after {len(done.history)} epochs")
     return 0
 
 
@@ -219,6 +256,9 @@ _COMMANDS = {
     "experiments": _experiments,
     "demo": _demo,
     "devices": _devices,
+    "networks": _networks,
+    "train autoencoder": _train,
+    "train cnn": _train,
     "weights list": _weights_list,
     "weights fetch": _weights_fetch,
     "weights convert": _weights_convert,

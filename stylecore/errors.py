@@ -17,6 +17,14 @@ class WeightsError(StylecoreError):
     """A network's weights cannot be fetched, read or converted, or do not fit its architecture."""
 
 
+class DataError(StylecoreError):
+    """Pictures to train on, or a checkpoint, cannot be read or do not fit together."""
+
+
+class TrainingError(StylecoreError):
+    """A training cannot go on."""
+
+
 class ParameterError(StylecoreError, ValueError):
     """A setting is out of its range, or names something that does not exist."""
 

@@ -14,6 +14,7 @@ import numpy as np
 from stylecore import weights as weights_package
 from stylecore.errors import ParameterError
 from stylecore.messages import near_matches
+from stylecore.weights import architectures
 from stylecore.weights.architectures import Conv, features_names, until
 
 POOLINGS = ("max", "average")
@@ -179,6 +180,29 @@ class Network:
         if fits and before.name not in wanted:
             return ConvReluPool(layer, steps.pop())
         return MaxPool(layer, self.backend, shape)
+
+
+def default_layers(network):
+    """Layers to compare content and style by, where nobody names any.
+
+    Parameters
+    ----------
+    network : str, path, Weights or Network
+
+    Returns
+    -------
+    content, style : tuple of str
+
+    Raises
+    ------
+    ParameterError, WeightsError
+        If the network is not known or cannot be read.
+    """
+    if isinstance(network, Network):
+        return architectures.default_layers(network.name, network.layers)
+    if isinstance(network, str) and network in weights_package.CATALOGUE:  # Need not be fetched for that.
+        return architectures.DEFAULT_LAYERS[network]
+    return weights_package.load(network).default_layers
 
 
 class ConvRelu:

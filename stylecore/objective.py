@@ -12,11 +12,12 @@ from stylecore.errors import ParameterError
 from stylecore.images import read_image, resize
 from stylecore.losses import STYLE_LOSSES, ContentLoss, Moments, Regularization, StyleLoss, TotalVariation
 from stylecore.messages import near_matches
-from stylecore.network import Network, Plan
+from stylecore.network import Network, Plan, default_layers
 from stylecore.regions import area_average, read_regions, style_name
+from stylecore.weights.architectures import DEFAULT_LAYERS
 
-CONTENT_LAYERS = ("relu4_2",)
-STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+# Of the default network.
+CONTENT_LAYERS, STYLE_LAYERS = DEFAULT_LAYERS["vgg19"]
 LAYER_WEIGHTS = ("relative", "normalized", "paper")
 DTYPES = ("float32", "float64")
 DEVICES = ("auto", "cpu", "cuda", "reference")
@@ -167,7 +168,7 @@ class Objective:
         Name of a network in the catalogue, or file in the project's HDF5 layout.
     content_layers, style_layers : sequence of str, or mapping of str to float
         Layers that carry a loss, by their usual names; with a mapping, the weight of each is multiplied by a number of
-        zero or more.
+        zero or more. Without, those that give the network's best picture.
     content_weight, style_weight, regularization_weight, tv_weight : float
         alpha, beta, gamma and the weight of the total variation; zero or more.
     layer_weights : "relative", "paper", "normalized" or mapping
@@ -213,8 +214,8 @@ class Objective:
         labels=None,
         style_loss="gram",
         network="vgg19",
-        content_layers=CONTENT_LAYERS,
-        style_layers=STYLE_LAYERS,
+        content_layers=None,
+        style_layers=None,
         content_weight=1.0,
         style_weight=20.0,
         regularization_weight=0.0,
@@ -230,6 +231,7 @@ class Objective:
             "regularization": _checked_weight("regularization_weight", regularization_weight),
             "tv": _checked_weight("tv_weight", tv_weight),
         }
+        content_layers, style_layers = chosen_layers(network, content_layers, style_layers)
         self._content_layers = checked_layers("content_layers", content_layers)
         self._style_layers = checked_layers("style_layers", style_layers)
         self._layer_weights = _checked_layer_weights(layer_weights, [*self._content_layers, *self._style_layers])
@@ -474,6 +476,15 @@ def _checked_weight(name, value):
     if not (np.isscalar(value) and np.isreal(value) and np.isfinite(value) and value >= 0):
         raise ParameterError(f"{name} is {value!r}; it must be a number of zero or more.")
     return float(value)
+
+
+def chosen_layers(network, content_layers, style_layers):
+    """Content and style layers, with the network's own where they are None."""
+    if content_layers is None or style_layers is None:
+        content, style = default_layers(network)
+        content_layers = content if content_layers is None else content_layers
+        style_layers = style if style_layers is None else style_layers
+    return content_layers, style_layers
 
 
 def checked_layers(name, layers):

@@ -13,6 +13,7 @@ from stylecore.objective import DTYPES
 from stylecore.optimizers import OPTIMIZERS
 from stylecore.presets import preset, user_file
 from stylecore.samples import PAINTING, PHOTOGRAPH
+from stylecore.training.options import add_train
 from stylecore.transfer import SETTINGS, STYLE_PYRAMIDS
 from stylecore.version import __version__
 
@@ -80,6 +81,8 @@ def _parser():
     _add_demo(commands)
     _add_weights(commands)
     _add_command(commands, "devices", "devices", "List what can compute here, and whether it can be used.")
+    _add_networks(commands)
+    add_train(commands, _add_command, _add_setting, _add_quiet)
     return parser
 
 
@@ -111,9 +114,9 @@ def _number_or_auto(text):
     return text if text == "auto" else _number(text)
 
 
-def _add_setting(group, name, help, **more):
-    """Add a setting of `transfer` as an option, with the type and, unless there is another, the default it has."""
-    default = more.pop("default", SETTINGS[name])
+def _add_setting(group, name, help, settings=SETTINGS, **more):
+    """Add a setting as an option, with the type and, unless there is another, the default that it has in Python."""
+    default = more.pop("default", settings[name])
     if isinstance(default, float):
         more = {"type": _number, "metavar": "NUMBER", **more}
         shown = f"{default:g}"
@@ -121,7 +124,7 @@ def _add_setting(group, name, help, **more):
         more = {"type": _whole_number, "metavar": "NUMBER", **more}
         shown = default
     else:
-        shown = default if isinstance(default, str) else " ".join(default)
+        shown = default or "the network's own"
     option = "--" + name.replace("_", "-")
     group.add_argument(option, default=default, help=f"{help} (default: {shown})", **more)
 
@@ -279,10 +282,10 @@ def _add_look(group):
     _add_setting(
         group,
         "network",
-        """which network compares: vgg19 paints best; vgg16 is a little quicker; alexnet is small and coarse, and its
-        layers are relu1 to relu5, to be named with --content-layers and --style-layers. Or a file of weights that
-        ends in .h5; see `stylecore weights --help`""",
-        metavar="{" + ",".join([*weights.CATALOGUE, "FILE"]) + "}",
+        """which network compares: vgg19 paints best; vgg16 is a little quicker; alexnet is small and coarse, with
+        layers relu1 to relu5; small comes with the program and needs no download. Or a file of weights that ends in
+        .h5; see `stylecore weights --help` and `stylecore train --help`""",
+        metavar="{" + ",".join([*weights.NAMES, "FILE"]) + "}",
     )
 
 
@@ -514,6 +517,28 @@ def _add_demo(commands):
         help="another picture to write: content, style and result side by side (default: %(default)s)",
     )
     _add_setting(parser, "size", "size of the picture, as `stylecore transfer` takes it", type=_size, metavar="SIZE")
+    _add_setting(parser, "iterations", "steps of painting", metavar="STEPS")
+    _add_quiet(parser)
+
+
+def _add_networks(commands):
+    parser = _add_command(
+        commands,
+        "networks",
+        "networks",
+        "Paint one pair of pictures with every network, and show them side by side.",
+    )
+    parser.add_argument("content", metavar="CONTENT", help="picture of what is to be seen")
+    parser.add_argument("style", metavar="STYLE", help="picture that shows how to paint it")
+    parser.add_argument("--sheet", metavar="OUT", required=True, help="the picture to write")
+    parser.add_argument(
+        "--networks",
+        nargs="+",
+        metavar="NETWORK",
+        default=list(weights.NAMES),
+        help="other networks than all that have a name, such as files of weights",
+    )
+    _add_setting(parser, "size", "longer side of each picture", metavar="PIXELS")
     _add_setting(parser, "iterations", "steps of painting", metavar="STEPS")
     _add_quiet(parser)
 

@@ -15,12 +15,11 @@ from stylecore.errors import ParameterError, TooLargeError
 from stylecore.messages import near_matches
 from stylecore.network import Plan
 from stylecore.objective import (
-    CONTENT_LAYERS,
-    STYLE_LAYERS,
     Objective,
     checked_blend,
     checked_layers,
     checked_style_loss,
+    chosen_layers,
     evaluation_bytes,
     load_network,
     read_styles,
@@ -105,8 +104,8 @@ def transfer(
     optimizer="lbfgs",
     averaging=0.0,
     network="vgg19",
-    content_layers=CONTENT_LAYERS,
-    style_layers=STYLE_LAYERS,
+    content_layers=None,
+    style_layers=None,
     content_weight=1.0,
     style_weight=20.0,
     regularization_weight=0.0,
@@ -200,6 +199,7 @@ layer_weights, pooling, device, dtype
     >>> result.image.size
     (128, 96)
     """
+    content_layers, style_layers = chosen_layers(network, content_layers, style_layers)
     content_layers = checked_layers("content_layers", content_layers)
     style_layers = checked_layers("style_layers", style_layers)
     arguments = {name: value for name, value in locals().items() if name not in _NOT_SETTINGS}

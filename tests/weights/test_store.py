@@ -43,6 +43,18 @@ def test_weights_survive_the_file(stored):
     assert isinstance(weights.preprocessing.mean[0], float)
 
 
+def test_half_precision_takes_half_the_room(tmp_path, stored):
+    path = tmp_path / "half.h5"
+    weights = made_up_weights()
+    write(weights, path, "float16")
+    with h5py.File(path) as file:
+        assert file["conv1_1/filters"].dtype == np.float16
+    half = read(path)
+    for name, filters in weights.filters.items():
+        assert half.filters[name].dtype == np.float32
+        np.testing.assert_allclose(half.filters[name], filters, rtol=1e-3, atol=1e-7)
+
+
 def test_the_layout_is_as_documented(stored):
     filters, _ = made_up()
     with h5py.File(stored) as file:

@@ -79,6 +79,29 @@ def read_pickle(path):
     return pair(_arrays(content, storages, path), path)
 
 
+def read_plain(file, name):
+    """Read a pickle of a dict of NumPy arrays and plain data, as CIFAR-10 has them.
+
+    Parameters
+    ----------
+    file : file
+        Open for reading bytes.
+    name : str
+        What to call it in messages.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    WeightsError
+        If the pickle names anything else.
+    """
+    content = _Unpickler(file, name).load()
+    return {key: value.value if isinstance(value, _Array) else value for key, value in content.items()}
+
+
 def _storages_behind(position, keys, dtypes, path):
     """Find the storages of an old PyTorch file: each is its length in 8 bytes, and the numbers."""
     content = np.memmap(path, mode="r")
