@@ -363,7 +363,7 @@ def test_memory_stays_within_the_prediction(optimizer):
         ({"content_layers": "relu2_2"}, 'content_layers is the text "relu2_2"'),
         ({"style_layers": "relu2_1"}, 'style_layers is the text "relu2_1"'),
         ({"style_layers": ["relu2_1", "relu2_1"]}, "style_layers names a layer twice"),
-        ({"style_layers": None}, "style_layers is None; give a list"),
+        ({"style_layers": 3}, "style_layers is 3; give a list"),
         ({"style_scale": 0.01}, "the style image of .* is too small"),
         ({"style_layers": ["relu6_1"]}, 'no layer "relu6_1"'),
         ({"content_layers": [], "style_layers": []}, "no layers"),
