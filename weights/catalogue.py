@@ -108,6 +108,6 @@ def catalogue_rows():
     for network, origin in CATALOGUE.items():
         path = cached_file(network)
         rows.append(Row(network, origin.description, origin.megabytes, path if path.is_file() else None))
-    description = "trained by this program on CIFAR-10, and a part of it: small pictures' strokes, no download"
+    description = "seven convolutions, trained by this program on CIFAR-10: short strokes, and no download"
     rows += [Row(network, description, 0, path) for network, path in SHIPPED.items()]
     return rows

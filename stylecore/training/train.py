@@ -59,7 +59,7 @@ def train_classifier(
     classes=None,
     side=64,
     held_out=0.2,
-    epochs=16,
+    epochs=12,
     batch=128,
     optimizer="sgd",
     learning_rate=0.1,
