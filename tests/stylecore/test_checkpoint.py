@@ -127,6 +127,14 @@ def test_styles_and_masks_are_kept_too(path, tmp_path):
     np.testing.assert_array_equal(resume(path).array, whole.array)
 
 
+def test_words_are_no_files(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for word in ("content", "all", "vgg19"):
+        (tmp_path / word).write_text("something else")
+    interrupted(path, regions=[("all", "all")])
+    resume(path)
+
+
 def test_writing_waits_its_turn(path):
     written = []
 
