@@ -125,8 +125,8 @@ def crop_regions(regions, shape):
     for region in cut:
         if region.mask is not None and region.mask.mean() < SMALLEST_SHARE:
             raise ParameterError(
-                f"region {region.name} lies in what a size of {shape[1]} x {shape[0]} cuts off; leave the region out, or "
-                "choose a size nearer to the content image's aspect."
+                f"region {region.name} lies in what a size of {shape[1]} x {shape[0]} cuts off; leave the region out, "
+                "or choose a size nearer to the content image's aspect."
             )
     return cut
 
