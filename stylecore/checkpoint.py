@@ -197,8 +197,8 @@ class Checkpoint:
             there = arguments.get(name)
             if there == value:
                 continue
-            if _is_input(value) and _is_input(there) and value.get("path") == there.get("path", ""):
-                raise ParameterError(f"{value['path']} has changed since {self.path} was written; {_BEGIN_ANEW}.")
+            if path := _changed(value, there):
+                raise ParameterError(f"{path} has changed since {self.path} was written; {_BEGIN_ANEW}.")
             shown = f"{name} {there!r} instead of {value!r}"
             what = f"another {name}" if name in INPUTS else shown
             raise ParameterError(f"{self.path} is the checkpoint of a run with {what}; {_BEGIN_ANEW}.")
@@ -206,6 +206,15 @@ class Checkpoint:
 
 def _is_input(value):
     return isinstance(value, dict) and "sha256" in value
+
+
+def _changed(value, there):
+    """The path of a file that is named in both and was another then; None if there is none."""
+    if isinstance(value, list) and isinstance(there, list):
+        return next(filter(None, map(_changed, value, there)), None)
+    if _is_input(value) and _is_input(there) and "path" in value and value["path"] == there.get("path"):
+        return value["path"] if value["sha256"] != there["sha256"] else None
+    return None
 
 
 _BEGIN_ANEW = "delete it to begin anew, or name another file"

@@ -171,6 +171,11 @@ def test_a_picture_that_has_changed(path, tmp_path):
     Image.new("RGB", (40, 30), "blue").save(content)
     with refused(ParameterError, r"content\.png has changed since .*run\.ckpt was written"):
         resume(path)
+    path.unlink()
+    interrupted(path, style=[PAINTING, str(content)])
+    Image.new("RGB", (40, 30), "red").save(content)
+    with refused(ParameterError, r"content\.png has changed since .*run\.ckpt was written"):
+        resume(path)
     content.unlink()
     with refused(ImageError, r"content\.png, which .*run\.ckpt goes on from, is no longer there"):
         resume(path)
