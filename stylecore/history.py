@@ -7,7 +7,6 @@ import numpy as np
 from stylecore.errors import ParameterError
 from stylecore.images import read_image
 
-
 # Part of the lowest loss below which a term is left out of the plot.
 LEAST_SHOWN = 1e-5
 
