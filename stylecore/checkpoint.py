@@ -20,8 +20,9 @@ from PIL import Image
 from stylecore.errors import ImageError, ParameterError, StylecoreError
 from stylecore.files import replacing
 from stylecore.images import read_image
-from stylecore.regions import NOT
+from stylecore.regions import NOT, WORDS, Region
 from stylecore.version import __version__
+from stylecore.weights.catalogue import CATALOGUE
 from stylecore.weights.convert import sha256
 
 FORMAT = "stylecore checkpoint"
@@ -30,6 +31,9 @@ _RUN = "run.json"
 
 INPUTS = ("content", "style", "regions", "labels", "init", "network")
 """The settings that may be given as files or arrays."""
+
+# What these call something else, even where there is a file of that name.
+_WORDS = ("content", "noise", *WORDS, *CATALOGUE)
 
 # Writing takes at most this part of the time, however large the state and slow the disk.
 SHARE = 0.1
@@ -169,14 +173,14 @@ class Checkpoint:
             if isinstance(value, np.ndarray):
                 self._arrays.append(value)
                 return {"array": len(self._arrays) - 1, "sha256": _array_digest(value)}
-            if isinstance(value, str | os.PathLike):
+            if isinstance(value, str | os.PathLike) and value not in _WORDS:
                 before = NOT if isinstance(value, str) and value.startswith(NOT) else ""
                 path = os.fspath(value).removeprefix(before)
                 if os.path.isfile(path):
                     return {"before": before, "path": os.path.abspath(path), "sha256": sha256(path)}
         if isinstance(value, dict):
             return {key: self._stored(name, item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
+        if isinstance(value, list | tuple) and not isinstance(value, Region):
             return [self._stored(name, item) for item in value]
         if isinstance(value, os.PathLike):
             return os.fspath(value)
@@ -193,8 +197,8 @@ class Checkpoint:
             there = arguments.get(name)
             if there == value:
                 continue
-            if _is_input(value) and _is_input(there) and value.get("path") == there.get("path", ""):
-                raise ParameterError(f"{value['path']} has changed since {self.path} was written; {_BEGIN_ANEW}.")
+            if path := _changed(value, there):
+                raise ParameterError(f"{path} has changed since {self.path} was written; {_BEGIN_ANEW}.")
             shown = f"{name} {there!r} instead of {value!r}"
             what = f"another {name}" if name in INPUTS else shown
             raise ParameterError(f"{self.path} is the checkpoint of a run with {what}; {_BEGIN_ANEW}.")
@@ -202,6 +206,15 @@ class Checkpoint:
 
 def _is_input(value):
     return isinstance(value, dict) and "sha256" in value
+
+
+def _changed(value, there):
+    """The path of a file that is named in both and was another then; None if there is none."""
+    if isinstance(value, list) and isinstance(there, list):
+        return next(filter(None, map(_changed, value, there)), None)
+    if _is_input(value) and _is_input(there) and "path" in value and value["path"] == there.get("path"):
+        return value["path"] if value["sha256"] != there["sha256"] else None
+    return None
 
 
 _BEGIN_ANEW = "delete it to begin anew, or name another file"

@@ -10,7 +10,10 @@ import signal
 import sys
 import threading
 import warnings
+from collections.abc import Iterable
 from contextlib import suppress
+
+import numpy as np
 
 from stylecore import checkpoint as checkpoints
 from stylecore import devices, options, weights
@@ -80,17 +83,9 @@ def _transfer(given, watch):
     settings["layer_weights"] = _layer_weights(given.layer_weights)
     for name in ("content_layers", "style_layers"):
         settings[name] = _layers(name, settings[name])
-    inputs = [given.content, *given.style, *_masks(given)]
-    if given.init not in ("content", "noise"):
-        inputs.append(given.init)
+    inputs = list(_files([given.content, given.style, given.regions, given.labels, given.init]))
     check_output(given.output, shape_for(given.size, read_image(given.content)[0].shape))
-    views = _views(given)
-    written = [given.output, given.preview, given.sheet, given.plot, given.checkpoint]
-    written = [path for path in written if path is not None]
-    _keep_apart(inputs, written)
-    for path in (*inputs, *written):
-        if "snapshots" in views and views["snapshots"].may_write(path):
-            raise ImageError(f"{path} may be replaced by a picture that --save-every writes; choose another --output.")
+    views = _views(given, inputs)
     _fetch_once(given.network, inputs, watch)
     checkpoint = None
     if given.checkpoint:
@@ -99,7 +94,29 @@ def _transfer(given, watch):
     result = transfer(
         given.content, given.style, **settings, callback=callback, progress=watch.bar, checkpoint=checkpoint
     )
-    status = _finish(result, given.output, given.checkpoint)
+    return _finish(result, given, views)
+
+
+def _resume(given, watch):
+    arguments, checkpoint = checkpoints.read(given.checkpoint)
+    given.output = given.output or checkpoint.output
+    if not given.output:
+        raise ParameterError(f"{given.checkpoint} does not tell where the picture is to go; name it with --output.")
+    check_output(given.output)
+    given.iterations = arguments["iterations"]
+    views = _views(given, list(_files(arguments[name] for name in checkpoints.INPUTS)))
+    result = resume(given.checkpoint, callback=together(watch, *views.values()), progress=watch.bar)
+    return _finish(result, given, views)
+
+
+def _finish(result, given, views):
+    """Write the picture and what was to be seen of the run, and remove the checkpoint if there is no more to do."""
+    result.save(given.output)
+    if given.checkpoint and not result.stopped:
+        os.remove(given.checkpoint)
+    status = _report(result, given.output)
+    if given.checkpoint and result.stopped and os.path.exists(given.checkpoint):
+        _say(f"stylecore: `stylecore resume {given.checkpoint}` goes on with it.")
     if given.sheet:
         write_image(given.sheet, views["sheet"].sheet(result), settings=result.settings)
     if given.plot:
@@ -107,30 +124,16 @@ def _transfer(given, watch):
     return status
 
 
-def _resume(given, watch):
-    output = given.output or checkpoints.read(given.checkpoint)[1].output
-    if not output:
-        raise ParameterError(f"{given.checkpoint} does not tell where the picture is to go; name it with --output.")
-    check_output(output)
-    return _finish(resume(given.checkpoint, callback=watch, progress=watch.bar), output, given.checkpoint)
-
-
-def _finish(result, output, checkpoint):
-    """Write the picture, and remove the checkpoint if there is no more to do."""
-    result.save(output)
-    if checkpoint and not result.stopped:
-        os.remove(checkpoint)
-    status = _report(result, output)
-    if checkpoint and result.stopped and os.path.exists(checkpoint):
-        _say(f"stylecore: `stylecore resume {checkpoint}` goes on with it.")
-    return status
-
-
-def _views(given):
-    """Callbacks for what is to be seen of the run, once it is clear that it can be written."""
+def _views(given, inputs):
+    """Callbacks for what is to be seen of the run, once it is clear that all that is to be written can be."""
+    written = [given.output, given.preview, given.sheet, given.plot, given.checkpoint]
+    written = [path for path in written if path is not None]
+    _keep_apart(inputs, written)
     views = {}
     if given.save_every is not None:
         views["snapshots"] = Snapshots(given.output, given.save_every)
+        for path in filter(views["snapshots"].may_write, (*inputs, *written)):
+            raise ImageError(f"{path} may be replaced by a picture that --save-every writes; choose another --output.")
     if given.preview:
         check_output(given.preview)
         views["preview"] = Preview(given.preview)
@@ -299,10 +302,14 @@ def _layers(name, words):
         ) from None
 
 
-def _masks(given):
-    """The files that regions are read from."""
-    words = [word for region in given.regions or [] for word in region] + (given.labels or [])
-    return [word.removeprefix(NOT) for word in words if word not in WORDS]
+def _files(value):
+    """The files that inputs are read from, which may be lists of such, names of other things, or arrays."""
+    if isinstance(value, str):
+        if value not in ("content", "noise", *WORDS):
+            yield value.removeprefix(NOT)
+    elif isinstance(value, Iterable) and not isinstance(value, np.ndarray):
+        for each in value:
+            yield from _files(each)
 
 
 def _keep_apart(inputs, outputs):

@@ -7,6 +7,9 @@ import numpy as np
 from stylecore.errors import ParameterError
 from stylecore.images import read_image
 
+# Part of the lowest loss below which a term is left out of the plot.
+LEAST_SHOWN = 1e-5
+
 
 class Evaluation(NamedTuple):
     """One evaluation of the loss, as the history and the callback see it.
@@ -101,10 +104,12 @@ def plot(history):
     axes = figure.add_subplot()
     numbers = [evaluation.number for evaluation in history]
     axes.plot(numbers, [evaluation.loss for evaluation in history], color="black", linewidth=2, label="loss")
+    # The content term begins at next to nothing, of which a logarithmic scale would show ten empty decades.
+    least = LEAST_SHOWN * min(evaluation.loss for evaluation in history)
     names = sorted({name for evaluation in history for name in evaluation.terms})
     for name, colour in zip(names, colormaps["turbo"](np.linspace(0.05, 0.95, len(names))), strict=True):
         parts = np.array([evaluation.weights.get(name, 0) * evaluation.terms.get(name, 0) for evaluation in history])
-        parts[parts <= 0] = np.nan  # A logarithmic scale has no place for them.
+        parts[parts <= least] = np.nan
         axes.plot(numbers, parts, color=colour, linewidth=1.2, label=name)
     _mark_scales(axes, history)
     axes.set(xlabel="evaluation", ylabel="weighted term", yscale="log", xlim=(1, max(2, len(history))))

@@ -496,6 +496,8 @@ def checked_layers(name, layers):
     if isinstance(layers, Mapping):
         return {layer: _checked_weight(f"the weight of {layer} in {name}", layers[layer]) for layer in layers}
     layers = tuple(layers)
+    if not all(isinstance(layer, str) for layer in layers):
+        raise ParameterError(f"{name} is {list(layers)!r}; give a list of layer names.")
     if len(set(layers)) < len(layers):
         raise ParameterError(f"{name} names a layer twice: {', '.join(layers)}.")
     return dict.fromkeys(layers, 1.0)

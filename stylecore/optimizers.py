@@ -175,6 +175,8 @@ class LBFGS(Optimizer):
                 self._begin()
             while self._step() or self._forget_pairs():
                 pass
+        # Whoever takes this state up again is not to look once more.
+        self._left = 0
 
     def _begin(self):
         self._loss, self._gradient = self._evaluate(self._x)
@@ -260,7 +262,7 @@ class LBFGS(Optimizer):
         self._x, self._loss, self._gradient = x, loss, gradient
         self._pairs = self._pairs[self._pairs != step]
         curvature, size = self._products[step, change], self._products[step, step] * self._products[change, change]
-        if curvature > 1e-8 * np.sqrt(size):
+        if curvature > 1e-8 * np.sqrt(size) > 0:  # The size of tiny gradients' changes may come out as zero.
             self._pairs = np.append(self._pairs, step)
             self._next = (self._next + 1) % PAIRS
         self._finish_iteration()
@@ -344,6 +346,19 @@ class Adam(Optimizer):
 
 OPTIMIZERS = {"lbfgs": LBFGS, "adam": Adam, "scipy": SciPyLBFGSB}
 
-BYTES_PER_VALUE = {"lbfgs": 4 * (2 * PAIRS + 1) + 40, "adam": 56, "scipy": 8 * (2 * SCIPY_PAIRS + 25) + 120}
-"""Memory that each takes per value of the image, measured: the pairs and some vectors more. SciPy's works in float64,
-and makes lists of the bounds."""
+
+def bytes_per_value(optimizer, dtype):
+    """Memory that an optimiser takes per value of the image, measured: L-BFGS's pairs, and some vectors more.
+
+    Parameters
+    ----------
+    optimizer : {"lbfgs", "adam", "scipy"}
+    dtype : numpy.dtype
+        Of the gradient. SciPy's works in float64 whatever it is, and makes lists of the bounds.
+
+    Returns
+    -------
+    int
+    """
+    vectors = {"lbfgs": 2 * PAIRS + 11, "adam": 14}
+    return vectors[optimizer] * dtype.itemsize if optimizer in vectors else 8 * (2 * SCIPY_PAIRS + 25) + 120

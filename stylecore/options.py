@@ -455,6 +455,7 @@ def _add_resume(commands):
     parser.add_argument("checkpoint", metavar="FILE", help="what `stylecore transfer --checkpoint FILE` wrote")
     parser.add_argument("-o", "--output", metavar="OUT", help="the picture to write (default: as was asked for then)")
     _add_quiet(parser)
+    _add_views(parser)
 
 
 def _add_presets(commands):

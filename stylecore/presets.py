@@ -23,6 +23,9 @@ else:
 
 _SHIPPED = files("stylecore") / "presets.toml"
 
+# Masks are those of a picture, and no part of a look.
+_SETTINGS = [name for name in SETTINGS if name not in ("regions", "labels")]
+
 
 class Preset(NamedTuple):
     """A look.
@@ -137,12 +140,29 @@ def _read(file):
     for name, table in tables.items():
         if not isinstance(table, dict):
             raise ParameterError(f'{file} has "{name}" outside of a preset; put it below a line such as [my-look].')
-        for key in table:
-            if key not in SETTINGS and key != "description":
+        for key, value in table.items():
+            if key == "description":
+                continue
+            if key not in _SETTINGS:
                 raise ParameterError(
-                    f'{file} sets "{key}" in [{name}], which is not a setting{near_matches(key, list(SETTINGS))}.'
+                    f'{file} sets "{key}" in [{name}], which is not a setting{near_matches(key, _SETTINGS)}.'
+                )
+            if not _has_form(key, value):
+                raise ParameterError(
+                    f'{file} sets "{key}" in [{name}] to {value!r}, which --{key.replace("_", "-")} does not take; see '
+                    "`stylecore transfer --help`."
                 )
     return {
         name: Preset(str(table.get("description", "")), {key: table[key] for key in table if key != "description"})
         for name, table in tables.items()
     }
+
+
+def _has_form(key, value):
+    """Whether a value is a name or numbers where the setting wants such; what they are, `transfer` checks."""
+    if isinstance(SETTINGS[key], str) and key != "layer_weights":
+        return isinstance(value, str)
+    if isinstance(SETTINGS[key], int):
+        numbers = value if isinstance(value, list) else [value]
+        return isinstance(value, str) or all(isinstance(number, int) for number in numbers)
+    return True

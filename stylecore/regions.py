@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stylecore.errors import ImageError, ParameterError
-from stylecore.images import read_image
+from stylecore.images import crop, read_image
 
 MAX_LABELS = 32
 """The most colours of a label image."""
@@ -101,6 +101,34 @@ def read_regions(regions, labels, content, styles):
         Region(name, mask, {i: part for i, part in enumerate(parts) if part is not None})
         for name, (mask, *parts) in table.items()
     ]
+
+
+def crop_regions(regions, shape):
+    """Cut the regions of a picture with it, as `stylecore.images.crop` does.
+
+    Parameters
+    ----------
+    regions : list of Region
+    shape : tuple of int
+        (height, width) with the aspect that is wanted.
+
+    Returns
+    -------
+    list of Region
+
+    Raises
+    ------
+    ParameterError
+        If nothing is left of one.
+    """
+    cut = [region if region.mask is None else region._replace(mask=crop(region.mask, shape)) for region in regions]
+    for region in cut:
+        if region.mask is not None and region.mask.mean() < SMALLEST_SHARE:
+            raise ParameterError(
+                f"region {region.name} lies in what a size of {shape[1]} x {shape[0]} cuts off; leave the region out, "
+                "or choose a size nearer to the content image's aspect."
+            )
+    return cut
 
 
 def style_name(i, count):

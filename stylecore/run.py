@@ -69,9 +69,11 @@ class Run:
             if self.stopped:
                 raise Stopped
             loss, gradient, terms = objective.evaluate(x)
-            if not (np.isfinite(loss) and np.isfinite(gradient).all()):
+            # The optimisers square the gradient, and with a sum beyond the numbers' range would give up silently.
+            if not (np.isfinite(loss) and np.isfinite(np.vdot(gradient, gradient))):
                 raise StylecoreError(
-                    f"the loss or its gradient is not finite at evaluation {len(self.history) + 1}; lower the weights."
+                    f"the loss or its gradient is too large or not a number at evaluation {len(self.history) + 1}; "
+                    "lower the weights."
                 )
             self._note(loss, terms, objective.term_weights, x, finish)
             return loss, gradient

@@ -24,8 +24,8 @@ from stylecore.objective import (
     load_network,
     read_styles,
 )
-from stylecore.optimizers import BYTES_PER_VALUE, OPTIMIZERS
-from stylecore.regions import read_regions
+from stylecore.optimizers import OPTIMIZERS, bytes_per_value
+from stylecore.regions import crop_regions, read_regions
 from stylecore.run import Run
 from stylecore.tones import suited_style_weight
 from stylecore.version import __version__
@@ -226,7 +226,7 @@ layer_weights, pooling, device, dtype
     styles = read_styles(style)
     checked_blend(style_blend, len(styles))
     shape = images.shape_for(size, content.shape)
-    regions = [_cropped(region, shape) for region in read_regions(regions, labels, content, styles)]
+    regions = crop_regions(read_regions(regions, labels, content, styles), shape)
     content = images.crop(content, shape)
     seen, styles = colours.prepare(colour, content, styles)
     style_weight = settings["style_weight"] = suited_style_weight(style_weight, styles)
@@ -382,10 +382,6 @@ def _as_named(layers):
     return layers if any(weight != 1 for weight in layers.values()) else list(layers)
 
 
-def _cropped(region, shape):
-    return region if region.mask is None else region._replace(mask=images.crop(region.mask, shape))
-
-
 def _storable(value):
     if isinstance(value, dict):
         return {str(key): _storable(item) for key, item in value.items()}
@@ -432,7 +428,7 @@ def predicted_bytes(network, content_layers, style_layers, shape, style_shape, o
     content_layers, style_layers : collection of str
     shape, style_shape : tuple of int
         (height, width) of the result and of the style image.
-    optimizer : {"lbfgs", "adam"}
+    optimizer : {"lbfgs", "adam", "scipy"}
     style_loss : {"gram", "mean_covariance", "wasserstein"}
     regions : int
 
@@ -445,7 +441,7 @@ def predicted_bytes(network, content_layers, style_layers, shape, style_shape, o
     if style_layers:
         network.check_size(*style_shape, style_layers, "style image")
     analysis = Plan(network, *style_shape, style_layers, gradient=False) if style_layers else None
-    optimiser = BYTES_PER_VALUE[optimizer] * 3 * shape[0] * shape[1]
+    optimiser = bytes_per_value(optimizer, network.dtype) * 3 * shape[0] * shape[1]
     analysis = analysis.bytes + analysis.scratch_bytes if analysis else 0
     if network.backend.available_bytes() is None:
         return {"memory": max(evaluation + optimiser, analysis)}

@@ -127,6 +127,14 @@ def test_styles_and_masks_are_kept_too(path, tmp_path):
     np.testing.assert_array_equal(resume(path).array, whole.array)
 
 
+def test_words_are_no_files(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for word in ("content", "all", "vgg19"):
+        (tmp_path / word).write_text("something else")
+    interrupted(path, regions=[("all", "all")])
+    resume(path)
+
+
 def test_writing_waits_its_turn(path):
     written = []
 
@@ -161,6 +169,11 @@ def test_a_picture_that_has_changed(path, tmp_path):
     Image.new("RGB", (40, 30), "red").save(content)
     interrupted(path, content=content)
     Image.new("RGB", (40, 30), "blue").save(content)
+    with refused(ParameterError, r"content\.png has changed since .*run\.ckpt was written"):
+        resume(path)
+    path.unlink()
+    interrupted(path, style=[PAINTING, str(content)])
+    Image.new("RGB", (40, 30), "red").save(content)
     with refused(ParameterError, r"content\.png has changed since .*run\.ckpt was written"):
         resume(path)
     content.unlink()
@@ -274,10 +287,24 @@ def test_the_command_line_goes_on_after_a_kill(tmp_path):
         process.kill()
         process.wait()
     assert [name for name in os.listdir(tmp_path) if not name.endswith(".tmp")] == ["run.ckpt"]
-    process = command("resume", "run.ckpt", "-q", folder=tmp_path)
+    process = command("resume", "run.ckpt", "-q", "--sheet", "out.png", folder=tmp_path)
+    assert process.returncode == 2 and "out.png is to be written twice" in process.stderr
+    process = command("resume", "run.ckpt", "-q", "--sheet", "sheet.png", "--save-every", "300", folder=tmp_path)
     assert (process.returncode, process.stderr) == (0, "")
+    assert (tmp_path / "sheet.png").exists() and (tmp_path / "out-0300.png").exists()
     assert "out.png: 64 x 48 pixels, 300 steps in " in process.stdout
     assert "run.ckpt" not in os.listdir(tmp_path) and (tmp_path / "out.png").exists()
+
+
+def test_what_a_run_is_made_from_is_not_replaced(path, tmp_path):
+    size = {"mask": (96, 72), "painting": (30, 20)}
+    for name in size:
+        Image.new("L", size[name], 255).save(tmp_path / f"{name}.png")
+    regions = [(str(tmp_path / "mask.png"), "all")]
+    interrupted(path, style=[str(tmp_path / "painting.png")], regions=regions, content=np.ones((72, 96, 3)))
+    for name in size:
+        process = command("resume", "run.ckpt", "-o", f"{name}.png", folder=tmp_path)
+        assert process.returncode == 2 and f"{name}.png is one of the pictures to work from" in process.stderr
 
 
 def test_the_command_line_refuses(tmp_path):

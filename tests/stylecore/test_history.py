@@ -51,6 +51,12 @@ def test_plot_draws_a_line_for_each_term():
     assert sorted(one.values())[-1] > 300 > sorted(one.values())[-2]
 
 
+def test_plot_leaves_out_what_is_next_to_nothing():
+    # As the content term is at the start, from the content image.
+    nothing, little = ([evaluation(1, a=2.0, b=b), evaluation(2, a=1.0, b=1.0)] for b in (0.0, 1e-12))
+    np.testing.assert_array_equal(plot(little), plot(nothing))
+
+
 def test_plot_of_a_single_evaluation():
     assert plot([evaluation(1, style=2.0)]).mean() > 0.9
 

@@ -129,7 +129,7 @@ def test_other_errors_pass_through(optimizer):
 
 def test_lbfgs_needs_no_scale():
     # Weights may be of any size: steps are as good for a loss of 1e-12 as for one of 1e12.
-    for scale in (1e-12, 1.0, 1e12):
+    for scale in (1e-20, 1e-12, 1.0, 1e12):
         image = minimum(LBFGS, Quadratic(INSIDE, scale * CURVATURE), START, 60)
         np.testing.assert_allclose(image, INSIDE, rtol=0, atol=1e-5)
 

@@ -131,7 +131,10 @@ def test_files_that_cannot_be_used(text, words, tmp_path, capsys):
     [('style_weight = "much"', "much"), ("pyramid = 0", "pyramid is 0"), ('optimizer = "sgd"', "sgd"),
      ("size = true", "size is True"), ("layer_weights = 3", "layer_weights is"),
      ("layer_weights = [1, 2]", "layer-weights is"), ("content_layers = [1, 2]", "layer"),
-     ("style_layers = 3", "style_layers")],
+     ("style_layers = 3", "style_layers"), ("iterations = [1.5]", "--iterations does not take"),
+     ('pyramid = ["a"]', "--pyramid does not take"), ("style_loss = []", "--style-loss does not take"),
+     ("init = [1]", "--init does not take"), ("network = {}", "--network does not take"),
+     ('regions = [["all", "all"]]', '"regions" in [red], which is not a setting')],
 )  # fmt: skip
 def test_values_that_cannot_be(value, words, tmp_path, capsys):
     (tmp_path / "bad.toml").write_text(f"[red]\n{value}")

@@ -84,9 +84,9 @@ def test_iterations_are_never_exceeded(optimizer, iterations, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
-@pytest.mark.parametrize("weight", [1e60, 1.7e308])
+@pytest.mark.parametrize("weight", [1e25, 1e60, 1.7e308])
 def test_weights_beyond_the_range_of_numbers(weight):
-    with refused(StylecoreError, "not finite at evaluation 1; lower the weights"):
+    with refused(StylecoreError, "too large or not a number at evaluation 1; lower the weights"):
         shallow(style_weight=weight)
 
 
@@ -472,18 +472,32 @@ def test_memory_of_a_gpu_is_counted_by_itself(monkeypatch):
         shallow(content, size=fitting, pyramid=1)
 
 
-@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
-def test_memory_stays_within_the_prediction(optimizer):
+@pytest.mark.parametrize(
+    ("optimizer", "dtype", "style_loss", "regions"),
+    [
+        ("lbfgs", "float32", "gram", None),
+        ("adam", "float32", "gram", None),
+        ("scipy", "float32", "gram", None),
+        ("lbfgs", "float64", "gram", None),
+        ("adam", "float64", "gram", None),
+        ("lbfgs", "float32", "wasserstein", [(np.tri(192, 256), "all"), ("rest", "all")]),
+    ],
+)
+def test_memory_stays_within_the_prediction(optimizer, dtype, style_loss, regions):
+    vgg19 = network("vgg19", dtype=dtype)
+    settings = {"optimizer": optimizer, "network": vgg19, "style_loss": style_loss, "regions": regions}
     content, style = (np.random.default_rng(0).random((*shape, 3), np.float32) for shape in ((192, 256), (200, 256)))
-    shallow(content, style, size=256, iterations=1, optimizer=optimizer)
+    shallow(content, style, size=256, iterations=1, **settings)
     cpu.release_scratch()
     tracemalloc.start()
     try:
-        shallow(content, style, size=256, iterations=4, optimizer=optimizer)
+        shallow(content, style, size=256, iterations=4, **settings)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    predicted = predicted_bytes(network("vgg19"), *LAYERS.values(), (192, 256), (200, 256), optimizer)
+    shapes = (192, 256), (200, 256)
+    more = optimizer, style_loss, len(regions or [None])
+    predicted = predicted_bytes(vgg19, *LAYERS.values(), *shapes, *more)
     assert peak == pytest.approx(predicted["memory"], rel=0.15)
 
 
@@ -518,6 +532,7 @@ def test_memory_stays_within_the_prediction(optimizer):
         ({"style_layers": "relu2_1"}, 'style_layers is the text "relu2_1"'),
         ({"style_layers": ["relu2_1", "relu2_1"]}, "style_layers names a layer twice"),
         ({"style_layers": 7}, "style_layers is 7; give a list"),
+        ({"style_layers": [["relu1_1"]]}, r"style_layers is \[\['relu1_1'\]\]; give a list"),
         ({"style_scale": 0.01}, "the style image of .* is too small"),
         ({"style_layers": ["relu6_1"]}, 'no layer "relu6_1"'),
         ({"content_layers": [], "style_layers": []}, "no layers"),
@@ -525,6 +540,7 @@ def test_memory_stays_within_the_prediction(optimizer):
         ({"style_blend": [1, 1]}, "style_blend has 2 weights"),
         ({"style_loss": "grams"}, 'style_loss "grams" is not known; near it are gram'),
         ({"regions": [("all",)]}, "region 1 names 1 mask"),
+        ({"regions": [(np.eye(1, 96) * np.ones((72, 1)), "all")], "size": (48, 64)}, "region 1 lies in what a size of"),
         ({"layer_weights": "normalised"}, 'choose "relative", "normalized", "paper" or a mapping'),
         ({"size": 12, "style_layers": ["relu5_1"]}, "12 x 9 pixels is too small for relu5_1"),
         ({"network": "vgg91"}, 'network "vgg91" is not known'),
