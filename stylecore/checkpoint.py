@@ -62,7 +62,7 @@ class Checkpoint:
         self.path = path
         self.output = None if output is None else os.path.abspath(output)
         self._every = float(every)
-        self._due = 0.0
+        self._due = 0.0  # The first one soon tells whether the disk takes it, and a run can be resumed from then on.
 
     def begin(self, arguments):
         """Get ready for a run; if the file is there, check that it was written by the same one.
@@ -89,7 +89,6 @@ class Checkpoint:
         self._arguments = {name: self._stored(name, value) for name, value in arguments.items()}
         # Through JSON, so that tuples and lists compare as equal.
         self._arguments = json.loads(json.dumps(self._arguments))
-        self._due = time.monotonic() + self._every
         if not os.path.exists(self.path):
             if not os.access(os.path.dirname(os.path.abspath(self.path)), os.W_OK):
                 raise StylecoreError(f"no checkpoint can be written to {self.path}; choose a folder that can be.")

@@ -410,7 +410,7 @@ class _Watch:
 
 
 def _stopped():
-    _say("stylecore: stopped; nothing has been written.")
+    _say("stylecore: stopped; no picture has been written.")
     return STOPPED
 
 

@@ -61,7 +61,7 @@ def load(network, progress=True, layers=None):
     if isinstance(network, Weights):
         return network
     if isinstance(network, str) and network in SHIPPED:
-        return read(SHIPPED[network])
+        return read(SHIPPED[network], layers)
     if isinstance(network, str) and network in CATALOGUE:
         path = fetch(network, progress=progress)
         try:

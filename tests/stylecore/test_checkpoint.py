@@ -139,11 +139,12 @@ def test_writing_waits_its_turn(path):
     written = []
 
     def callback(evaluation, image):
-        written.append(os.stat(path).st_ino if path.exists() else None)
+        written.append(os.stat(path).st_mtime_ns if path.exists() else None)
 
     transfer(PHOTOGRAPH, PAINTING, checkpoint=Checkpoint(path, 3600), callback=callback, **SETTINGS)
-    # At the end of each scale only.
-    assert len(set(written)) == 2 and written.index(written[-1]) == 14
+    # After the first iteration, and then at the end of each scale only.
+    assert written[:2] == [None, written[2]] and written[1:14] == 13 * [written[1]]
+    assert written[14:] == 30 * [written[14]] and written[14] > written[1]
 
 
 @pytest.mark.parametrize(

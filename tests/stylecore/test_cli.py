@@ -566,7 +566,7 @@ def test_stopped_with_the_picture_reached_so_far(number, start, tmp_path):
 
 def test_stopped_amid_several_pictures(start, tmp_path):
     for command, told in (
-        (["presets", "--sheet", "sheet.png"], "stylecore: stopped; nothing has been written.\n"),
+        (["presets", "--sheet", "sheet.png"], "stylecore: stopped; no picture has been written.\n"),
         (["experiments", "."], "stylecore: stopped; 0 of 4 experiments have been written.\n"),
     ):
         process = start(*command, "--size", "64", "--iterations", "1000000")
@@ -591,7 +591,7 @@ def test_stopped_before_there_is_a_picture(start, tmp_path):
         process.send_signal(signal.SIGINT)
         told, warned = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert (told, warned) == ("", "stylecore: stopped; nothing has been written.\n")
+    assert (told, warned) == ("", "stylecore: stopped; no picture has been written.\n")
     assert os.listdir(tmp_path) == ["cache"] and os.listdir(tmp_path / "cache") == []
 
 
@@ -602,7 +602,7 @@ def test_stopped_twice_ends_at_once(start, tmp_path):
     process.send_signal(signal.SIGTERM)  # A second SIGINT might arrive before the first is seen, and count as one.
     told, warned = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert told == "" and warned.endswith("stylecore: stopped; nothing has been written.\n")
+    assert told == "" and warned.endswith("stylecore: stopped; no picture has been written.\n")
     assert os.listdir(tmp_path) == []
 
 
