@@ -178,7 +178,7 @@ def allocate(size):
 def available_bytes():
     """Device memory that can still be taken, in bytes; what was given back but is not yet free counts."""
     if not SIMULATED:
-        cuda.current_context().deallocations.clear()
+        cuda.current_context().memory_manager.deallocations.clear()
     return cuda.current_context().get_memory_info().free
 
 

@@ -52,12 +52,11 @@ def _copy(source, target):
 
 
 @kernel(THREADS)
-def _add_rows(source, source_columns, guide, guided, target, target_columns):
-    """Add rows of a matrix with at least as many columns, each times its weight."""
+def _add_columns(source, source_columns, target, target_columns):
+    """Add rows of a matrix with more columns, whose last are left out."""
     for i in range(cuda.grid(1), target.size, cuda.gridsize(1)):
         row, column = i // target_columns, i % target_columns
-        value = source[row * source_columns + column]
-        target[i] += guide[row] * value if guided else value
+        target[i] += source[row * source_columns + column]
 
 
 def _padded(channels):
@@ -221,24 +220,18 @@ def gram_backward(features, difference, scale, gradient, guide=None):
     padded = _padded(channels)
     square_on_host = np.zeros((padded, padded), np.float32)
     square_on_host[:channels, :channels] = scale * difference
-    direct = padded == channels and guide is None
-    square, weights, copied, product = scratch_parts(
-        (padded, padded),
-        _shape(guide),
-        (positions if padded > channels else 0, padded),
-        (0 if direct else positions, padded),
-    )
+    copies = (positions if padded > channels else 0, padded)
+    square, weights, copied, product = scratch_parts((padded, padded), _shape(guide), copies, copies)
     square[...] = square_on_host
-    if direct:
-        multiply(features.flat, square.flat, gradient.flat, positions, padded, padded, add=True)
-        return
-    if padded > channels:
-        _copy(features, copied)
-        features = copied
     _down(guide, weights)
-    multiply(features.flat, square.flat, product.flat, positions, padded, padded)
-    _add_rows[min(blocks_for(gradient.size, THREADS), 4096), THREADS](
-        product.flat, padded, weights.flat, guide is not None, gradient.flat, channels
+    weights = None if guide is None else weights.flat
+    if padded == channels:
+        multiply(features.flat, square.flat, gradient.flat, positions, padded, padded, weights=weights, add=True)
+        return
+    _copy(features, copied)
+    multiply(copied.flat, square.flat, product.flat, positions, padded, padded, weights=weights)
+    _add_columns[min(blocks_for(gradient.size, THREADS), 4096), THREADS](
+        product.flat, padded, gradient.flat, channels
     )
 
 

@@ -2,8 +2,10 @@
 
 Three channels are too few for a product of matrices: its sums would be as short as 27 steps on the way in, and 3 of 64
 columns in use on the way back. Forward each thread computes eight channels of four neighbouring positions, from the
-3 x 6 pixels that they see. Backward the gradient of a tile of positions and a border around it passes through shared
-memory, eight channels at a time, and each thread computes the three channels of four positions below one another.
+3 x 6 pixels that they see; the weights of the first four channels of all threads stand in a row, and then those of the
+last four, so that what threads side by side read at a time lies in different banks of shared memory. Backward the
+gradient of a tile of positions and a border around it passes through shared memory, eight channels at a time, and each
+thread computes the three channels of four positions below one another.
 """
 
 import numpy as np
@@ -65,9 +67,9 @@ def _forward(x, above, x_height, width, filters, bias, outputs, height, quads, y
                 seen[3 * v + c] = x[np.uint64(at + c)] if inside else ZERO
         for v in range(3):
             for c in range(3):
-                at = ((u * 3 + v) * 3 + c) * outputs + group
+                at = ((u * 3 + v) * 3 + c) * outputs + cuda.threadIdx.x * 4
                 weights[0], weights[1], weights[2], weights[3] = load4(shared, at)
-                weights[4], weights[5], weights[6], weights[7] = load4(shared, at + 4)
+                weights[4], weights[5], weights[6], weights[7] = load4(shared, at + outputs // 2)
                 for p in range(4):
                     for k in range(8):
                         total[p, k] += seen[3 * (p + v) + c] * weights[k]
@@ -147,14 +149,16 @@ def pack_filters(filters):
 
     Returns
     -------
-    forward : Array, (3, 3, 3, K)
+    forward : Array, (27, 2, K / 8, 4)
+        The weights of each input, of the first four of every eight outputs and then of the last four.
     backward : Array, (K, WEIGHTS)
         The weights of each output, filled up with zeros.
     """
     outputs = filters.shape[3]
     weights = np.zeros((outputs, WEIGHTS), np.float32)
     weights[:, :27] = filters.reshape(27, outputs).T
-    return upload(np.ascontiguousarray(filters, np.float32)), upload(weights)
+    halves = filters.reshape(27, outputs // 8, 2, 4).transpose(0, 2, 1, 3)
+    return upload(halves), upload(weights)
 
 
 def forward(x, above, filters, bias, y, mask):

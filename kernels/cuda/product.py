@@ -23,7 +23,7 @@ B_STEP = ODD + COLUMNS // 2
 A_HALF, B_HALF = DEPTH * A_STEP, DEPTH * B_STEP
 A_SIZE, B_SIZE = 2 * A_HALF, 2 * B_HALF
 
-ZERO = np.float32(0)
+ZERO, ONE = np.float32(0), np.float32(1)
 
 
 @device_function
@@ -63,11 +63,11 @@ def b_place(group):
 
 
 @device_function
-def scale_and_put4(c, at, add, scale, total, i, j):
-    """Write four numbers of a register tile, times the scale, or add them to what is there."""
+def weigh_and_put4(c, at, add, weight, total, i, j):
+    """Write four numbers of a register tile, times the weight, or add them to what is there."""
     c0, c1, c2, c3 = load4_if(add, c, at)
-    c0, c1 = c0 + scale * total[i, j], c1 + scale * total[i, j + 1]
-    c2, c3 = c2 + scale * total[i, j + 2], c3 + scale * total[i, j + 3]
+    c0, c1 = c0 + weight * total[i, j], c1 + weight * total[i, j + 1]
+    c2, c3 = c2 + weight * total[i, j + 2], c3 + weight * total[i, j + 3]
     store4(c, at, c0, c1, c2, c3)
 
 
@@ -81,7 +81,7 @@ def put_column(array, at, step, a, b, c, d):
 
 
 @kernel(THREADS, 4)
-def _multiply(a, b, c, rows, columns, depth, scale, add):
+def _multiply(a, b, c, rows, columns, depth, weights, weighted, add):
     shared_a = cuda.shared.array(A_SIZE, float32, FOUR_NUMBERS)
     shared_b = cuda.shared.array(B_SIZE, float32, FOUR_NUMBERS)
     left, right = cuda.local.array(8, float32), cuda.local.array(8, float32)
@@ -124,15 +124,17 @@ def _multiply(a, b, c, rows, columns, depth, scale, add):
     row, column = first_row + a_from, first_column + t % 8 * 8
     at = (matrix * rows + row) * columns + column
     for i in range(8):
-        if row + i < rows and column < columns:
-            scale_and_put4(c, at, add, scale, total, i, 0)
-        if row + i < rows and column + 4 < columns:
-            scale_and_put4(c, at + 4, add, scale, total, i, 4)
+        if row + i < rows:
+            weight = weights[np.uint64(row + i)] if weighted else ONE
+            if column < columns:
+                weigh_and_put4(c, at, add, weight, total, i, 0)
+            if column + 4 < columns:
+                weigh_and_put4(c, at + 4, add, weight, total, i, 4)
         at += columns
 
 
-def multiply(a, b, c, rows, columns, depth, count=1, scale=1.0, add=False):
-    """C = scale A B, or C += scale A B, for some matrices one after the other.
+def multiply(a, b, c, rows, columns, depth, count=1, weights=None, add=False):
+    """C = diag(w) A B, or C += diag(w) A B, for some matrices one after the other.
 
     Parameters
     ----------
@@ -140,8 +142,10 @@ def multiply(a, b, c, rows, columns, depth, count=1, scale=1.0, add=False):
         `count` matrices each, of rows x depth, depth x columns and rows x columns.
     rows, columns, depth, count : int
         Columns are a multiple of four, the depth one of eight.
-    scale : float
+    weights : flat device array of float32, optional
+        w, of each row; without, all weigh one.
     add : bool
     """
     tiles = -(-rows // ROWS) * -(-columns // COLUMNS)
-    _multiply[(tiles, count), THREADS](a, b, c, rows, columns, depth, np.float32(scale), add)
+    weighted = weights is not None
+    _multiply[(tiles, count), THREADS](a, b, c, rows, columns, depth, weights if weighted else a, weighted, add)

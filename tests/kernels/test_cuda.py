@@ -412,6 +412,17 @@ def test_evaluations_take_no_more_memory_and_give_the_same_bits(cuda):
 
 
 @ON_A_GPU
+def test_memory_that_is_given_back_is_available(cuda):
+    from stylecore.kernels.cuda import allocate, available_bytes
+
+    before = available_bytes()
+    array = allocate(2**28)
+    assert available_bytes() <= before - 2**28
+    del array
+    assert available_bytes() == before
+
+
+@ON_A_GPU
 @pytest.mark.parametrize("size", [256, 1024])
 def test_memory_is_predicted(size, cuda):
     from stylecore.kernels.cuda import available_bytes, release_scratch

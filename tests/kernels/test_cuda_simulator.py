@@ -31,7 +31,7 @@ TYPES = {
 }
 KERNELS = [
     (_fill, "Ff"),
-    (product._multiply, "FFFiiifb"),
+    (product._multiply, "FFFiiiFbb"),
     (winograd._transform_filters, "FiibF"),
     *((kernel, "FUiiiiiiiiF") for kernel in winograd._INTO_TILES),
     *((kernel, "FFiiiiiiiFU") for kernel in winograd._OUT_OF_TILES),
@@ -45,7 +45,7 @@ KERNELS = [
     (pools._average_pool, "FiiiiifiiF"),
     (pools._average_pool_backward, "FiiiiifiiF"),
     (features._copy_columns, "FiFi"),
-    (features._add_rows, "FiFbFi"),
+    (features._add_columns, "FiFi"),
     (features._gram, "FFbiiiF"),
     (features._channel_sums, "FFbiiiD"),
     (features._channel_sums_backward, "FFbF"),
