@@ -17,7 +17,7 @@ demo: setup  ## paint the sample picture: demo.png, and beside its sources demo-
 	$(BIN)/stylecore demo
 
 test: lint .venv/cuda  ## run all checks and tests
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n 2
 
 # The kernels for GPUs are compiled, and run on a simulator, on machines without one as well.
 .venv/cuda: .venv/installed
