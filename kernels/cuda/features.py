@@ -230,9 +230,7 @@ def gram_backward(features, difference, scale, gradient, guide=None):
         return
     _copy(features, copied)
     multiply(copied.flat, square.flat, product.flat, positions, padded, padded, weights=weights)
-    _add_columns[min(blocks_for(gradient.size, THREADS), 4096), THREADS](
-        product.flat, padded, gradient.flat, channels
-    )
+    _add_columns[min(blocks_for(gradient.size, THREADS), 4096), THREADS](product.flat, padded, gradient.flat, channels)
 
 
 @kernel(ADDED * ADDERS)
