@@ -16,8 +16,9 @@ setup: .venv/installed  ## make a virtual environment in .venv, with the package
 demo: setup  ## paint the sample picture: demo.png, and beside its sources demo-sheet.png
 	$(BIN)/stylecore demo
 
+# Of two processes, each with as many threads as there are cores, those that wait had better give theirs away.
 test: lint .venv/cuda  ## run all checks and tests
-	$(BIN)/pytest -q -n 2
+	GOMP_SPINCOUNT=2000 $(BIN)/pytest -q -n 2
 
 # The kernels for GPUs are compiled, and run on a simulator, on machines without one as well.
 .venv/cuda: .venv/installed
