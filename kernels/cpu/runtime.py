@@ -18,10 +18,10 @@ from threadpoolctl import ThreadpoolController
 FAST = {"fastmath": {"contract", "nsz", "reassoc"}, "cache": keeps_code(lambda: None)}
 
 # A thread of GNU's OpenMP that waits for the others does so in a loop, for up to a millisecond, and keeps its core from
-# them if other programs are at work; one that sleeps at once is woken late. An evaluation at 512 px was measured to take
-# 0.37 s, and 1.41 s each with two programs side by side, as OpenMP has it (300000); 0.38 and 1.14 s with this; 0.39 to
-# 0.46 and 0.81 s with 2000, which is better where more threads are at work than there are cores. It is read when the
-# first kernel runs.
+# them if other programs are at work; one that sleeps at once is woken late. An evaluation at 512 px was measured to
+# take 0.37 s, and 1.41 s each with two programs side by side, as OpenMP has it (300000); 0.38 and 1.14 s with this;
+# 0.39 to 0.46 and 0.81 s with 2000, which is better where more threads are at work than there are cores. It is read
+# when the first kernel runs.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
