@@ -8,7 +8,7 @@ from scipy.optimize import Bounds, minimize
 
 from stylecore.kernels.cpu.runtime import one_blas_thread
 
-# Pairs of steps and gradient changes that L-BFGS keeps to model the curvature: 20 were measured to need a fifth fewer
+# Pairs of steps and gradient changes that L-BFGS keeps to model the curvature: 20 were measured to need a sixth fewer
 # evaluations than 10 for the same loss. SciPy's takes far more time and memory for each, and so keeps 10.
 PAIRS = 20
 SCIPY_PAIRS = 10
