@@ -6,7 +6,7 @@ that the results are the same bits whatever the number of threads.
 
 import numpy as np
 from numba import get_num_threads, get_thread_id, njit, prange
-from stylecore.kernels.cpu.product import multiply, pad_columns, panel_columns
+from stylecore.kernels.cpu.product import NEXT, multiply, pad_columns, panel_columns
 from stylecore.kernels.cpu.runtime import FAST, scratch
 
 # Numbers of a piece of the map that is multiplied at a time, and stays in the second-level cache.
@@ -57,7 +57,7 @@ def _gram(features, guide, rows, pieces, sums):
             if depth:
                 for p in range(0, columns, panel):
                     b, height = start + p, p + panel
-                    multiply(piece, start, 1, columns, piece, b, columns, total, p, columns, height, depth, add)
+                    multiply(piece, start, NEXT, columns, piece, b, columns, total, p, columns, height, depth, add)
                 add = True
         if not add:
             total[:] = 0
@@ -138,7 +138,9 @@ def _gram_backward(features, guide, difference, rows, products, gradient):
             product, start = (gradient.reshape(-1), begin * channels) if whole else (products[get_thread_id()], 0)
             for p in range(0, columns, panel_columns(difference.dtype)):
                 a, c, count = begin * channels, start + p, end - begin
-                multiply(flat, a, channels, 1, flat_difference, p, columns, product, c, columns, count, channels, whole)
+                multiply(
+                    flat, a, channels, NEXT, flat_difference, p, columns, product, c, columns, count, channels, whole
+                )
             if not whole:
                 _add_rows(product, guide, begin, end, columns, gradient)
 

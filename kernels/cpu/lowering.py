@@ -7,9 +7,10 @@ An output row is the sum over u of these matrices times the filters' rows (k C x
 the transposed filters gives every position's share of each input it saw, and the shares are summed.
 """
 
+import numpy as np
 from numba import get_num_threads, get_thread_id, njit, prange
 from stylecore.kernels.cpu.bits import bias_relu, gate
-from stylecore.kernels.cpu.product import multiply, pad_columns, panel_columns
+from stylecore.kernels.cpu.product import ANEW, NEXT, multiply, pad_columns, panel_columns
 from stylecore.kernels.cpu.runtime import FAST, scratch
 
 # Output positions whose numbers are multiplied at a time.
@@ -52,7 +53,9 @@ def _forward(x, above, filters, bias, size, stride, padding, memory, y, mask):
             for p in range(0, columns, panel_columns(y.dtype)):
                 at = u * depth * columns + p
                 step = stride * channels
-                multiply(row, 0, step, 1, flat_filters, at, columns, products, p, columns, count, depth, u > first)
+                multiply(
+                    row, np.intp(0), step, NEXT, flat_filters, at, columns, products, p, columns, count, depth, u > first
+                )
         for q in range(count):
             position = (n * height + i) * width + begin + q
             if mask.size:
@@ -144,7 +147,7 @@ def _backward(dy, above, mask, filters, size, stride, padding, rows, memory, dx)
                 for p in range(0, columns, panel_columns(dx.dtype)):
                     at = begin * columns + p
                     multiply(
-                        source, start, outputs, 1, flat_filters, p, columns, shares, at, columns, count, outputs, False
+                        source, start, outputs, NEXT, flat_filters, p, columns, shares, at, columns, count, outputs, ANEW
                     )
             first_row = (i - above) * stride - padding
             _raise(shares.reshape((width, columns)), n, first_row, top, bottom, size, stride, padding, dx)

@@ -72,6 +72,10 @@ def _register_tile(rows):
 _rows_at_once, _four_rows, _one_row = _register_tile(ROWS), _register_tile(4), _register_tile(1)
 
 
+# Where the next number of a row or a column is a neighbour, and where C is not added to.
+NEXT, ANEW = np.intp(1), np.bool_(False)
+
+
 def panel_columns(dtype):
     """Columns of a panel of B: two vectors of numbers of this type."""
     return 2 * native_lanes(dtype)
@@ -118,6 +122,9 @@ def multiply(a, a_start, a_row, a_column, b, b_start, b_row, c, c_start, c_row, 
     Notes
     -----
     A sum starts at zero and what C held comes last, so that a sum of many short products rounds less than a long one.
+
+    A number that is written out in a call has a type of its own for Numba, which would compile all this once more for
+    it; hence `NEXT` and `ANEW`.
     """
     i = 0
     while i + ROWS <= rows:

@@ -17,7 +17,7 @@ import numpy as np
 from numba import get_num_threads, get_thread_id, njit, prange, types
 from numba.extending import intrinsic
 from stylecore.kernels import BLOCKED
-from stylecore.kernels.cpu.product import multiply, panel_columns
+from stylecore.kernels.cpu.product import NEXT, multiply, panel_columns
 from stylecore.kernels.cpu.runtime import FAST, scratch
 from stylecore.kernels.cpu.vectors import Code, native_lanes, wide_lanes
 
@@ -313,8 +313,8 @@ def _transform_filters(filters, reverse, group, first, depth, u):
 
 
 @njit(**FAST)
-def _into_tiles(x, above, gate, reading, grid, begin, end, size, v, q):
-    """V of the tiles begin to end, into the rows from q on of matrices that have `size` rows.
+def _into_tiles(x, above, gate, reading, grid, first_tile, begin, end, size, v):
+    """V of the tiles begin to end, into matrices of `size` rows, whose first row is that of the tile `first_tile`.
 
     V holds 36 matrices of size x depth for every DEPTH channels, one after the other.
     """
@@ -331,7 +331,7 @@ def _into_tiles(x, above, gate, reading, grid, begin, end, size, v, q):
             for c in range(0, depth, lanes):
                 start = n * height * width * channels + first + c
                 step = size * depth + GAP
-                target = 36 * (size * first + GAP * (first // DEPTH)) + (q + t - begin) * depth + c
+                target = 36 * (size * first + GAP * (first // DEPTH)) + (t - first_tile) * depth + c
                 if reading == PLAIN:
                     if inside:
                         _read_plain(flat, gates, start, height, width, channels, top, left, v, target, step)
@@ -351,7 +351,7 @@ def _into_tiles(x, above, gate, reading, grid, begin, end, size, v, q):
 @njit(**FAST)
 def _multiply_tiles(v, channels, count, size, filters, reverse, group, u, m):
     """M = V U for the first `count` of `size` tiles and one group of outputs: 36 matrices of size x WIDTH."""
-    columns = panel_columns(u.dtype)
+    columns, width = np.intp(panel_columns(u.dtype)), np.intp(WIDTH)
     for first in range(0, channels, DEPTH):
         depth = min(DEPTH, channels - first)
         _transform_filters(filters, reverse, group, first, depth, u)
@@ -359,7 +359,7 @@ def _multiply_tiles(v, channels, count, size, filters, reverse, group, u, m):
             a = 36 * (size * first + GAP * (first // DEPTH)) + k * (size * depth + GAP)
             for p in range(0, WIDTH, columns):
                 b, c = k * (depth * WIDTH + GAP) + p * depth, k * (size * WIDTH + GAP) + p
-                multiply(v, a, depth, 1, u, b, columns, m, c, WIDTH, count, depth, first > 0)
+                multiply(v, a, depth, NEXT, u, b, columns, m, c, width, count, depth, first > 0)
 
 
 @njit(**FAST)
@@ -430,22 +430,23 @@ def _convolve(x, above, gate, reading, filters, reverse, bias, writing, grid, si
         stop = min(start + size, tiles)
         for phase in range(2 if together else 1):
             items = (groups if phase else stop - start) if together else blocks
-            for item in prange(items):
-                own = memory[get_thread_id()]
-                if not together:
-                    begin, end = item * size, min((item + 1) * size, tiles)
-                    v = own[_matrices(DEPTH, WIDTH) + _matrices(size, WIDTH) :]
-                    _into_tiles(x, above, gate, reading, grid, begin, end, size, v, 0)
-                    for group in range(groups):
-                        _one_group(
-                            v, channels, filters, reverse, group, own, bias, writing, grid, begin, end, size, y, mark
-                        )
-                elif phase == 0:
-                    _into_tiles(x, above, gate, reading, grid, start + item, start + item + 1, size, shared, item)
+            for number in prange(items):
+                # Unsigned as the number is, all that takes it would be compiled once more.
+                item, own = np.intp(number), memory[get_thread_id()]
+                if together:
+                    first, last, v = start, stop, shared
+                    begin, end = start + item, start + item + 1
                 else:
-                    _one_group(
-                        shared, channels, filters, reverse, item, own, bias, writing, grid, start, stop, size, y, mark
-                    )
+                    first, last = item * size, min((item + 1) * size, tiles)
+                    v = own[_matrices(DEPTH, WIDTH) + _matrices(size, WIDTH) :]
+                    begin, end = first, last
+                if phase == 0:
+                    _into_tiles(x, above, gate, reading, grid, first, begin, end, size, v)
+                if phase == 1 or not together:
+                    for group in range(item if together else 0, item + 1 if together else groups):
+                        _one_group(
+                            v, channels, filters, reverse, group, own, bias, writing, grid, first, last, size, y, mark
+                        )
 
 
 # Tiles of a block: of a thread's own, which stays in its second-level cache, and of one for all threads. Both are whole
@@ -531,8 +532,8 @@ TILES = 256
 
 
 @njit(**FAST)
-def _gradient_into_tiles(dy, grid, begin, end, size, columns, z, q):
-    """Z = A dy A^T of the tiles begin to end, into the rows from q on of 36 matrices of size x columns."""
+def _gradient_into_tiles(dy, grid, first_tile, begin, end, size, columns, z):
+    """Z = A dy A^T of the tiles begin to end, into 36 matrices of size x columns, whose first row is `first_tile`'s."""
     _, height, width, channels = dy.shape
     lanes, step = wide_lanes(dy.dtype), size * columns + GAP
     flat, nothing = dy.reshape(-1), np.empty(0, np.uint8)
@@ -541,13 +542,13 @@ def _gradient_into_tiles(dy, grid, begin, end, size, columns, z, q):
         top, left = 4 * i, 4 * j
         inside = top + 4 <= height and left + 4 <= width
         for c in range(0, channels, lanes):
-            start, target = n * height * width * channels + c, (q + t - begin) * columns + c
+            start, target = n * height * width * channels + c, (t - first_tile) * columns + c
             if inside:
                 _read_gradient(flat, nothing, start, height, width, channels, top, left, z, target, step)
             else:
                 _read_gradient_border(flat, nothing, start, height, width, channels, top, left, z, target, step)
         for k in range(36 if columns > channels else 0):
-            row = k * step + (q + t - begin) * columns
+            row = k * step + (t - first_tile) * columns
             z[row + channels : row + columns] = 0
 
 
@@ -560,8 +561,9 @@ def _sum_over_tiles(x, dy, grid, size, columns, v, z, sums):
     for start in range(0, tiles, size):
         count = min(size, tiles - start)
         for q in prange(count):
-            _into_tiles(x, 0, nothing, PLAIN, grid, start + q, start + q + 1, size, v, q)
-            _gradient_into_tiles(dy, grid, start + q, start + q + 1, size, columns, z, q)
+            tile = start + np.intp(q)
+            _into_tiles(x, 0, nothing, PLAIN, grid, start, tile, tile + 1, size, v)
+            _gradient_into_tiles(dy, grid, start, tile, tile + 1, size, columns, z)
         for item in prange(36 * pieces):
             k, first = item % 36, item // 36 * DEPTH
             depth = min(DEPTH, channels - first)
