@@ -1,11 +1,9 @@
 """The optimisers: each minimises a function of the image within [0, 1], and can be set aside and taken up again."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
-from numba import get_num_threads
 from scipy.optimize import Bounds, minimize
 
+from stylecore.kernels.cpu import pairs
 from stylecore.kernels.cpu.runtime import one_blas_thread
 
 # Pairs of steps and gradient changes that L-BFGS keeps to model the curvature: 20 were measured to need a sixth fewer
@@ -22,9 +20,6 @@ LONGEST_STEP = 0.05
 # Least part of the decrease foretold by the gradient that a step must bring (Armijo), and the shortest step tried.
 ARMIJO = 1e-4
 SHORTEST = 1e-10
-
-# Values of the image that are worked on at once: their rows of all pairs stay in a core's second-level cache.
-PART = 2**13
 
 
 class Stopped(Exception):
@@ -159,18 +154,15 @@ class LBFGS(Optimizer):
             self._rows[i] = row
 
     def _rows_in_use(self):
-        return [*self._pairs, *(PAIRS + self._pairs), -1]
+        return [*self._pairs, *(PAIRS + self._pairs), 2 * PAIRS]
 
     def _allocate(self):
         # Steps s, gradient changes y, and the gradient of the free values. Rows that are not in use take no memory.
         self._rows = np.zeros((2 * PAIRS + 1, self._x.size), self._gradient.dtype)
 
     def _minimize(self):
-        parts = [slice(i, i + PART) for i in range(0, self._x.size, PART)]
-        # Sums are made part by part, in BLAS, whose order would depend on its number of threads.
-        with one_blas_thread(), ThreadPoolExecutor(get_num_threads()) as pool:
-            # map() hands out the results in the order of the parts, and raises what went wrong in one.
-            self._over_parts = lambda function: list(pool.map(function, parts))
+        # The sums over few numbers as well are to be made in one order.
+        with one_blas_thread():
             if self._gradient is None:
                 self._begin()
             while self._step() or self._forget_pairs():
@@ -179,16 +171,10 @@ class LBFGS(Optimizer):
         self._left = 0
 
     def _begin(self):
-        self._loss, self._gradient = self._evaluate(self._x)
-        self._x = self._x.astype(self._gradient.dtype)
+        loss, gradient = self._evaluate(self._x)
+        self._x, self._gradient = self._x.astype(gradient.dtype), gradient
         self._allocate()
-
-        def take(part):
-            self._rows[-1, part] = _free_gradient(self._x[part], self._gradient[part])
-            return float(self._rows[-1, part] @ self._rows[-1, part])
-
-        self._products[-1, -1] = sum(self._over_parts(take))
-        self._finish_iteration()
+        self._arrive(self._x, loss, gradient)
 
     def _forget_pairs(self):
         """Whether there were any: without them the step is along the gradient, and if that fails nothing is lower."""
@@ -202,30 +188,20 @@ class LBFGS(Optimizer):
         slope = coefficients @ self._products[:, -1]
         if not slope < 0:
             return False
-        coefficients = coefficients.astype(self._x.dtype)
-        direction, x = np.empty_like(self._x), np.empty_like(self._x)
-
-        def combine(part):
-            np.matmul(coefficients, self._rows[:, part], out=direction[part])
-            direction[part][_blocked(self._x[part], self._gradient[part])] = 0
-
-        def move(part):
-            np.clip(self._x[part] + length * direction[part], 0, 1, out=x[part])
-            return float(self._gradient[part] @ (x[part] - self._x[part]))
-
-        self._over_parts(combine)
+        direction = pairs.combine(self._rows, self._rows_in_use(), coefficients, self._x, self._gradient)
+        x = np.empty_like(self._x)
         change = np.sqrt(coefficients @ self._products @ coefficients / x.size)
-        length = x.dtype.type(min(1, LONGEST_STEP / change) if len(self._pairs) else FIRST_STEP / change)
+        length = min(1, LONGEST_STEP / change) if len(self._pairs) else FIRST_STEP / change
         shortest = SHORTEST * length
         while length > shortest:
-            foretold = sum(self._over_parts(move))
+            foretold = pairs.move(self._x, direction, length, self._gradient, x)
             loss, gradient = self._evaluate(x)
             if loss <= self._loss + ARMIJO * foretold < self._loss:
                 self._arrive(x, loss, gradient)
                 return True
             # The lowest point of the parabola through both losses and the slope, as a part of this step.
             excess = loss - self._loss - foretold
-            length *= x.dtype.type(np.clip(-foretold / (2 * excess), 0.1, 0.5) if excess > 0 else 0.5)
+            length *= np.clip(-foretold / (2 * excess), 0.1, 0.5) if excess > 0 else 0.5
         return False
 
     def _coefficients(self):
@@ -248,17 +224,9 @@ class LBFGS(Optimizer):
     def _arrive(self, x, loss, gradient):
         """Make x the present point, and the step there a pair if the curvature along it is positive."""
         step, change = self._next, PAIRS + self._next
-        new = [step, change, -1]
-
-        def take(part):
-            self._rows[step, part] = x[part] - self._x[part]
-            self._rows[change, part] = gradient[part] - self._gradient[part]
-            self._rows[-1, part] = _free_gradient(x[part], gradient[part])
-            # Three products with a vector are many times as fast as one with a matrix of three columns.
-            return np.stack([self._rows[:, part] @ self._rows[row, part] for row in new]).astype(np.float64)
-
-        columns = sum(self._over_parts(take))
-        self._products[new], self._products[:, new] = columns, columns.T
+        new, used = [step, change, 2 * PAIRS], np.union1d(self._rows_in_use(), [step, change])
+        columns = pairs.take(self._rows, used, step, change, self._x, self._gradient, x, gradient)
+        self._products[np.ix_(new, used)], self._products[np.ix_(used, new)] = columns, columns.T
         self._x, self._loss, self._gradient = x, loss, gradient
         self._pairs = self._pairs[self._pairs != step]
         curvature, size = self._products[step, change], self._products[step, step] * self._products[change, change]
@@ -266,15 +234,6 @@ class LBFGS(Optimizer):
             self._pairs = np.append(self._pairs, step)
             self._next = (self._next + 1) % PAIRS
         self._finish_iteration()
-
-
-def _blocked(x, gradient):
-    """Where a value is at an end of the range and the way down leads out of it."""
-    return ((x <= 0) & (gradient > 0)) | ((x >= 1) & (gradient < 0))
-
-
-def _free_gradient(x, gradient):
-    return np.where(_blocked(x, gradient), gradient.dtype.type(0), gradient)
 
 
 class SciPyLBFGSB(Optimizer):

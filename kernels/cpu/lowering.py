@@ -54,7 +54,19 @@ def _forward(x, above, filters, bias, size, stride, padding, memory, y, mask):
                 at = u * depth * columns + p
                 step = stride * channels
                 multiply(
-                    row, np.intp(0), step, NEXT, flat_filters, at, columns, products, p, columns, count, depth, u > first
+                    row,
+                    np.intp(0),
+                    step,
+                    NEXT,
+                    flat_filters,
+                    at,
+                    columns,
+                    products,
+                    p,
+                    columns,
+                    count,
+                    depth,
+                    u > first,
                 )
         for q in range(count):
             position = (n * height + i) * width + begin + q
@@ -147,7 +159,19 @@ def _backward(dy, above, mask, filters, size, stride, padding, rows, memory, dx)
                 for p in range(0, columns, panel_columns(dx.dtype)):
                     at = begin * columns + p
                     multiply(
-                        source, start, outputs, NEXT, flat_filters, p, columns, shares, at, columns, count, outputs, ANEW
+                        source,
+                        start,
+                        outputs,
+                        NEXT,
+                        flat_filters,
+                        p,
+                        columns,
+                        shares,
+                        at,
+                        columns,
+                        count,
+                        outputs,
+                        ANEW,
                     )
             first_row = (i - above) * stride - padding
             _raise(shares.reshape((width, columns)), n, first_row, top, bottom, size, stride, padding, dx)
