@@ -315,7 +315,7 @@ class Strips:
         _, self._height, width, channels = first.shape
         self._scale = self._height // second.shape[1]
         # Multiples of a tile of Winograd's algorithm.
-        self._rows = max(8, first.backend.STRIP_VALUES // (width * channels) // 4 * 4)
+        self._rows = max(12, first.backend.STRIP_VALUES // (width * channels) // 6 * 6)
         height = min(self._rows + 2 * HALO, self._height)
         self.strip_shapes = {
             "features": (1, height, width, channels),

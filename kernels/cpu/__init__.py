@@ -120,7 +120,7 @@ def scratch_bytes(conv, positions):
     int
     """
     if conv.fuses_pool:
-        size = max(winograd.scratch_size(*way, positions) for way in (conv.channels, conv.channels[::-1]))
+        size = max(winograd.scratch_size(winograd.F6, *way, positions) for way in (conv.channels, conv.channels[::-1]))
     else:
         size = lowering.scratch_size(conv.filters, conv.channels[0], conv.size, conv.stride, positions[2])
     return size * conv.bias.itemsize
@@ -142,7 +142,8 @@ def conv_relu(x, conv, y, mask, above=0):
     """
     if conv.fuses_pool:
         reading, writing = winograd.PLAIN, winograd.RELU
-        winograd.convolve(x, above, _NOTHING, reading, conv.filters, False, conv.bias, writing, y.shape[:3], y, mask)
+        way = reading, conv.filters, False, conv.bias, writing
+        winograd.convolve(winograd.F6, x, above, _NOTHING, *way, y.shape[:3], y, mask)
     else:
         lowering.forward(x, above, conv.filters, conv.bias, conv.size, conv.stride, conv.padding, y, mask)
 
@@ -183,7 +184,8 @@ def conv_relu_pool(x, conv, y, route, above=0):
     """
     shape = (len(x), 2 * y.shape[1], x.shape[2])
     reading, writing = winograd.PLAIN, winograd.POOL
-    winograd.convolve(x, above, _NOTHING, reading, conv.filters, False, conv.bias, writing, shape, y, route)
+    way = reading, conv.filters, False, conv.bias, writing
+    winograd.convolve(winograd.F6, x, above, _NOTHING, *way, shape, y, route)
 
 
 def conv_relu_pool_backward(dy, route, conv, dx, above=0):
@@ -203,9 +205,9 @@ def conv_relu_pool_backward(dy, route, conv, dx, above=0):
     _convolve_back(dy, above, route, winograd.ROUTED, conv, dx)
 
 
-def _convolve_back(dy, above, gate, reading, conv, dx):
-    shape = dx.shape[:3]
-    winograd.convolve(dy, above, gate, reading, conv.filters, True, conv.bias, winograd.SUM, shape, dx, _NOTHING)
+def _convolve_back(dy, above, gate, reading, conv, dx, points=winograd.F6):
+    way = reading, conv.filters, True, conv.bias, winograd.SUM
+    winograd.convolve(points, dy, above, gate, *way, dx.shape[:3], dx, _NOTHING)
 
 
 def convolve(x, conv, y):
@@ -220,7 +222,8 @@ def convolve(x, conv, y):
     """
     if conv.fuses_pool:
         way = winograd.PLAIN, conv.filters, False, conv.bias, winograd.SUM
-        winograd.convolve(x, 0, _NOTHING, *way, y.shape[:3], y, _NOTHING)
+        # What is trained on has maps of a few positions, which suit the small tile.
+        winograd.convolve(winograd.F4, x, 0, _NOTHING, *way, y.shape[:3], y, _NOTHING)
     else:
         lowering.forward(x, 0, conv.filters, conv.bias, conv.size, conv.stride, conv.padding, y, _NOTHING)
 
@@ -236,7 +239,7 @@ def convolve_backward(dy, conv, dx):
         Result.
     """
     if conv.fuses_pool:
-        _convolve_back(dy, 0, _NOTHING, winograd.PLAIN, conv, dx)
+        _convolve_back(dy, 0, _NOTHING, winograd.PLAIN, conv, dx, winograd.F4)
     else:
         lowering.backward(dy, 0, _NOTHING, conv.filters, conv.size, conv.stride, conv.padding, dx)
 

@@ -1,17 +1,24 @@
-"""3 x 3 convolution with stride 1 and padding 1 by Winograd's minimal filtering F(4 x 4, 3 x 3).
+"""3 x 3 convolution with stride 1 and padding 1 by Winograd's minimal filtering, F(6 x 6, 3 x 3) or F(4 x 4, 3 x 3).
 
-A tile of 6 x 6 inputs gives 4 x 4 outputs with 36 multiplications per pair of channels instead of 144:
+A tile of 8 x 8 inputs gives 6 x 6 outputs with 64 multiplications per pair of channels instead of 324; one of 6 x 6
+gives 4 x 4 with 36 instead of 144:
 Y = A^T [(G g G^T) * (B^T d B)] A (Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural Networks").
-Summed over channels, the 36 products become 36 matrix products between the transformed tiles V (tiles x C) and the
+Summed over channels, the products become as many matrix products between the transformed tiles V (tiles x C) and the
 transformed filters U (C x K).
+
+The large tile takes a tenth less time in the layers of large maps; on maps of a few positions, as in training, much of
+it lies outside. It rounds twice as much (5e-6 of the result with 256 channels, against 3e-6).
 
 The gradient with respect to the input is the same routine with the filters rotated by 180 degrees and their channels
 exchanged.
 
 The filters are transformed where they are used, a few channels at a time: that is done again for every block of
-tiles, which takes a few percent of the products' time, and U, four times as large as the filters, need neither be
-kept nor fetched from memory.
+tiles, which takes a few percent of the products' time, and U, four to seven times as large as the filters, need
+neither be kept nor fetched from memory.
 """
+
+import inspect
+from itertools import chain, product
 
 import numpy as np
 from numba import get_num_threads, get_thread_id, njit, prange, types
@@ -26,19 +33,25 @@ PLAIN, MASKED, ROUTED = 0, 1, 2
 # How it is written: as it stands, through bias and ReLU, or through these and a pool.
 SUM, RELU, POOL = 0, 1, 2
 
+# The tiles, by the points that their transforms evaluate polynomials at besides infinity. A tile has one input more
+# along a side than there are points here, and two outputs fewer than inputs. Numba compiles everything once for each
+# number of points, which it knows from the type.
+F4 = (0.0, 1.0, -1.0, 2.0, -2.0)
+F6 = (*F4, 0.5, -0.5)
+
 # Channels of the input and of the output that the filters are transformed for at a time: U for these, and the products
 # with them, stay in the second-level cache.
 DEPTH, WIDTH = 64, 32
 
-# Numbers between two of the 36 matrices. Were they a power of two apart, the 36 places of a tile would all compete for
+# Numbers between two of the matrices. Were they a power of two apart, the places of a tile would all compete for
 # the same few lines of the first-level cache (measured: seven times as long).
 GAP = 16
 
 
-# The transforms along one side, for points 0, 1, -1, 2, -2 and infinity, on anything that adds and multiplies.
+# The transforms along one side, on anything that adds and multiplies.
 
 
-def _input_transform(d0, d1, d2, d3, d4, d5):
+def _input_transform_4(d0, d1, d2, d3, d4, d5):
     """B^T d."""
     even_1, odd_1 = d4 - 4 * d2, d3 - 4 * d1
     even_2, odd_2 = d4 - d2, 2 * (d3 - d1)
@@ -52,21 +65,76 @@ def _input_transform(d0, d1, d2, d3, d4, d5):
     )
 
 
-def _filter_transform(g0, g1, g2):
+def _filter_transform_4(g0, g1, g2):
     """G g."""
     even_1, odd_1 = (-1 / 6) * (g0 + g2), (-1 / 6) * g1
     even_2, odd_2 = (1 / 24) * g0 + (1 / 6) * g2, (1 / 12) * g1
     return (1 / 4) * g0, even_1 + odd_1, even_1 - odd_1, even_2 + odd_2, even_2 - odd_2, g2
 
 
-def _output_transform(m0, m1, m2, m3, m4, m5):
+def _output_transform_4(m0, m1, m2, m3, m4, m5):
     """A^T m."""
     sum_1, difference_1 = m1 + m2, m1 - m2
     sum_2, difference_2 = m3 + m4, m3 - m4
     return m0 + sum_1 + sum_2, difference_1 + 2 * difference_2, sum_1 + 4 * sum_2, difference_1 + 8 * difference_2 + m5
 
 
-# The transposes of the last two, which lead from the outputs' gradient to the filters'.
+def _input_transform_6(d0, d1, d2, d3, d4, d5, d6, d7):
+    """B^T d."""
+    even_1, odd_1 = d2 + d6 - 4.25 * d4, d1 + d5 - 4.25 * d3
+    even_2, odd_2 = d6 + 0.25 * d2 - 1.25 * d4, 0.5 * d1 - 2.5 * d3 + 2 * d5
+    even_half, odd_half = d6 + 4 * d2 - 5 * d4, 2 * d1 - 2.5 * d3 + 0.5 * d5
+    return (
+        d0 - d6 + 5.25 * (d4 - d2),
+        even_1 + odd_1,
+        even_1 - odd_1,
+        even_2 + odd_2,
+        even_2 - odd_2,
+        even_half + odd_half,
+        even_half - odd_half,
+        d7 - d1 + 5.25 * (d3 - d5),
+    )
+
+
+def _filter_transform_6(g0, g1, g2):
+    """G g."""
+    even_1, odd_1 = (-2 / 9) * (g0 + g2), (-2 / 9) * g1
+    even_2, odd_2 = (1 / 90) * g0 + (2 / 45) * g2, (1 / 45) * g1
+    even_half, odd_half = (32 / 45) * g0 + (8 / 45) * g2, (16 / 45) * g1
+    return (
+        g0,
+        even_1 + odd_1,
+        even_1 - odd_1,
+        even_2 + odd_2,
+        even_2 - odd_2,
+        even_half + odd_half,
+        even_half - odd_half,
+        g2,
+    )
+
+
+def _output_transform_6(m0, m1, m2, m3, m4, m5, m6, m7):
+    """A^T m."""
+    sum_1, difference_1 = m1 + m2, m1 - m2
+    sum_2, difference_2 = m3 + m4, m3 - m4
+    sum_half, difference_half = m5 + m6, m5 - m6
+    return (
+        m0 + sum_1 + sum_2 + sum_half,
+        difference_1 + 2 * difference_2 + (1 / 2) * difference_half,
+        sum_1 + 4 * sum_2 + (1 / 4) * sum_half,
+        difference_1 + 8 * difference_2 + (1 / 8) * difference_half,
+        sum_1 + 16 * sum_2 + (1 / 16) * sum_half,
+        difference_1 + 32 * difference_2 + (1 / 32) * difference_half + m7,
+    )
+
+
+_TRANSFORMS = {
+    len(F4): (_input_transform_4, _filter_transform_4, _output_transform_4),
+    len(F6): (_input_transform_6, _filter_transform_6, _output_transform_6),
+}
+
+
+# The transposes of the last two of F4, which lead from the outputs' gradient to the filters'.
 
 
 def _output_gradient_transform(d0, d1, d2, d3):
@@ -102,15 +170,16 @@ def _filter_step(reverse):
     """
 
     @intrinsic
-    def step(typingctx, filters, start, u, u_start, u_step):
+    def step(typingctx, points, filters, start, u, u_start, u_step):
         index = types.intp
-        signature = types.void(filters, index, u, index, index)
+        signature = types.void(points, filters, index, u, index, index)
+        _, transform, _ = _TRANSFORMS[points.count]
 
         def generate(context, builder, signature, arguments):
-            filters, start, u, u_start, u_step = arguments
-            number = signature.args[0].dtype
+            _, filters, start, u, u_start, u_step = arguments
+            number = signature.args[1].dtype
             code = Code(context, builder, number, native_lanes(str(number)))
-            taps = code.at(code.data(signature.args[0], filters), start)
+            taps = code.at(code.data(signature.args[1], filters), start)
 
             def read(tap):
                 if reverse:
@@ -118,10 +187,9 @@ def _filter_step(reverse):
                 return code.load(code.at(taps, tap * WIDTH))
 
             tile = [[read(3 * a + b) for b in range(3)] for a in range(3)]
-            target = code.at(code.data(signature.args[2], u), u_start)
-            for a, row in enumerate(_both_ways(_filter_transform, tile)):
-                for b, value in enumerate(row):
-                    code.store(value, code.at(target, code.multiply(6 * a + b, u_step)))
+            target = code.at(code.data(signature.args[3], u), u_start)
+            for k, value in enumerate(chain(*_both_ways(transform, tile))):
+                code.store(value, code.at(target, code.multiply(k, u_step)))
             return context.get_dummy_value()
 
         return signature, generate
@@ -132,22 +200,24 @@ def _filter_step(reverse):
 _transform_filter, _transform_filter_back = _filter_step(False), _filter_step(True)
 
 
-def _input_step(reading, border, transform=_input_transform, side=6):
+def _input_step(reading, border, transform_of=lambda points: _TRANSFORMS[points][0]):
     """Make an intrinsic that computes V = B^T d B of one vector of channels of a tile, or another such transform.
 
     Where the tile may reach over the `border` of the map, what lies outside is taken as zero.
     """
 
     @intrinsic
-    def step(typingctx, x, gate, start, height, width, channels, top, left, v, v_start, v_step):
+    def step(typingctx, points, x, gate, start, height, width, channels, top, left, v, v_start, v_step):
         index = types.intp
-        signature = types.void(x, gate, index, index, index, index, index, index, v, index, index)
+        signature = types.void(points, x, gate, index, index, index, index, index, index, v, index, index)
+        transform = transform_of(points.count)
+        side = len(inspect.signature(transform).parameters)
 
         def generate(context, builder, signature, arguments):
-            x, gate, start, height, width, channels, top, left, v, v_start, v_step = arguments
-            number = signature.args[0].dtype
+            _, x, gate, start, height, width, channels, top, left, v, v_start, v_step = arguments
+            number = signature.args[1].dtype
             code = Code(context, builder, number, wide_lanes(str(number)))
-            x, gate, v = (code.data(signature.args[i], array) for i, array in ((0, x), (1, gate), (8, v)))
+            x, gate, v = (code.data(signature.args[i], array) for i, array in ((1, x), (2, gate), (9, v)))
 
             nothing = code.zero_vector() if border else None
 
@@ -182,9 +252,8 @@ def _input_step(reading, border, transform=_input_transform, side=6):
 
             tile = [[read(a, b) for b in range(side)] for a in range(side)]
             target = code.at(v, v_start)
-            for a, row in enumerate(_both_ways(transform, tile)):
-                for b, value in enumerate(row):
-                    code.store(value, code.at(target, code.multiply(6 * a + b, v_step)))
+            for k, value in enumerate(chain(*_both_ways(transform, tile))):
+                code.store(value, code.at(target, code.multiply(k, v_step)))
             return context.get_dummy_value()
 
         return signature, generate
@@ -197,7 +266,7 @@ _read_plain_border, _read_masked_border, _read_routed_border = (
     _input_step(reading, True) for reading in (PLAIN, MASKED, ROUTED)
 )
 _read_gradient, _read_gradient_border = (
-    _input_step(PLAIN, border, _output_gradient_transform, 4) for border in (False, True)
+    _input_step(PLAIN, border, lambda points: _output_gradient_transform) for border in (False, True)
 )
 
 
@@ -208,23 +277,24 @@ def _output_step(writing):
     """
 
     @intrinsic
-    def step(typingctx, m, m_start, m_step, bias, bias_start, y, y_start, y_row, y_column, mark):
+    def step(typingctx, points, m, m_start, m_step, bias, bias_start, y, y_start, y_row, y_column, mark):
         index = types.intp
-        signature = types.void(m, index, index, bias, index, y, index, index, index, mark)
+        signature = types.void(points, m, index, index, bias, index, y, index, index, index, mark)
+        side, (_, _, transform) = points.count + 1, _TRANSFORMS[points.count]
 
         def generate(context, builder, signature, arguments):
-            m, m_start, m_step, bias, bias_start, y, y_start, y_row, y_column, mark = arguments
-            number = signature.args[0].dtype
+            _, m, m_start, m_step, bias, bias_start, y, y_start, y_row, y_column, mark = arguments
+            number = signature.args[1].dtype
             code = Code(context, builder, number, wide_lanes(str(number)))
             m, bias, y, mark = (
-                code.data(signature.args[i], array) for i, array in ((0, m), (3, bias), (5, y), (9, mark))
+                code.data(signature.args[i], array) for i, array in ((1, m), (4, bias), (6, y), (10, mark))
             )
             bias = code.load(code.at(bias, bias_start))
             tile = [
-                [code.load(code.at(m, code.add(m_start, code.multiply(6 * a + b, m_step)))) for b in range(6)]
-                for a in range(6)
+                [code.load(code.at(m, code.add(m_start, code.multiply(side * a + b, m_step)))) for b in range(side)]
+                for a in range(side)
             ]
-            values = _both_ways(_output_transform, tile)
+            values = _both_ways(transform, tile)
 
             def write(a, b, value, origin=None):
                 at = code.add(y_start, code.multiply(a, y_row), code.multiply(b, y_column))
@@ -239,14 +309,12 @@ def _output_step(writing):
                 code.store(value, code.at(y, at))
 
             if writing == POOL:
-                for a in range(2):
-                    for b in range(2):
-                        window = [values[2 * a + i][2 * b + j] for i in range(2) for j in range(2)]
-                        write(a, b, *_first_maximum(code, window))
+                for a, b in product(range(len(values) // 2), repeat=2):
+                    window = [values[2 * a + i][2 * b + j] for i in range(2) for j in range(2)]
+                    write(a, b, *_first_maximum(code, window))
             else:
-                for a in range(4):
-                    for b in range(4):
-                        write(a, b, values[a][b])
+                for a, b in product(range(len(values)), repeat=2):
+                    write(a, b, values[a][b])
             return context.get_dummy_value()
 
         return signature, generate
@@ -270,9 +338,15 @@ _write_sum, _write_relu, _write_pool = (_output_step(writing) for writing in (SU
 
 
 @njit(**FAST)
-def _matrices(rows, columns):
-    """Numbers that 36 matrices take, which may be many times DEPTH columns wide."""
-    return 36 * (rows * columns + GAP * ((columns + DEPTH - 1) // DEPTH))
+def _matrices(points, rows, columns):
+    """Numbers that the matrices of a tile take, which may be many times DEPTH columns wide."""
+    return (len(points) + 1) ** 2 * (rows * columns + GAP * ((columns + DEPTH - 1) // DEPTH))
+
+
+@njit(**FAST)
+def _own(points, size):
+    """Numbers that a thread's matrices take for a group of filters and their products with so many tiles."""
+    return _matrices(points, DEPTH, WIDTH) + _matrices(points, size, WIDTH)
 
 
 def pack_filters(filters):
@@ -295,8 +369,8 @@ def pack_filters(filters):
 
 
 @njit(**FAST)
-def _transform_filters(filters, reverse, group, first, depth, u):
-    """U of one group of outputs and of the inputs from `first` on, as 36 matrices in panels, flat."""
+def _transform_filters(points, filters, reverse, group, first, depth, u):
+    """U of one group of outputs and of the inputs from `first` on, as matrices in panels, flat."""
     lanes, columns = native_lanes(filters.dtype), panel_columns(filters.dtype)
     channels = filters.shape[1]
     flat = filters.reshape(-1)
@@ -305,69 +379,74 @@ def _transform_filters(filters, reverse, group, first, depth, u):
             target = (k // columns * depth + c) * columns + k % columns
             if not reverse:
                 start = (group * channels + first + c) * 9 * WIDTH + k
-                _transform_filter(flat, start, u, target, depth * WIDTH + GAP)
+                _transform_filter(points, flat, start, u, target, depth * WIDTH + GAP)
             elif group * WIDTH + k < channels:
                 source, lane = (first + c) // WIDTH, (first + c) % WIDTH
                 start = (source * channels + group * WIDTH + k) * 9 * WIDTH + lane
-                _transform_filter_back(flat, start, u, target, depth * WIDTH + GAP)
+                _transform_filter_back(points, flat, start, u, target, depth * WIDTH + GAP)
 
 
 @njit(**FAST)
-def _into_tiles(x, above, gate, reading, grid, first_tile, begin, end, size, v):
+def _into_tiles(points, x, above, gate, reading, grid, first_tile, begin, end, size, v):
     """V of the tiles begin to end, into matrices of `size` rows, whose first row is that of the tile `first_tile`.
 
-    V holds 36 matrices of size x depth for every DEPTH channels, one after the other.
+    V holds matrices of size x depth for every DEPTH channels, one after the other.
     """
     _, height, width, channels = x.shape
     lanes = wide_lanes(x.dtype)
-    scale = 2 if reading == ROUTED else 1
+    scale, side = 2 if reading == ROUTED else 1, len(points) + 1
     flat, gates = x.reshape(-1), gate.reshape(-1)
     for t in range(begin, end):
         n, i, j = t // (grid[0] * grid[1]), t // grid[1] % grid[0], t % grid[1]
-        top, left = 4 * i - 1 + above, 4 * j - 1
-        inside = top >= 0 and left >= 0 and top + 6 <= scale * height and left + 6 <= scale * width
+        top, left = (side - 2) * i - 1 + above, (side - 2) * j - 1
+        inside = top >= 0 and left >= 0 and top + side <= scale * height and left + side <= scale * width
         for first in range(0, channels, DEPTH):
             depth = min(DEPTH, channels - first)
             for c in range(0, depth, lanes):
                 start = n * height * width * channels + first + c
                 step = size * depth + GAP
-                target = 36 * (size * first + GAP * (first // DEPTH)) + (t - first_tile) * depth + c
+                target = side**2 * (size * first + GAP * (first // DEPTH)) + (t - first_tile) * depth + c
                 if reading == PLAIN:
                     if inside:
-                        _read_plain(flat, gates, start, height, width, channels, top, left, v, target, step)
+                        _read_plain(points, flat, gates, start, height, width, channels, top, left, v, target, step)
                     else:
-                        _read_plain_border(flat, gates, start, height, width, channels, top, left, v, target, step)
+                        _read_plain_border(
+                            points, flat, gates, start, height, width, channels, top, left, v, target, step
+                        )
                 elif reading == MASKED:
                     if inside:
-                        _read_masked(flat, gates, start, height, width, channels, top, left, v, target, step)
+                        _read_masked(points, flat, gates, start, height, width, channels, top, left, v, target, step)
                     else:
-                        _read_masked_border(flat, gates, start, height, width, channels, top, left, v, target, step)
+                        _read_masked_border(
+                            points, flat, gates, start, height, width, channels, top, left, v, target, step
+                        )
                 elif inside:
-                    _read_routed(flat, gates, start, height, width, channels, top, left, v, target, step)
+                    _read_routed(points, flat, gates, start, height, width, channels, top, left, v, target, step)
                 else:
-                    _read_routed_border(flat, gates, start, height, width, channels, top, left, v, target, step)
+                    _read_routed_border(points, flat, gates, start, height, width, channels, top, left, v, target, step)
 
 
 @njit(**FAST)
-def _multiply_tiles(v, channels, count, size, filters, reverse, group, u, m):
-    """M = V U for the first `count` of `size` tiles and one group of outputs: 36 matrices of size x WIDTH."""
+def _multiply_tiles(points, v, channels, count, size, filters, reverse, group, u, m):
+    """M = V U for the first `count` of `size` tiles and one group of outputs: matrices of size x WIDTH."""
     columns, width = np.intp(panel_columns(u.dtype)), np.intp(WIDTH)
+    square = (len(points) + 1) ** 2
     for first in range(0, channels, DEPTH):
         depth = min(DEPTH, channels - first)
-        _transform_filters(filters, reverse, group, first, depth, u)
-        for k in range(36):
-            a = 36 * (size * first + GAP * (first // DEPTH)) + k * (size * depth + GAP)
+        _transform_filters(points, filters, reverse, group, first, depth, u)
+        for k in range(square):
+            a = square * (size * first + GAP * (first // DEPTH)) + k * (size * depth + GAP)
             for p in range(0, WIDTH, columns):
                 b, c = k * (depth * WIDTH + GAP) + p * depth, k * (size * WIDTH + GAP) + p
                 multiply(v, a, depth, NEXT, u, b, columns, m, c, width, count, depth, first > 0)
 
 
 @njit(**FAST)
-def _out_of_tiles(m, size, group, bias, writing, grid, begin, end, y, mark):
+def _out_of_tiles(points, m, size, group, bias, writing, grid, begin, end, y, mark):
     """Outputs of the tiles begin to end, which are the first of `size` in M, the channels of one group."""
     _, height, width, channels = y.shape
     lanes = wide_lanes(y.dtype)
-    side = 2 if writing == POOL else 4
+    side = (len(points) - 1) // 2 if writing == POOL else len(points) - 1
     step = size * WIDTH + GAP
     flat, marks = y.reshape(-1), mark.reshape(-1)
     edge, edge_marks = np.empty(side * side * lanes, y.dtype), np.empty(side * side * lanes, np.uint8)
@@ -383,11 +462,11 @@ def _out_of_tiles(m, size, group, bias, writing, grid, begin, end, y, mark):
             else:
                 target, target_marks, at, row, column = edge, edge_marks, 0, side * lanes, lanes
             if writing == RELU:
-                _write_relu(m, source, step, bias, first, target, at, row, column, target_marks)
+                _write_relu(points, m, source, step, bias, first, target, at, row, column, target_marks)
             elif writing == POOL:
-                _write_pool(m, source, step, bias, first, target, at, row, column, target_marks)
+                _write_pool(points, m, source, step, bias, first, target, at, row, column, target_marks)
             else:
-                _write_sum(m, source, step, bias, first, target, at, row, column, target_marks)
+                _write_sum(points, m, source, step, bias, first, target, at, row, column, target_marks)
             if not whole:
                 _copy_edge(writing, edge, edge_marks, side, rows, columns, start, width, channels, flat, marks)
 
@@ -408,15 +487,15 @@ def _copy_edge(writing, edge, edge_marks, side, rows, columns, start, width, cha
 
 
 @njit(**FAST)
-def _one_group(v, channels, filters, reverse, group, own, bias, writing, grid, begin, end, size, y, mark):
+def _one_group(points, v, channels, filters, reverse, group, own, bias, writing, grid, begin, end, size, y, mark):
     """From the tiles begin to end in V to one group of outputs."""
-    u, m = own, own[_matrices(DEPTH, WIDTH) :]
-    _multiply_tiles(v, channels, end - begin, size, filters, reverse, group, u, m)
-    _out_of_tiles(m, size, group, bias, writing, grid, begin, end, y, mark)
+    u, m = own, own[_matrices(points, DEPTH, WIDTH) :]
+    _multiply_tiles(points, v, channels, end - begin, size, filters, reverse, group, u, m)
+    _out_of_tiles(points, m, size, group, bias, writing, grid, begin, end, y, mark)
 
 
 @njit(parallel=True, **FAST)
-def _convolve(x, above, gate, reading, filters, reverse, bias, writing, grid, size, shared, memory, y, mark):
+def _convolve(points, x, above, gate, reading, filters, reverse, bias, writing, grid, size, shared, memory, y, mark):
     """All steps, for blocks of `size` tiles; each thread works on its own, or all on one whose V is in `shared`.
 
     A block of its own waits for no other thread, and is so small that it stays in its cache. Where the filters are
@@ -438,14 +517,28 @@ def _convolve(x, above, gate, reading, filters, reverse, bias, writing, grid, si
                     begin, end = start + item, start + item + 1
                 else:
                     first, last = item * size, min((item + 1) * size, tiles)
-                    v = own[_matrices(DEPTH, WIDTH) + _matrices(size, WIDTH) :]
+                    v = own[_own(points, size) :]
                     begin, end = first, last
                 if phase == 0:
-                    _into_tiles(x, above, gate, reading, grid, first, begin, end, size, v)
+                    _into_tiles(points, x, above, gate, reading, grid, first, begin, end, size, v)
                 if phase == 1 or not together:
                     for group in range(item if together else 0, item + 1 if together else groups):
                         _one_group(
-                            v, channels, filters, reverse, group, own, bias, writing, grid, first, last, size, y, mark
+                            points,
+                            v,
+                            channels,
+                            filters,
+                            reverse,
+                            group,
+                            own,
+                            bias,
+                            writing,
+                            grid,
+                            first,
+                            last,
+                            size,
+                            y,
+                            mark,
                         )
 
 
@@ -456,22 +549,26 @@ BLOCK, SHARED = 42, 84
 LIMIT = 128 * 128
 
 
-def _plan(inputs, outputs, positions):
-    """Tiles of a block, numbers of memory for each thread, and numbers shared by all."""
+def _plan(points, inputs, outputs, positions):
+    """Rows and columns of tiles, tiles of a block, numbers of memory for each thread, and numbers shared by all."""
     n, height, width = positions
-    tiles = n * -(-height // 4) * -(-width // 4)
+    side = len(points) - 1
+    grid = -(-height // side), -(-width // side)
+    tiles = n * grid[0] * grid[1]
     if inputs * outputs <= LIMIT:
         size = min(BLOCK, tiles)
-        return size, _matrices(DEPTH, WIDTH) + _matrices(size, WIDTH) + _matrices(size, inputs), 0
+        return grid, size, _own(points, size) + _matrices(points, size, inputs), 0
     size = min(SHARED, tiles)
-    return size, _matrices(DEPTH, WIDTH) + _matrices(size, WIDTH), _matrices(size, inputs)
+    return grid, size, _own(points, size), _matrices(points, size, inputs)
 
 
-def scratch_size(inputs, outputs, positions):
+def scratch_size(points, inputs, outputs, positions):
     """Numbers of scratch memory that a convolution takes in that direction.
 
     Parameters
     ----------
+    points : tuple
+        F4 or F6.
     inputs, outputs : int
         Channels; on the way back, those of the output and of the input.
     positions : tuple of int, (N, H, W)
@@ -481,15 +578,17 @@ def scratch_size(inputs, outputs, positions):
     -------
     int
     """
-    _, own, shared = _plan(inputs, outputs, positions)
+    *_, own, shared = _plan(points, inputs, outputs, positions)
     return get_num_threads() * own + shared
 
 
-def convolve(x, above, gate, reading, filters, reverse, bias, writing, positions, y, mark):
+def convolve(points, x, above, gate, reading, filters, reverse, bias, writing, positions, y, mark):
     """Run a 3 x 3 convolution, or the way back through it, with what comes before and after it.
 
     Parameters
     ----------
+    points : tuple
+        F4 or F6.
     x : ndarray, (N, H, W, C)
         Input; (N, H // 2, W // 2, C) if `reading` is ROUTED. May have more rows than the result needs.
     above : int
@@ -518,14 +617,13 @@ def convolve(x, above, gate, reading, filters, reverse, bias, writing, positions
     C and K must be multiples of 16, so that masks can be read and written by whole vectors.
     """
     inputs, outputs = x.shape[3], y.shape[3]
-    size, own, shared = _plan(inputs, outputs, positions)
-    grid = (-(-positions[1] // 4), -(-positions[2] // 4))
+    grid, size, own, shared = _plan(points, inputs, outputs, positions)
     memory = scratch(get_num_threads() * own + shared, x.dtype)
     common, private = memory[:shared], memory[shared:].reshape(get_num_threads(), own)
-    _convolve(x, above, gate, reading, filters, reverse, bias, writing, grid, size, common, private, y, mark)
+    _convolve(points, x, above, gate, reading, filters, reverse, bias, writing, grid, size, common, private, y, mark)
 
 
-# The gradient with respect to the filters.
+# The gradient with respect to the filters, by F4.
 
 # Tiles whose transforms are held at a time: a panel of them stays in the first-level cache, and all in the last-level.
 TILES = 256
@@ -544,9 +642,9 @@ def _gradient_into_tiles(dy, grid, first_tile, begin, end, size, columns, z):
         for c in range(0, channels, lanes):
             start, target = n * height * width * channels + c, (t - first_tile) * columns + c
             if inside:
-                _read_gradient(flat, nothing, start, height, width, channels, top, left, z, target, step)
+                _read_gradient(F4, flat, nothing, start, height, width, channels, top, left, z, target, step)
             else:
-                _read_gradient_border(flat, nothing, start, height, width, channels, top, left, z, target, step)
+                _read_gradient_border(F4, flat, nothing, start, height, width, channels, top, left, z, target, step)
         for k in range(36 if columns > channels else 0):
             row = k * step + (t - first_tile) * columns
             z[row + channels : row + columns] = 0
@@ -562,7 +660,7 @@ def _sum_over_tiles(x, dy, grid, size, columns, v, z, sums):
         count = min(size, tiles - start)
         for q in prange(count):
             tile = start + np.intp(q)
-            _into_tiles(x, 0, nothing, PLAIN, grid, start, tile, tile + 1, size, v)
+            _into_tiles(F4, x, 0, nothing, PLAIN, grid, start, tile, tile + 1, size, v)
             _gradient_into_tiles(dy, grid, start, tile, tile + 1, size, columns, z)
         for item in prange(36 * pieces):
             k, first = item % 36, item // 36 * DEPTH
@@ -592,7 +690,7 @@ def filters_gradient(x, dy, dfilters):
     grid = (-(-height // 4), -(-width // 4))
     size, panel = min(TILES, n * grid[0] * grid[1]), panel_columns(x.dtype)
     columns = -(-outputs // panel) * panel
-    lengths = _matrices(size, inputs), 36 * (size * columns + GAP), 36 * inputs * columns
+    lengths = _matrices(F4, size, inputs), 36 * (size * columns + GAP), 36 * inputs * columns
     v, z, sums = np.split(scratch(sum(lengths), x.dtype), np.cumsum(lengths)[:2])
     _sum_over_tiles(x, dy, grid, size, columns, v, z, sums)
     tile = sums.reshape(6, 6, inputs, columns)[..., :outputs]

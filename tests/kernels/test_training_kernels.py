@@ -94,8 +94,8 @@ def test_winograd_gradient_transforms_are_the_transposes():
     rng = np.random.default_rng(2)
     m, d, g = rng.standard_normal((6, 6)), rng.standard_normal((4, 4)), rng.standard_normal((3, 3))
     pairs = [
-        (winograd._output_transform, m, winograd._output_gradient_transform, d),
-        (winograd._filter_transform, g, winograd._filter_gradient_transform, m),
+        (winograd._output_transform_4, m, winograd._output_gradient_transform, d),
+        (winograd._filter_transform_4, g, winograd._filter_gradient_transform, m),
     ]
     for forward, x, backward, y in pairs:
         there, back = (np.array(winograd._both_ways(t, a)) for t, a in ((forward, x), (backward, y)))
