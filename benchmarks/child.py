@@ -63,7 +63,7 @@ def predicted_memory(content, style, size, threads):
     from benchmarks.setting import NETWORK, SMALL, square
     from stylecore import Objective
     from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS, load_network
-    from stylecore.optimizers import PAIRS
+    from stylecore.optimizers import pairs_kept
     from stylecore.transfer import predicted_bytes, transfer
 
     with use_threads(threads):
@@ -80,7 +80,7 @@ def predicted_memory(content, style, size, threads):
 
         del objective
         before = _held_after_release(network)
-        transfer(x, painting, size=size, iterations=PAIRS + 5, pyramid=1, network=network)
+        transfer(x, painting, size=size, iterations=pairs_kept(x.size) + 5, pyramid=1, network=network)
         predicted = predicted_bytes(network, CONTENT_LAYERS, STYLE_LAYERS, x.shape[:2], painting.shape[:2], "lbfgs")
     return {"evaluation": evaluation, "transfer": {"measured": _peak() - before, "predicted": predicted["memory"]}}
 

@@ -26,7 +26,7 @@ from stylecore.weights.catalogue import CATALOGUE
 from stylecore.weights.convert import sha256
 
 FORMAT = "stylecore checkpoint"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _RUN = "run.json"
 
 INPUTS = ("content", "style", "regions", "labels", "init", "network")

@@ -6,9 +6,11 @@ from scipy.optimize import Bounds, minimize
 from stylecore.kernels.cpu import pairs
 from stylecore.kernels.cpu.runtime import one_blas_thread
 
-# Pairs of steps and gradient changes that L-BFGS keeps to model the curvature: 20 were measured to need a sixth fewer
-# evaluations than 10 for the same loss. SciPy's takes far more time and memory for each, and so keeps 10.
-PAIRS = 20
+# Pairs of steps and gradient changes that model the curvature. For the same loss 20 were measured to need a sixth fewer
+# evaluations than 10, and 40 a tenth fewer than 20. L-BFGS keeps as many as take half a gigabyte, so many values each
+# of steps and of changes, between the least and the most. SciPy's takes far more time for each, and keeps 10.
+LEAST_PAIRS, MOST_PAIRS = 10, 40
+PAIR_VALUES = 2**26
 SCIPY_PAIRS = 10
 
 # The first step of L-BFGS, when nothing is known of the curvature, and the longest, as root mean square changes of a
@@ -20,6 +22,11 @@ LONGEST_STEP = 0.05
 # Least part of the decrease foretold by the gradient that a step must bring (Armijo), and the shortest step tried.
 ARMIJO = 1e-4
 SHORTEST = 1e-10
+
+
+def pairs_kept(values):
+    """Number of pairs that L-BFGS keeps for an image of so many values."""
+    return min(max(PAIR_VALUES // values, LEAST_PAIRS), MOST_PAIRS)
 
 
 class Stopped(Exception):
@@ -138,7 +145,8 @@ class LBFGS(Optimizer):
         self._gradient = None
         # Rows of the pairs in use, from the oldest on, and the row that the next one goes to.
         self._pairs, self._next = np.zeros(0, int), 0
-        self._products = np.zeros((2 * PAIRS + 1, 2 * PAIRS + 1))
+        self._most = pairs_kept(self._x.size)
+        self._products = np.zeros((2 * self._most + 1, 2 * self._most + 1))
 
     @property
     def state(self):
@@ -154,11 +162,11 @@ class LBFGS(Optimizer):
             self._rows[i] = row
 
     def _rows_in_use(self):
-        return [*self._pairs, *(PAIRS + self._pairs), 2 * PAIRS]
+        return [*self._pairs, *(self._most + self._pairs), 2 * self._most]
 
     def _allocate(self):
         # Steps s, gradient changes y, and the gradient of the free values. Rows that are not in use take no memory.
-        self._rows = np.zeros((2 * PAIRS + 1, self._x.size), self._gradient.dtype)
+        self._rows = np.zeros((2 * self._most + 1, self._x.size), self._gradient.dtype)
 
     def _minimize(self):
         # The sums over few numbers as well are to be made in one order.
@@ -206,7 +214,7 @@ class LBFGS(Optimizer):
 
     def _coefficients(self):
         """The direction -H g in terms of the rows, by the two-loop recursion."""
-        products, changes = self._products, PAIRS + self._pairs
+        products, changes = self._products, self._most + self._pairs
         coefficients = np.zeros(len(products))
         coefficients[-1] = -1
         if not len(self._pairs):
@@ -223,8 +231,8 @@ class LBFGS(Optimizer):
 
     def _arrive(self, x, loss, gradient):
         """Make x the present point, and the step there a pair if the curvature along it is positive."""
-        step, change = self._next, PAIRS + self._next
-        new, used = [step, change, 2 * PAIRS], np.union1d(self._rows_in_use(), [step, change])
+        step, change = self._next, self._most + self._next
+        new, used = [step, change, 2 * self._most], np.union1d(self._rows_in_use(), [step, change])
         columns = pairs.take(self._rows, used, step, change, self._x, self._gradient, x, gradient)
         self._products[np.ix_(new, used)], self._products[np.ix_(used, new)] = columns, columns.T
         self._x, self._loss, self._gradient = x, loss, gradient
@@ -232,7 +240,7 @@ class LBFGS(Optimizer):
         curvature, size = self._products[step, change], self._products[step, step] * self._products[change, change]
         if curvature > 1e-8 * np.sqrt(size) > 0:  # The size of tiny gradients' changes may come out as zero.
             self._pairs = np.append(self._pairs, step)
-            self._next = (self._next + 1) % PAIRS
+            self._next = (self._next + 1) % self._most
         self._finish_iteration()
 
 
@@ -306,18 +314,21 @@ class Adam(Optimizer):
 OPTIMIZERS = {"lbfgs": LBFGS, "adam": Adam, "scipy": SciPyLBFGSB}
 
 
-def bytes_per_value(optimizer, dtype):
-    """Memory that an optimiser takes per value of the image, measured: L-BFGS's pairs, and some vectors more.
+def bytes_needed(optimizer, dtype, values):
+    """Memory that an optimiser takes for an image of so many values, measured: L-BFGS's pairs, and some vectors more.
 
     Parameters
     ----------
     optimizer : {"lbfgs", "adam", "scipy"}
     dtype : numpy.dtype
         Of the gradient. SciPy's works in float64 whatever it is, and makes lists of the bounds.
+    values : int
 
     Returns
     -------
     int
     """
-    vectors = {"lbfgs": 2 * PAIRS + 11, "adam": 14}
-    return vectors[optimizer] * dtype.itemsize if optimizer in vectors else 8 * (2 * SCIPY_PAIRS + 25) + 120
+    if optimizer == "scipy":
+        return (8 * (2 * SCIPY_PAIRS + 25) + 120) * values
+    vectors = 14 if optimizer == "adam" else 2 * pairs_kept(values) + 11
+    return vectors * dtype.itemsize * values

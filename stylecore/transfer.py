@@ -24,7 +24,7 @@ from stylecore.objective import (
     load_network,
     read_styles,
 )
-from stylecore.optimizers import OPTIMIZERS, bytes_per_value
+from stylecore.optimizers import OPTIMIZERS, bytes_needed
 from stylecore.regions import crop_regions, read_regions
 from stylecore.run import Run
 from stylecore.tones import suited_style_weight
@@ -441,7 +441,7 @@ def predicted_bytes(network, content_layers, style_layers, shape, style_shape, o
     if style_layers:
         network.check_size(*style_shape, style_layers, "style image")
     analysis = Plan(network, *style_shape, style_layers, gradient=False) if style_layers else None
-    optimiser = bytes_per_value(optimizer, network.dtype) * 3 * shape[0] * shape[1]
+    optimiser = bytes_needed(optimizer, network.dtype, 3 * shape[0] * shape[1])
     analysis = analysis.bytes + analysis.scratch_bytes if analysis else 0
     if network.backend.available_bytes() is None:
         return {"memory": max(evaluation + optimiser, analysis)}

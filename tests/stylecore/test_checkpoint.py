@@ -67,8 +67,7 @@ transfer(PHOTOGRAPH, PAINTING, checkpoint=Checkpoint(sys.argv[1], 0), callback=k
 """
 
 
-# In the first iteration, within the small scale, at its end, at the start of the large one, and beyond a full set of
-# pairs there.
+# In the first iteration, within the small scale, at its end, at the start of the large one, and near the end.
 @pytest.mark.parametrize(("optimizer", "evaluations"), [("lbfgs", (2, 9, 14, 15, 42)), ("adam", (9, 20))])
 def test_a_killed_run_ends_with_the_same_bits(optimizer, evaluations, path):
     settings = {**SETTINGS, "optimizer": optimizer}

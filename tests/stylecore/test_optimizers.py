@@ -7,7 +7,8 @@ from scipy.optimize import rosen, rosen_der
 from stylecore.kernels.cpu.pairs import PART
 from threadpoolctl import threadpool_limits
 
-from stylecore.optimizers import LBFGS, PAIRS, Adam, SciPyLBFGSB, Stopped
+from stylecore import optimizers
+from stylecore.optimizers import LBFGS, MOST_PAIRS, Adam, SciPyLBFGSB, Stopped, pairs_kept
 
 OPTIMIZERS = pytest.mark.parametrize("optimizer", [LBFGS, Adam, SciPyLBFGSB])
 RESUMABLE = pytest.mark.parametrize("optimizer", [LBFGS, Adam])
@@ -193,8 +194,8 @@ def test_lbfgs_is_as_good_as_scipy():
     # More values than a part has, and more iterations than there are pairs.
     assert LARGE.size > PART
     ours, scipys = Valley(LARGE.shape), Valley(LARGE.shape)
-    minimum(LBFGS, ours, LARGE, 3 * PAIRS)
-    minimum(SciPyLBFGSB, scipys, LARGE, 3 * PAIRS)
+    minimum(LBFGS, ours, LARGE, 2 * MOST_PAIRS)
+    minimum(SciPyLBFGSB, scipys, LARGE, 2 * MOST_PAIRS)
     assert min(ours.losses) == pytest.approx(min(scipys.losses), rel=1e-6)
     assert min(ours.losses) < 0.1 * ours.losses[0]
 
@@ -238,24 +239,41 @@ def test_lbfgs_direction_is_that_of_the_matrices():
     run = LBFGS(START.astype(np.float64), 9)
     run.run(Quadratic(INSIDE))
     rows, products, pairs = run._rows, run._products, run._pairs
-    np.testing.assert_allclose(products[np.ix_(pairs, PAIRS + pairs)], rows[pairs] @ rows[PAIRS + pairs].T, rtol=1e-9)
-    last = PAIRS + pairs[-1]
+    changes = run._most + pairs
+    np.testing.assert_allclose(products[np.ix_(pairs, changes)], rows[pairs] @ rows[changes].T, rtol=1e-9)
+    last = changes[-1]
     inverse = np.eye(START.size) * products[pairs[-1], last] / products[last, last]
-    for s, y in zip(rows[pairs], rows[PAIRS + pairs], strict=True):
+    for s, y in zip(rows[pairs], rows[changes], strict=True):
         across = np.eye(START.size) - np.outer(y, s) / (s @ y)
         inverse = across.T @ inverse @ across + np.outer(s, s) / (s @ y)
     assert len(pairs) > 5
     np.testing.assert_allclose(run._coefficients() @ rows, -inverse @ rows[-1], rtol=1e-6, atol=1e-12)
 
 
+def test_large_images_keep_fewer_pairs():
+    assert pairs_kept(3 * 64**2) == MOST_PAIRS
+    assert pairs_kept(3 * 2**24) == optimizers.LEAST_PAIRS
+    assert optimizers.LEAST_PAIRS < pairs_kept(3 * 1024**2) < MOST_PAIRS
+    assert 3 * 1024**2 * pairs_kept(3 * 1024**2) <= optimizers.PAIR_VALUES
+
+
+def test_lbfgs_with_few_pairs_works_as_well(monkeypatch):
+    monkeypatch.setattr(optimizers, "PAIR_VALUES", 0)
+    function = Valley(LARGE.shape)
+    run = LBFGS(LARGE, 60)
+    run.run(function)
+    assert len(run._pairs) == optimizers.LEAST_PAIRS and len(run._rows) == 2 * optimizers.LEAST_PAIRS + 1
+    assert min(function.losses) < 0.1 * function.losses[0]
+
+
 @RESUMABLE
 @pytest.mark.parametrize("averaging", [0.0, 0.9])
-@pytest.mark.parametrize("iteration", [1, 2, 17, PAIRS + 5])
+@pytest.mark.parametrize("iteration", [1, 2, 17, MOST_PAIRS + 5])
 def test_a_run_taken_up_again_ends_with_the_same_bits(optimizer, averaging, iteration):
     states = []
-    whole = optimizer(LARGE, 2 * PAIRS + 8, averaging)
+    whole = optimizer(LARGE, MOST_PAIRS + 28, averaging)
     whole.run(Valley(LARGE.shape), lambda: states.append({k: np.copy(v) for k, v in whole.state.items()}))
-    again = optimizer(LARGE, 2 * PAIRS + 8, averaging)
+    again = optimizer(LARGE, MOST_PAIRS + 28, averaging)
     again.restore(states[iteration - 1])
     again.run(Valley(LARGE.shape))
     np.testing.assert_array_equal(again.image, whole.image)
