@@ -349,17 +349,19 @@ class Objective:
                     [blend[i] / total * moment for moment in moments[i][layer, region.name]] for i in region.styles
                 ]
                 mean, second = (sum(moment) for moment in zip(*parts, strict=True))
-                distances[layer, region.name] = STYLE_LOSSES[self._style_loss](mean, second)
+                distances[layer, region.name] = STYLE_LOSSES[self._style_loss](mean, second, self.network.backend)
         return distances
 
     def _style_moments(self, i, style, count):
         """Mean and second moment of a style image, by (layer, region), of the regions that it paints."""
-        backend, with_mean = self.network.backend, STYLE_LOSSES[self._style_loss].with_mean
+        regions = [region for region in self._regions if i in region.styles]
+        if not regions or not self._style_layers:
+            return {}
+        self.network.check_size(*style.shape[:2], self._style_layers, style_name(i, count))
         moments = {
-            (layer, region.name): Moments(backend, self._guide(region.styles[i], layer, style.shape), with_mean)
+            (layer, region.name): self._moments(region.styles[i], layer, style.shape)
             for layer in self._style_layers
-            for region in self._regions
-            if i in region.styles
+            for region in regions
         }
 
         def visit(layer, features, start):
@@ -367,17 +369,19 @@ class Objective:
                 if where == layer:
                     moment.take(features, start)
 
-        if moments:
-            self.network.check_size(*style.shape[:2], self._style_layers, style_name(i, count))
-            Plan(self.network, *style.shape[:2], self._style_layers, gradient=False).forward(style, visit)
-        return {key: (moment.mean, moment.second) for key, moment in moments.items()}
+        Plan(self.network, *style.shape[:2], self._style_layers, gradient=False).forward(style, visit)
+        download = self.network.backend.download
+        return {key: (download(moment.mean), download(moment.second)) for key, moment in moments.items()}
 
-    def _guide(self, mask, layer, shape):
-        """A mask at the positions of a layer, for an image of this shape; None for none."""
-        if mask is None:
-            return None
-        _, height, width, _ = self.network.map_shape(*shape[:2], layer)
-        return area_average(mask, (height, width)).reshape(-1).astype(self.network.dtype)
+    def _moments(self, mask, layer, shape):
+        """Moments of a layer's features, in the region of a mask if there is one, for an image of this shape."""
+        network = self.network
+        _, height, width, channels = network.map_shape(*shape[:2], layer)
+        guide = None
+        if mask is not None:
+            guide = area_average(mask, (height, width)).reshape(-1).astype(network.dtype)
+        with_mean = STYLE_LOSSES[self._style_loss].with_mean
+        return Moments(network.backend, (height * width, channels), network.dtype, guide, with_mean)
 
     def _prepare(self, x):
         """Bring x into the backend's memory, and the plan and the targets to the size of x."""
@@ -425,8 +429,8 @@ class Objective:
         self._image_losses = {"regularization": Regularization(mean, backend), "tv": TotalVariation(backend)}
 
     def _style_loss_at(self, layer, region, shape):
-        guide = self._guide(region.mask, layer, shape)
-        return StyleLoss(self._distances[layer, region.name], self.network.backend, guide)
+        moments = self._moments(region.mask, layer, shape)
+        return StyleLoss(self._distances[layer, region.name], moments, self.network.backend)
 
     def _weight(self, kind, layer, loss):
         """What a term of the paper is multiplied with, in the whole picture."""

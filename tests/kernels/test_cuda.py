@@ -37,9 +37,6 @@ def cuda():
         target[...] = array
         return target
 
-    # Matrices, rows and guides are the host's for the backend as well.
-    hosts = {"gram": [1], "gram_backward": [1, 4], "channel_sums": [1], "channel_sums_backward": [0, 2]}
-
     class OnHost:
         STRIP_VALUES = cuda.STRIP_VALUES
 
@@ -47,10 +44,7 @@ def cuda():
             function = getattr(cuda, name)
 
             def call(*arguments):
-                own = [
-                    down(a) if isinstance(a, np.ndarray) and i not in hosts.get(name, []) else a
-                    for i, a in enumerate(arguments)
-                ]
+                own = [down(a) if isinstance(a, np.ndarray) else a for a in arguments]
                 result = function(*own)
                 for argument, array in zip(arguments, own, strict=True):
                     if isinstance(array, Array):
@@ -246,22 +240,25 @@ def test_features(positions, channels, cuda):
     true = features.astype(float)
     guide = np.random.default_rng(2).random(positions).astype(np.float32)
     guide[::3] = 0
-    row = np.random.default_rng(3).standard_normal(channels)
+    row = single(channels, seed=3)
     # With more channels the simulator takes long.
     for weights in (None, guide) if channels < 64 or not SIMULATED else (guide,):
-        gram = cuda.gram(features, weights)
-        assert relative_error(gram, reference.gram(true, weights)) < TOLERANCE
+        expected, gram = difference.astype(float), difference.copy()
+        reference.gram(true, 0.7, expected, weights)
+        cuda.gram(features, 0.7, gram, weights)
+        assert relative_error(gram, expected) < TOLERANCE
         np.testing.assert_array_equal(gram, gram.T)
-        sums = cuda.channel_sums(features, weights)
-        assert sums.dtype == np.float64 and sums.shape == (channels,)
-        assert np.abs(sums - reference.channel_sums(true, weights)).max() < TOLERANCE * np.abs(true).sum(axis=0).max()
+        expected, sums = row.astype(float), row.astype(float)
+        reference.channel_sums(true, 0.7, expected, weights)
+        cuda.channel_sums(features, 0.7, sums, weights)
+        assert np.abs(sums - expected).max() < TOLERANCE * np.abs(true).sum(axis=0).max()
 
         expected, gradient = before.astype(float), before.copy()
         reference.gram_backward(true, difference.astype(float), 0.7, expected, weights)
         cuda.gram_backward(features, difference, 0.7, gradient, weights)
         assert relative_error(gradient, expected) < TOLERANCE
-        reference.channel_sums_backward(row, expected, weights)
-        cuda.channel_sums_backward(row, gradient, weights)
+        reference.channel_sums_backward(row.astype(float), 0.7, expected, weights)
+        cuda.channel_sums_backward(row, 0.7, gradient, weights)
         assert relative_error(gradient, expected) < TOLERANCE
 
 
@@ -354,6 +351,55 @@ def test_objective(strip_values, cuda, monkeypatch):
     assert terms == pytest.approx(true_terms, rel=1e-5)
     assert isinstance(gradient, np.ndarray) and gradient.dtype == np.float32
     assert relative_error(gradient, true_gradient) < 1e-5
+
+
+LEFT = np.broadcast_to(np.arange(5) < 2, (6, 5))
+
+
+@pytest.mark.parametrize(
+    ("style_loss", "regions"),
+    [("gram", None), ("gram", [(LEFT, "all"), (~LEFT, ~LEFT)]), ("mean_covariance", None)],
+    ids=["gram", "regions", "mean_covariance"],
+)
+def test_what_crosses_the_bus(style_loss, regions, cuda, monkeypatch):
+    """In an evaluation the image goes down, and the gradient comes up with the partial sums of each term."""
+    from stylecore.kernels import cuda
+    from stylecore.kernels.cuda.arrays import Array
+
+    downwards, upwards = [], []
+    write, read = Array.__setitem__, Array.__array__
+
+    def spy_write(array, key, value):
+        if isinstance(value, np.ndarray):
+            downwards.append(value.shape)
+        write(array, key, value)
+
+    def spy_read(array, *arguments, **settings):
+        upwards.append(array.shape)
+        return read(array, *arguments, **settings)
+
+    monkeypatch.setattr(Array, "__setitem__", spy_write)
+    monkeypatch.setattr(Array, "__array__", spy_read)
+    content, style, x = np.random.default_rng(0).random((3, 6, 5, 3))
+    settings = {"content_layers": ["relu1_1"], "style_layers": ["relu1_1"], "style_loss": style_loss}
+    ours, true = (
+        Objective(content, style, network=network, regions=regions, **settings)
+        for network in (small_network(cuda, "float32"), small_network(reference, "float64"))
+    )
+    ours(x)
+    downwards.clear()
+    upwards.clear()
+    (loss, gradient), (true_loss, true_gradient) = ours(x), true(x)
+    assert loss == pytest.approx(true_loss, rel=1e-5)
+    assert relative_error(gradient, true_gradient) < 1e-5
+
+    # Covariances are compared on the host.
+    moments = [] if style_loss == "gram" else [(16,), (16, 16)]
+    assert downwards == [x.shape, *moments]
+    partial_sums = [(1,)]
+    content_and_tv, style = 2, (2 if regions else 1)
+    terms = partial_sums * content_and_tv + (moments or partial_sums * style)
+    assert sorted(upwards) == sorted([*terms, x.shape])
 
 
 def test_transfer(cuda):

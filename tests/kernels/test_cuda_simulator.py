@@ -22,6 +22,7 @@ from stylecore.kernels.cuda.arrays import _fill
 TYPES = {
     "f": types.float32,
     "i": types.int64,
+    "d": types.float64,
     "b": types.boolean,
     "F": types.float32[::1],
     "D": types.float64[::1],
@@ -31,7 +32,8 @@ TYPES = {
 }
 KERNELS = [
     (_fill, "Ff"),
-    (product._multiply, "FFFiiiFbb"),
+    (_fill, "Dd"),
+    (product._multiply, "FFFiiifFbb"),
     (winograd._transform_filters, "FiibF"),
     *((kernel, "FUiiiiiiiiF") for kernel in winograd._INTO_TILES),
     *((kernel, "FFiiiiiiiFU") for kernel in winograd._OUT_OF_TILES),
@@ -48,8 +50,9 @@ KERNELS = [
     (features._add_columns, "FiFi"),
     (features._gram, "FFbiiiF"),
     (features._channel_sums, "FFbiiiD"),
-    (features._channel_sums_backward, "FFbF"),
-    (features._add_parts, "FiiiF"),
+    (features._add_sums, "DidD"),
+    (features._channel_sums_backward, "FfFbF"),
+    (features._add_parts, "FiiifF"),
     (features._sum_of_squares, "FFbD"),
     (features._add_difference, "FFfF"),
     (image._preprocess, "FINNF"),
@@ -58,7 +61,6 @@ KERNELS = [
     (image._total_variation_backward, "FiiifF"),
 ]
 TESTS = Path(__file__).parent.parent
-IN_FLOAT64 = (features._sum_of_squares, features._channel_sums, image._total_variation)
 CAPABILITIES = [(7, 5), (8, 0), (8, 6), (9, 0)]
 
 
@@ -95,7 +97,7 @@ def test_machine_code(kernel, arguments, capability):
     )
     # Local memory is where an array goes whose places are not all known to the compiler.
     assert ".local" not in ptx
-    assert (".f64" in ptx) == (kernel in IN_FLOAT64)
+    assert (".f64" in ptx) == ("D" in arguments)
 
     options = LinkerOptions(arch="sm_{}{}".format(*capability), verbose=True, ptxas_options=["-v"])
     linker = Linker(ObjectCode.from_ptx(ptx.encode()), options=options)
