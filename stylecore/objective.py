@@ -30,7 +30,7 @@ def load_backend(device):
     ----------
     device : {"auto", "cpu", "cuda", "cuda:1", "reference"}
         Numba kernels on all cores; on an NVIDIA GPU, the first or another one; or plain NumPy in float64. "auto" is the
-        GPU where there is one that works, else the processor.
+        first GPU that works, and the processor where there is none.
 
     Raises
     ------
@@ -41,29 +41,46 @@ def load_backend(device):
         from stylecore.kernels import reference
 
         return reference
-    if device == "cpu" or (device == "auto" and devices.problem()):
+    if device == "auto":
+        return _first_gpu() or load_backend("cpu")
+    if device == "cpu":
         from stylecore.kernels import cpu
 
         return cpu
-    number = 0 if device == "auto" else devices.number_of(device)
+    number = devices.number_of(device)
     if number is None:
         raise ParameterError(f'device "{device}" is not known{near_matches(device, DEVICES)}.')
     problem = devices.problem(number)
     if problem:
         raise ParameterError(f'device "{device}" cannot be used: {problem}')
     try:
-        from stylecore.kernels import cuda
-
-        cuda.select(number)
+        return _gpu(number)
     except Exception as error:  # Whatever stands between Python and the GPU.
-        reason = " ".join(str(error).split()).rstrip(".")
-        if device != "auto":
-            raise ParameterError(
-                f'device "{device}" cannot be used: {reason}; see what `stylecore devices` says.'
-            ) from error
-        warnings.warn(f"the GPU cannot be used, so the processor computes: {reason}.", stacklevel=2)
-        return load_backend("cpu")
+        reason = devices.one_line(error)
+        raise ParameterError(
+            f'device "{device}" cannot be used: {reason}; see what `stylecore devices` says.'
+        ) from error
+
+
+def _gpu(number):
+    """The kernels on a GPU, after a trial."""
+    from stylecore.kernels import cuda
+
+    cuda.select(number)
     return cuda
+
+
+def _first_gpu():
+    """The kernels on the first GPU that works; None if none does, with a warning if one was expected to."""
+    reasons = []
+    for number in devices.candidates():
+        try:
+            return _gpu(number)
+        except Exception as error:  # Whatever stands between Python and the GPU.
+            reasons.append(f"cuda:{number}: {devices.one_line(error)}")
+    if reasons:
+        warnings.warn(f"no GPU can be used, so the processor computes ({'; '.join(reasons)}).", stacklevel=3)
+    return None
 
 
 def load_network(network, device="cpu", pooling="max", dtype="float32", layers=None):

@@ -1,8 +1,10 @@
-"""How the CUDA kernels are compiled and launched.
+"""How the CUDA kernels are compiled and launched, and on which GPU.
 
 Everything here also runs on Numba's simulator (NUMBA_ENABLE_CUDASIM=1), which executes kernels as plain Python and
 takes fewer options.
 """
+
+import threading
 
 from llvmlite import ir
 from numba import config, cuda
@@ -17,6 +19,30 @@ FOUR_NUMBERS = None if SIMULATED else 16
 config.CUDA_LOW_OCCUPANCY_WARNINGS = 0
 
 _KEEPS_CODE = not SIMULATED and keeps_code(lambda: None)
+
+
+# Number of the GPU that this process works on, and of the one that each of its threads does.
+_chosen = None
+_local = threading.local()
+
+
+def chosen():
+    """Number of the GPU that this process works on; None as long as none was chosen."""
+    return _chosen
+
+
+def choose(number):
+    """Work on this GPU from now on, in all threads; on the first one if it is None."""
+    global _chosen
+    _chosen = number
+
+
+def enter():
+    """Have the thread that calls it work on the chosen GPU: whichever has not said so, Numba puts on the first one."""
+    number = _chosen or 0
+    if getattr(_local, "number", None) != number:
+        cuda.select_device(number)
+        _local.number = number
 
 
 def kernel(threads, blocks=1):

@@ -3,6 +3,8 @@
 `test_cuda_simulator.py` runs this file on the simulator, in a process of its own.
 """
 
+import threading
+
 import numpy as np
 import pytest
 from stylecore.kernels import reference
@@ -318,6 +320,53 @@ def test_arrays(cuda):
     for key in (slice(0, 6, 2), (slice(None), slice(1))):
         with pytest.raises(IndexError):
             empty((6, 4))[key]
+
+
+@pytest.fixture
+def second_gpu(cuda, monkeypatch):
+    """Has a GPU 1 that is the first one as well; returns who was sent to which, as threads and numbers."""
+    import numba.cuda
+    from stylecore.kernels.cuda import runtime
+
+    sent = []
+    monkeypatch.setattr(numba.cuda, "select_device", lambda number: sent.append((threading.current_thread(), number)))
+    monkeypatch.setattr(runtime, "_chosen", None)
+    monkeypatch.setattr(runtime, "_local", threading.local())
+    return sent
+
+
+def test_every_thread_works_on_the_selected_gpu(second_gpu):
+    from stylecore.kernels.cuda import select, upload
+    from stylecore.kernels.cuda.arrays import scratch
+
+    select(1)
+    array, memory = upload(single(3)), scratch(64)
+    memory[...] = 1
+
+    def work():
+        array[...] = 2
+        scratch(64)[...] = 3
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert second_gpu == [(threading.main_thread(), 1), (thread, 1)]
+    np.testing.assert_array_equal(array, 2)
+    np.testing.assert_array_equal(memory, 1)
+
+
+def test_a_process_works_on_one_gpu(second_gpu, monkeypatch):
+    from stylecore.kernels.cuda import arrays, select
+
+    with monkeypatch.context() as broken:
+        broken.setattr(arrays, "download", lambda array: np.zeros(3))
+        with pytest.raises(RuntimeError, match="GPU 0"):
+            select(0)
+    select(1)
+    select(1)
+    with pytest.raises(ValueError, match="on GPU 1 already"):
+        select(0)
+    assert [number for _, number in second_gpu] == [0, 1]
 
 
 # The whole

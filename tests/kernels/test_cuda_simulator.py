@@ -15,8 +15,11 @@ if not importlib.util.find_spec("numba_cuda"):
 from cuda.core import Linker, LinkerOptions, ObjectCode
 from numba import cuda
 from numba.cuda import types
+from numba.cuda.cudadrv.driver import CudaAPIError, LinkerError
 from stylecore.kernels.cuda import features, first, image, lowering, pools, product, winograd
 from stylecore.kernels.cuda.arrays import _fill
+
+from stylecore import devices
 
 # Kernels with the types of their arguments, a letter each.
 TYPES = {
@@ -72,6 +75,13 @@ def test_kernels_on_the_simulator():
     process = subprocess.run(command, cwd=TESTS.parent, env=environment, capture_output=True, text=True)
     assert process.returncode == 0, process.stdout[-5000:]
     assert int(re.search("([0-9]+) passed", process.stdout)[1]) > 30
+
+
+def test_faults_are_told_from_other_errors():
+    fault = devices.fault(CudaAPIError(700, "Call to cuLaunchKernel results in\nCUDA_ERROR_ILLEGAL_ADDRESS"))
+    assert "in CUDA_ERROR_ILLEGAL_ADDRESS)" in fault and fault.endswith(".")
+    assert devices.fault(LinkerError("nvJitLink")) is not None
+    assert devices.fault(RuntimeError("700")) is None
 
 
 def test_every_kernel_is_compiled():
