@@ -10,7 +10,7 @@ from math import prod
 import numpy as np
 from numba import cuda
 from stylecore.kernels.cuda import runtime
-from stylecore.kernels.cuda.runtime import SIMULATED, blocks_for, kernel
+from stylecore.kernels.cuda.runtime import SIMULATED, STRIDED, blocks_for, kernel
 
 THREADS = 256
 
@@ -90,7 +90,7 @@ class Array:
         if isinstance(value, Array):
             target.flat.copy_to_device(value.flat)
         elif np.ndim(value) == 0:
-            _fill[min(blocks_for(target.size, THREADS), 4096), THREADS](target.flat, target.dtype.type(value))
+            _fill[blocks_for(target.size, THREADS, STRIDED), THREADS](target.flat, target.dtype.type(value))
         else:
             staging = _staging("down", target.size, target.dtype)
             staging.reshape(target.shape)[...] = value

@@ -18,7 +18,15 @@ from stylecore.kernels.cuda.product import (
     multiply,
     multiply_strip,
 )
-from stylecore.kernels.cuda.runtime import FOUR_NUMBERS, blocks_for, device_function, kernel, store4
+from stylecore.kernels.cuda.runtime import (
+    FOUR_NUMBERS,
+    STRIDED,
+    blocks_for,
+    device_function,
+    kernel,
+    multiprocessors,
+    store4,
+)
 
 THREADS = 256
 
@@ -27,14 +35,16 @@ GRAM_THREADS = COLUMNS * COLUMNS // 64
 GRAM_HALF, GRAM_B_HALF = DEPTH * COLUMNS, DEPTH * B_STEP
 GRAM_SIZE = 2 * GRAM_HALF
 
-# Blocks that the tiles of a Gram matrix are divided among by positions, and positions that are worth a block.
-GRAM_BLOCKS, GRAM_POSITIONS = 1024, 256
+# Blocks per multiprocessor, as many as it has room for, that the tiles of a Gram matrix are divided among by positions,
+# and positions that are worth a block.
+GRAM_BLOCKS, GRAM_POSITIONS = 8, 256
 
 # Threads that add up the parts of one number of a Gram matrix, and numbers of a block.
 ADDERS, ADDED = 4, 64
 
-# Blocks that a sum over a whole map is divided among at most, and numbers that a thread of them takes at least.
-SUM_BLOCKS, SUM_NUMBERS = 512, 8
+# Blocks per multiprocessor, as many as it has room for, that a sum over a whole map is divided among at most, and
+# numbers that a thread of them takes at least.
+SUM_BLOCKS, SUM_NUMBERS = 4, 8
 
 
 @kernel(THREADS)
@@ -47,7 +57,7 @@ def _copy_columns(source, source_columns, target, target_columns):
 
 
 def _copy(source, target):
-    _copy_columns[min(blocks_for(target.size, THREADS), 4096), THREADS](
+    _copy_columns[blocks_for(target.size, THREADS, STRIDED), THREADS](
         source.flat, source.shape[1], target.flat, target.shape[1]
     )
 
@@ -65,7 +75,7 @@ def _padded(channels):
     return -(-channels // DEPTH) * DEPTH
 
 
-@kernel(GRAM_THREADS, 8)
+@kernel(GRAM_THREADS, GRAM_BLOCKS)
 def _gram(features, guide, guided, positions, channels, parts, sums):
     """One tile in or above the diagonal of one part's F^T diag(g) F, in `sums` (parts, C, C)."""
     shared_a = cuda.shared.array(GRAM_SIZE, float32, FOUR_NUMBERS)
@@ -144,7 +154,7 @@ def _parts(positions, channels):
     """Tiles in or above the diagonal of a Gram matrix, and parts that its sum is divided into."""
     across = blocks_for(channels, COLUMNS)
     tiles = across * (across + 1) // 2
-    return tiles, min(max(GRAM_BLOCKS // tiles, 1), blocks_for(positions, GRAM_POSITIONS))
+    return tiles, min(max(GRAM_BLOCKS * multiprocessors() // tiles, 1), blocks_for(positions, GRAM_POSITIONS))
 
 
 def gram_scratch_bytes(positions, channels, dtype):
@@ -220,7 +230,7 @@ def gram_backward(features, difference, scale, gradient, guide=None):
     _copy(difference, square)
     _copy(features, copied)
     multiply(copied.flat, square.flat, product.flat, *sides, **settings)
-    _add_columns[min(blocks_for(gradient.size, THREADS), 4096), THREADS](product.flat, padded, gradient.flat, channels)
+    _add_columns[blocks_for(gradient.size, THREADS, STRIDED), THREADS](product.flat, padded, gradient.flat, channels)
 
 
 @kernel(ADDED * ADDERS)
@@ -268,7 +278,7 @@ def channel_sums(features, scale, total, guide=None):
         g, weight of each position, zero or more.
     """
     positions, channels = features.shape
-    parts = min(SUM_BLOCKS, blocks_for(positions, GRAM_POSITIONS))
+    parts = blocks_for(positions, GRAM_POSITIONS, SUM_BLOCKS)
     sums = scratch(parts, channels, dtype=np.float64)
     _channel_sums[(blocks_for(channels, ADDED), parts), (ADDED, ADDERS)](
         features.flat, *_guide(guide, features), positions, channels, parts, sums.flat
@@ -296,7 +306,7 @@ def channel_sums_backward(row, scale, gradient, guide=None):
     guide : Array, (M,), optional
         g.
     """
-    _channel_sums_backward[min(blocks_for(gradient.size, THREADS), 4096), THREADS](
+    _channel_sums_backward[blocks_for(gradient.size, THREADS, STRIDED), THREADS](
         row.flat, np.float32(scale), *_guide(guide, gradient), gradient.flat
     )
 
@@ -340,7 +350,7 @@ def half_squared_distance(a, b=None):
     float
         Summed in float64.
     """
-    blocks = min(SUM_BLOCKS, blocks_for(a.size, THREADS * SUM_NUMBERS))
+    blocks = blocks_for(a.size, THREADS * SUM_NUMBERS, SUM_BLOCKS)
     sums = scratch(blocks, dtype=np.float64)
     _sum_of_squares[blocks, THREADS](a.flat, (a if b is None else b).flat, b is None, sums.flat)
     return 0.5 * float(download(sums).sum())
@@ -360,5 +370,5 @@ def half_squared_distance_backward(a, b, scale, gradient):
     a, b, gradient : Array, of the same shape
     scale : float
     """
-    blocks = min(blocks_for(a.size, THREADS), 4096)
+    blocks = blocks_for(a.size, THREADS, STRIDED)
     _add_difference[blocks, THREADS](a.flat, b.flat, np.float32(scale), gradient.flat)

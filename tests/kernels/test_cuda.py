@@ -153,7 +153,8 @@ def test_convolution_with_pool(shape, channels, cuda):
 def test_tiles_may_be_worked_on_in_turns(cuda, monkeypatch):
     from stylecore.kernels.cuda import winograd
 
-    monkeypatch.setattr(winograd, "LIMIT", 36 * 32)
+    monkeypatch.setattr(winograd, "LIMIT", 36 * 8)
+    monkeypatch.setattr(winograd, "multiprocessors", lambda: 4)
     assert winograd.scratch_size(16, 16, (1, 1, 5)) == 36 * 32  # One tile of two.
     check_convolution(cuda, (1, 1, 5), (16, 16))
 
@@ -262,6 +263,36 @@ def test_features(positions, channels, cuda):
         reference.channel_sums_backward(row.astype(float), 0.7, expected, weights)
         cuda.channel_sums_backward(row, 0.7, gradient, weights)
         assert relative_error(gradient, expected) < TOLERANCE
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("channels", [3, 8])
+def test_sums_are_divided_among_the_multiprocessors(channels, count, cuda, monkeypatch):
+    """Whatever their number, sums are right, come out the same every time, and take the scratch memory predicted."""
+    from stylecore.kernels.cuda import arrays, features, runtime
+
+    for module in (features, runtime):
+        monkeypatch.setattr(module, "multiprocessors", lambda: count)
+    for name, value in {"GRAM_POSITIONS": 16, "GRAM_BLOCKS": 3, "SUM_BLOCKS": 2, "SUM_NUMBERS": 1}.items():
+        monkeypatch.setattr(features, name, value)
+    map_, true = single(200, channels), single(200, channels).astype(float)
+    _, parts = features._parts(200, features._padded(channels))
+    assert parts == 3 * count
+    cuda.release_scratch()
+    results = []
+    for _ in range(2):
+        total, sums = np.zeros((channels, channels), np.float32), np.zeros(channels)
+        cuda.gram(map_, 1.0, total)
+        cuda.gram_backward(map_, total, 1.0, map_.copy())
+        assert len(arrays._local.scratch) <= cuda.gram_scratch_bytes(200, channels, "float32") + 3 * 256
+        cuda.channel_sums(map_, 1.0, sums)
+        results.append((total, sums, cuda.half_squared_distance(map_)))
+    for first, second in zip(*results, strict=True):
+        np.testing.assert_array_equal(first, second)
+    total, sums, distance = results[0]
+    assert relative_error(total, true.T @ true) < TOLERANCE
+    assert np.abs(sums - true.sum(axis=0)).max() < TOLERANCE * np.abs(true).sum(axis=0).max()
+    assert distance == pytest.approx(0.5 * np.sum(true**2), rel=1e-6)
 
 
 @pytest.mark.parametrize("shape", sizes([(1, 1), (7, 3), (700, 8)], [(300, 512), (70000, 64)]))
