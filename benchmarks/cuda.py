@@ -193,11 +193,11 @@ def _terms(setting, processor, gpu, step, style_layers):
     shape = (step.shape[1] * step.shape[2], step.shape[3])
     features, target, gradient = _noise(shape), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     if step.name in style_layers:
-        square = _noise((shape[1], shape[1]))
-        square += square.T
+        target = _noise((shape[1], shape[1]))
+        target += target.T
         work = {
-            "forward": lambda backend, f, t, g: backend.gram(f),
-            "backward": lambda backend, f, t, g: backend.gram_backward(f, square, 1e-9, g),
+            "forward": lambda backend, f, t, g: backend.gram(f, 1e-9, t),
+            "backward": lambda backend, f, t, g: backend.gram_backward(f, t, 1e-9, g),
         }
         name, operations, saving = f"Gram of {step.name}", 2 * features.size * shape[1], 2
     else:
@@ -246,7 +246,7 @@ def _row(setting, name, way, host, gpu, peers, operations, saving, moved):
 
 def _on_device(backend, array):
     """A copy of an array in the backend's memory, of the same type."""
-    copy = backend.allocate(array.nbytes).view(array.dtype).reshape(array.shape)
+    copy = backend.empty(array.shape, array.dtype)
     copy[...] = array
     return copy
 

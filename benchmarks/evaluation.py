@@ -15,7 +15,7 @@ from stylecore.network import Network
 AGREEMENT = {"loss": 1e-3, "gradient": 1e-2}
 
 # Functions of a backend that compute nothing.
-_BESIDE = ("prepare", "allocate", "scratch_bytes", "gram_scratch_bytes", "release_scratch")
+_BESIDE = ("prepare", "allocate", "empty", "scratch_bytes", "gram_scratch_bytes", "release_scratch")
 
 
 def measure(setting):

@@ -139,19 +139,21 @@ def _gram(setting, layer, features, memory_format):
     backend, matrix = setting.network.backend, features.reshape(-1, features.shape[3])
     difference = _noise((matrix.shape[1],) * 2)
     difference += difference.T
-    gradient = np.zeros_like(matrix)
+    gradient, square = np.zeros_like(matrix), np.zeros_like(difference)
 
     def errors():
         true_matrix, got, true = matrix.astype(np.float64), np.zeros_like(matrix), np.zeros(matrix.shape)
         backend.gram_backward(matrix, difference, 1.0, got)
         reference.gram_backward(true_matrix, difference, 1.0, true)
-        forward = _relative_error(backend.gram(matrix), reference.gram(true_matrix))
-        return {"forward": forward, "backward": _relative_error(got, true)}
+        got_square, true_square = np.zeros_like(square), np.zeros(square.shape)
+        backend.gram(matrix, 1.0, got_square)
+        reference.gram(true_matrix, 1.0, true_square)
+        return {"forward": _relative_error(got_square, true_square), "backward": _relative_error(got, true)}
 
     return Work(
         f"Gram of {layer}",
         {
-            "forward": lambda: backend.gram(matrix),
+            "forward": lambda: backend.gram(matrix, 1e-6, square),
             "backward": lambda: backend.gram_backward(matrix, difference, 1e-6, gradient),
         },
         setting.peers.Term(setting.peers.gram, features, memory_format, difference) if memory_format else None,

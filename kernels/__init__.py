@@ -3,25 +3,26 @@
 A backend is a module with the functions below, under the same names and with the same meanings. They take
 channels-last arrays with the batch in front, (N, H, W, C), and write into arrays that the caller gives them.
 
-- ``allocate``, ``upload`` and ``download``: arrays in the backend's memory, and the ways into and out of it,
+- ``allocate``, ``empty``, ``upload`` and ``download``: arrays in the backend's memory, and the ways into and out of
+  it,
 - ``scratch_bytes``, ``gram_scratch_bytes``, ``release_scratch`` and ``available_bytes``: how much memory there is,
 - ``STRIP_VALUES``: how many values of a feature map are worked on at a time where it is not held as a whole,
 - ``preprocess`` and ``preprocess_backward``: the image as the network takes it,
 - ``prepare``: filters and bias of a convolution in the form that the backend works with,
 - ``conv_relu``, ``conv_relu_pool`` and their ``_backward``: a convolution with what follows it,
 - ``max_pool``, ``average_pool`` and their ``_backward``,
-- ``gram`` and ``gram_backward``: the Gram matrix of a feature map and its gradient,
+- ``gram`` and ``gram_backward``: the Gram matrix of a feature map, added to a matrix, and its gradient,
 - ``channel_sums`` and ``channel_sums_backward``: the sum of each channel of a feature map and its gradient,
 - ``half_squared_distance`` and ``half_squared_distance_backward``: the content term,
 - ``total_variation`` and ``total_variation_backward``: that of the image.
 
-Images and feature maps are NumPy's arrays, or of a class that can be used like them as far as the network and the
-losses need it: they have a shape and a type, are cut into rows, viewed as another type, reshaped, copied, and written
-to by ``array[...] =``.
+All arrays are NumPy's, or of a class that can be used like them as far as the network and the losses need it: they have
+a shape and a type, are cut into rows, viewed as another type, reshaped, copied, and written to by ``array[...] =``.
+They stay in the backend's memory; what a function returns as a number is the host's.
 
 The Gram matrix, the sums and their gradients take a *guide* besides, where a region of the map is meant: the weight of
-each position, (M,) NumPy, zero or more, in the dtype of the features. The sum over positions is then weighted by it;
-without one every position counts once. Matrices and sums of channels are NumPy's as well.
+each position, (M,), zero or more, in the dtype of the features. The sum over positions is then weighted by it; without
+one every position counts once. They add to what is there, so that a map can be taken in by some of its rows at a time.
 
 For training there are besides
 

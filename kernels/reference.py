@@ -67,6 +67,11 @@ def allocate(size):
     return np.empty(size, np.uint8)
 
 
+def empty(shape, dtype):
+    """An array of the backend with arbitrary content."""
+    return np.empty(shape, dtype)
+
+
 def release_scratch():
     """Do nothing: memory is returned as soon as it is used."""
 
@@ -399,21 +404,20 @@ def average_pool_backward(dy, size, stride, dx):
         dx[seen] += dy / size**2
 
 
-def gram(features, guide=None):
-    """Gram matrix G = F^T F (paper, section 5.2), or of a region F^T diag(g) F.
+def gram(features, scale, total, guide=None):
+    """Add scale G, with the Gram matrix G = F^T F (paper, section 5.2), or of a region F^T diag(g) F, to a matrix.
 
     Parameters
     ----------
     features : ndarray, (M, C)
         A feature map as a matrix of M positions x C channels.
+    scale : float
+    total : ndarray, (C, C)
+        Changed in place.
     guide : ndarray, (M,), optional
         g, weight of each position, zero or more.
-
-    Returns
-    -------
-    ndarray, (C, C)
     """
-    return features.T @ _guided(features, guide)
+    total += scale * (features.T @ _guided(features, guide))
 
 
 def gram_backward(features, difference, scale, gradient, guide=None):
@@ -442,35 +446,35 @@ def gram_scratch_bytes(positions, channels, dtype):
     return 2 * positions * channels * np.dtype(dtype).itemsize
 
 
-def channel_sums(features, guide=None):
-    """Sum of each channel over the positions, F^T 1, or over a region F^T g.
+def channel_sums(features, scale, total, guide=None):
+    """Add scale times the sum of each channel over the positions, F^T 1, or over a region F^T g, to a row.
 
     Parameters
     ----------
     features : ndarray, (M, C)
+    scale : float
+    total : ndarray, (C,), float64
+        Changed in place.
     guide : ndarray, (M,), optional
         g, weight of each position, zero or more.
-
-    Returns
-    -------
-    ndarray, (C,), float64
     """
-    return _guided(features, guide).sum(axis=0)
+    total += scale * _guided(features, guide).sum(axis=0)
 
 
-def channel_sums_backward(row, gradient, guide=None):
-    """Add the same row, or g times it, to each position of the gradient.
+def channel_sums_backward(row, scale, gradient, guide=None):
+    """Add scale times the same row, or g times that, to each position of the gradient.
 
     Parameters
     ----------
     row : ndarray, (C,)
         Gradient with respect to the sums.
+    scale : float
     gradient : ndarray, (M, C)
         Changed in place.
     guide : ndarray, (M,), optional
         g.
     """
-    gradient += row if guide is None else np.outer(guide, row)
+    gradient += scale * (row if guide is None else np.outer(guide, row))
 
 
 def half_squared_distance(a, b=None):

@@ -71,6 +71,11 @@ def main(arguments=None):
         _discard_output()
         place = f"{error.filename}: " if error.filename else ""
         return _fail(f"{place}{error.strerror or error}.")
+    except Exception as error:
+        fault = devices.fault(error)
+        if fault is None:  # A defect of the program, whose traceback is wanted.
+            raise
+        return _fail(fault)
 
 
 def _run(given):

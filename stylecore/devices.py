@@ -146,6 +146,43 @@ def problem(number=0):
     return _misfit(driver, number)
 
 
+def candidates():
+    """Numbers of the GPUs against which nothing is known.
+
+    Returns
+    -------
+    list of int
+    """
+    driver = None if simulated() else find_driver()
+    count = len(driver.devices) if driver else int(simulated())
+    return [number for number in range(count) if problem(number) is None]
+
+
+def fault(error):
+    """What an error that comes from the GPU or its driver tells, as a sentence; None if it comes from elsewhere.
+
+    Parameters
+    ----------
+    error : Exception
+
+    Returns
+    -------
+    str or None
+    """
+    # By name, as CUDA is not to be imported where it is not in use.
+    if not any(kind.__module__.startswith(_MODULES_OF_FAULTS) for kind in type(error).__mro__):
+        return None
+    return f'the GPU failed, as its driver tells ({one_line(error)}); try again, or choose the device "cpu".'
+
+
+_MODULES_OF_FAULTS = ("numba.cuda.cudadrv.", "cuda.core.", "cuda.bindings.")
+
+
+def one_line(error):
+    """Text of an error, to be part of a sentence."""
+    return " ".join(str(error).split()).rstrip(".")
+
+
 _NO_PACKAGE = "the GPU needs the package numba-cuda, which is not installed; run pip install 'stylecore[cuda]'."
 
 

@@ -59,6 +59,10 @@ class Moments:
     Parameters
     ----------
     backend : module
+    shape : tuple of int
+        (M, N): positions and channels of the layer.
+    dtype : dtype
+        Of the features.
     guide : ndarray, (M,), optional
         How far each position belongs to the region, in [0, 1]; without, all belong. This is the square of the guide
         of Gatys et al. (2017), which they multiply the features with: so masks that add up to one in the image leave
@@ -66,49 +70,49 @@ class Moments:
     with_mean : bool
         Whether the mean is wanted.
 
+    Attributes
+    ----------
+    mean : array of the backend, (N,), float64
+        Mean of each channel; zero if it is not wanted.
+    second : array of the backend, (N, N)
+        Second moment.
+
     References
     ----------
     Gatys, Ecker, Bethge, Hertzmann and Shechtman (2017), "Controlling Perceptual Factors in Neural Style Transfer",
     CVPR, section 4.
     """
 
-    def __init__(self, backend, guide=None, with_mean=False):
+    def __init__(self, backend, shape, dtype, guide=None, with_mean=False):
+        positions, channels = shape
         self._backend = backend
-        self._guide = guide
+        self._guide = None if guide is None else backend.upload(guide)
+        self._share = 1 / (positions if guide is None else float(guide.sum(dtype=np.float64)))
         self._with_mean = with_mean
+        self.mean, self.second = backend.empty((channels,), np.float64), backend.empty((channels, channels), dtype)
         self.reset()
 
     def reset(self):
         """Begin a new image."""
-        self._gram, self._sums, self._positions = 0, 0, 0
+        self.mean[...] = 0
+        self.second[...] = 0
 
     def take(self, features, start=0):
         """Take in F (M, N), or some of its rows, from `start` on."""
         guide = self._part(features, start)
-        self._gram = self._gram + self._backend.gram(features, guide)
+        self._backend.gram(features, self._share, self.second, guide)
         if self._with_mean:
-            self._sums = self._sums + self._backend.channel_sums(features, guide)
-        self._positions += len(features) if guide is None else float(guide.sum(dtype=np.float64))
-
-    @property
-    def mean(self):
-        """Mean of each channel, (N,), float64; zero if it is not wanted."""
-        return self._sums / self._positions
-
-    @property
-    def second(self):
-        """Second moment, (N, N)."""
-        return self._gram / self._positions
+            self._backend.channel_sums(features, self._share, self.mean, guide)
 
     def add_gradient(self, features, by_mean, by_second, weight, gradient, start=0):
         """Add weight times the gradient with respect to F, given those with respect to the moments, to `gradient`.
 
         With g for the guide and M for its sum, that is g / M (2 F dE/dS + dE/dm) at each position.
         """
-        guide, scale = self._part(features, start), weight / self._positions
+        guide, scale = self._part(features, start), weight * self._share
         self._backend.gram_backward(features, by_second, 2 * scale, gradient, guide)
         if self._with_mean:
-            self._backend.channel_sums_backward(scale * by_mean, gradient, guide)
+            self._backend.channel_sums_backward(by_mean, scale, gradient, guide)
 
     def _part(self, features, start):
         return None if self._guide is None else self._guide[start : start + len(features)]
@@ -121,14 +125,15 @@ class StyleLoss:
     ----------
     distance : GramDistance, MeanCovarianceDistance or WassersteinDistance
         From the style.
+    moments : Moments
+        Those of the image, with the mean if the distance compares it.
     backend : module
-    guide : ndarray, (M,), optional
-        The region, as `Moments` takes it.
     """
 
-    def __init__(self, distance, backend, guide=None):
+    def __init__(self, distance, moments, backend):
         self._distance = distance
-        self._moments = Moments(backend, guide, distance.with_mean)
+        self._moments = moments
+        self._backend = backend
         self.relative_weight = distance.strength / distance.blank if distance.blank else 1.0
         self.reset()
 
@@ -157,17 +162,20 @@ class StyleLoss:
         (v v + 4 v D m + 4 tr(D S D)) tr S, whatever the number of positions. (If the guide is soft, its root stands
         with both lengths.)
         """
-        mean, second = self._moments.mean, self._moments.second
-        _, by_mean, by_second = self._distance(mean, second)
+        moments, download = (self._moments.mean, self._moments.second), self._backend.download
+        _, *gradients = self._distance(*moments)
+        mean, second = map(download, moments)
+        by_mean, by_second = map(download, gradients)
         with one_blas_thread():
             square = 4 * np.sum((by_second @ second) * by_second, dtype=np.float64)
-            if self._distance.with_mean:
-                square += by_mean @ by_mean + 4 * by_mean @ by_second @ mean
+            square += by_mean @ by_mean + 4 * by_mean @ by_second @ mean
         return float(np.sqrt(max(square, 0) * np.trace(second)))
 
 
 class GramDistance:
     """1 / (4 N^2) sum (S - A)^2, which is 1 / (4 N^2 M^2) sum (G - A M)^2 with G = F^T F: the paper's (section 5.2).
+
+    It is computed by the backend, in whose memory all matrices stay.
 
     Parameters
     ----------
@@ -175,6 +183,7 @@ class GramDistance:
         Not needed.
     second : ndarray, (N, N)
         A, second moment of the style: its Gram matrix per position.
+    backend : module
 
     Attributes
     ----------
@@ -191,18 +200,64 @@ class GramDistance:
     with_mean = False
     strength = 1.0
 
-    def __init__(self, mean, second):
-        self._second = second
+    def __init__(self, mean, second, backend):
+        self._backend = backend
+        self._second = backend.upload(second)
+        self._by_mean, self._by_second = _room_for_gradients(second, backend)
+        self._by_mean[...] = 0
         self.blank = 0.25 * float(np.sum(second**2, dtype=np.float64)) / len(second) ** 2
 
     def __call__(self, mean, second):
-        """Value, and its gradient with respect to the mean (None: it has no part in it) and the second moment."""
-        difference, count = second - self._second, len(second)
-        value = 0.25 * float(np.sum(difference**2, dtype=np.float64)) / count**2
-        return value, None, difference / (2 * count**2)
+        """Value, and its gradients with respect to the mean and the second moment, which the next call overwrites.
+
+        Parameters
+        ----------
+        mean : array of the backend, (N,)
+        second : array of the backend, (N, N)
+
+        Returns
+        -------
+        value : float
+        by_mean : array of the backend, (N,)
+            Zero: the mean has no part in it.
+        by_second : array of the backend, (N, N)
+        """
+        scale = 1 / (2 * len(second) ** 2)
+        self._by_second[...] = 0
+        self._backend.half_squared_distance_backward(second, self._second, scale, self._by_second)
+        return scale * self._backend.half_squared_distance(second, self._second), self._by_mean, self._by_second
 
 
-class MeanCovarianceDistance:
+def _room_for_gradients(second, backend):
+    """Room for the gradients with respect to the mean and the second moment, for every evaluation."""
+    return backend.empty(second.shape[:1], second.dtype), backend.empty(second.shape, second.dtype)
+
+
+class _CovarianceDistance:
+    """A distance between means and covariances (N, N), with what the two below share.
+
+    It is computed on the host, in float64, as it takes dense linear algebra: the moments come from the backend's memory
+    and their gradients go back there, once in every evaluation.
+    """
+
+    with_mean = True
+
+    def __init__(self, second, backend):
+        self._backend = backend
+        self._gradients = _room_for_gradients(second, backend)
+
+    def __call__(self, mean, second):
+        """Value, and its gradients with respect to the mean and the second moment, as `GramDistance` gives them."""
+        mean = self._backend.download(mean)
+        value, by_mean, by_covariance = self._compare(mean, _covariance(mean, self._backend.download(second)))
+        with one_blas_thread():
+            by_mean = by_mean - 2 * by_covariance @ mean
+        for gradient, own in zip(self._gradients, (by_mean, by_covariance), strict=True):
+            gradient[...] = own
+        return value, *self._gradients
+
+
+class MeanCovarianceDistance(_CovarianceDistance):
     """|m - n|^2 / |n|^2 + |C - T|^2 / |T|^2 between means m, n and covariances C, T, in Frobenius' norm.
 
     The statistics of Huang and Belongie (2017), who take the variances of single channels only. The two parts have
@@ -214,6 +269,7 @@ class MeanCovarianceDistance:
         n, of the style.
     second : ndarray, (N, N)
         Second moment of the style.
+    backend : module
 
     Attributes
     ----------
@@ -225,23 +281,23 @@ class MeanCovarianceDistance:
     Huang and Belongie (2017), "Arbitrary Style Transfer in Real-time with Adaptive Instance Normalization", ICCV.
     """
 
-    with_mean = True
     strength = 0.65
     blank = 2.0
 
-    def __init__(self, mean, second):
+    def __init__(self, mean, second, backend):
+        super().__init__(second, backend)
         self._mean, self._covariance = mean, _covariance(mean, second)
         self._scales = [1 / np.sum(part**2) if part.any() else 1.0 for part in (self._mean, self._covariance)]
 
-    def __call__(self, mean, second):
-        """Value, and its gradients with respect to the mean and the second moment."""
-        shift, spread = mean - self._mean, _covariance(mean, second) - self._covariance
+    def _compare(self, mean, covariance):
+        """Value, and its gradients with respect to mean and covariance."""
+        shift, spread = mean - self._mean, covariance - self._covariance
         scale, covariance_scale = self._scales
         value = scale * float(shift @ shift) + covariance_scale * float(np.sum(spread**2))
-        return value, *_through_covariance(2 * scale * shift, 2 * covariance_scale * spread, mean)
+        return value, 2 * scale * shift, 2 * covariance_scale * spread
 
 
-class WassersteinDistance:
+class WassersteinDistance(_CovarianceDistance):
     """Squared 2-Wasserstein distance between Gaussians: |m - n|^2 + tr C + tr T - 2 tr (R^T C R)^(1/2), T = R R^T.
 
     R = V D^(1/2) from the eigenvectors V of T whose eigenvalues D stand out from rounding. So the matrix whose root
@@ -259,6 +315,7 @@ class WassersteinDistance:
         n, of the style.
     second : ndarray, (N, N)
         Second moment of the style.
+    backend : module
 
     Attributes
     ----------
@@ -271,10 +328,10 @@ class WassersteinDistance:
     Algebra and its Applications 48.
     """
 
-    with_mean = True
     strength = 0.65
 
-    def __init__(self, mean, second):
+    def __init__(self, mean, second, backend):
+        super().__init__(second, backend)
         covariance = _covariance(mean, second)
         with one_blas_thread():
             values, vectors = eigh(covariance, driver="evd")
@@ -285,9 +342,9 @@ class WassersteinDistance:
         self._smoothing = (1e-4 * values[kept].mean()) ** 2 or 1.0
         self.blank = float(mean @ mean) + self._trace
 
-    def __call__(self, mean, second):
-        """Value, and its gradients with respect to the mean and the second moment."""
-        shift, covariance, root = mean - self._mean, _covariance(mean, second), self._root
+    def _compare(self, mean, covariance):
+        """Value, and its gradients with respect to mean and covariance."""
+        shift, root = mean - self._mean, self._root
         with one_blas_thread():
             values, vectors = eigh(root.T @ covariance @ root, driver="evd")
             roots = np.sqrt(values.clip(0) + self._smoothing)
@@ -295,7 +352,7 @@ class WassersteinDistance:
             by_covariance = np.eye(len(mean)) - half @ half.T
         overlap = np.sum(roots - np.sqrt(self._smoothing))
         value = float(shift @ shift + np.trace(covariance) + self._trace - 2 * overlap)
-        return value, *_through_covariance(2 * shift, by_covariance, mean)
+        return value, 2 * shift, by_covariance
 
 
 STYLE_LOSSES = {
@@ -308,12 +365,6 @@ STYLE_LOSSES = {
 def _covariance(mean, second):
     """Covariance (N, N) in float64, given the mean and the second moment."""
     return second - np.outer(mean, mean)
-
-
-def _through_covariance(by_mean, by_covariance, mean):
-    """Gradients with respect to mean and second moment, given those with respect to mean and covariance."""
-    with one_blas_thread():
-        return by_mean - 2 * by_covariance @ mean, by_covariance
 
 
 class Regularization:

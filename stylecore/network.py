@@ -129,7 +129,7 @@ class Network:
 
     def empty(self, shape):
         """An array in the backend's memory, with arbitrary content."""
-        return self.backend.allocate(prod(shape) * self.dtype.itemsize).view(self.dtype).reshape(shape)
+        return self.backend.empty(shape, self.dtype)
 
     def steps(self, height, width, layers):
         """What a pass through the network does, up to the deepest of the layers.

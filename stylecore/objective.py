@@ -30,7 +30,7 @@ def load_backend(device):
     ----------
     device : {"auto", "cpu", "cuda", "cuda:1", "reference"}
         Numba kernels on all cores; on an NVIDIA GPU, the first or another one; or plain NumPy in float64. "auto" is the
-        GPU where there is one that works, else the processor.
+        first GPU that works, and the processor where there is none.
 
     Raises
     ------
@@ -41,29 +41,46 @@ def load_backend(device):
         from stylecore.kernels import reference
 
         return reference
-    if device == "cpu" or (device == "auto" and devices.problem()):
+    if device == "auto":
+        return _first_gpu() or load_backend("cpu")
+    if device == "cpu":
         from stylecore.kernels import cpu
 
         return cpu
-    number = 0 if device == "auto" else devices.number_of(device)
+    number = devices.number_of(device)
     if number is None:
         raise ParameterError(f'device "{device}" is not known{near_matches(device, DEVICES)}.')
     problem = devices.problem(number)
     if problem:
         raise ParameterError(f'device "{device}" cannot be used: {problem}')
     try:
-        from stylecore.kernels import cuda
-
-        cuda.select(number)
+        return _gpu(number)
     except Exception as error:  # Whatever stands between Python and the GPU.
-        reason = " ".join(str(error).split()).rstrip(".")
-        if device != "auto":
-            raise ParameterError(
-                f'device "{device}" cannot be used: {reason}; see what `stylecore devices` says.'
-            ) from error
-        warnings.warn(f"the GPU cannot be used, so the processor computes: {reason}.", stacklevel=2)
-        return load_backend("cpu")
+        reason = devices.one_line(error)
+        raise ParameterError(
+            f'device "{device}" cannot be used: {reason}; see what `stylecore devices` says.'
+        ) from error
+
+
+def _gpu(number):
+    """The kernels on a GPU, after a trial."""
+    from stylecore.kernels import cuda
+
+    cuda.select(number)
     return cuda
+
+
+def _first_gpu():
+    """The kernels on the first GPU that works; None if none does, with a warning if one was expected to."""
+    reasons = []
+    for number in devices.candidates():
+        try:
+            return _gpu(number)
+        except Exception as error:  # Whatever stands between Python and the GPU.
+            reasons.append(f"cuda:{number}: {devices.one_line(error)}")
+    if reasons:
+        warnings.warn(f"no GPU can be used, so the processor computes ({'; '.join(reasons)}).", stacklevel=3)
+    return None
 
 
 def load_network(network, device="cpu", pooling="max", dtype="float32", layers=None):
@@ -349,17 +366,19 @@ class Objective:
                     [blend[i] / total * moment for moment in moments[i][layer, region.name]] for i in region.styles
                 ]
                 mean, second = (sum(moment) for moment in zip(*parts, strict=True))
-                distances[layer, region.name] = STYLE_LOSSES[self._style_loss](mean, second)
+                distances[layer, region.name] = STYLE_LOSSES[self._style_loss](mean, second, self.network.backend)
         return distances
 
     def _style_moments(self, i, style, count):
         """Mean and second moment of a style image, by (layer, region), of the regions that it paints."""
-        backend, with_mean = self.network.backend, STYLE_LOSSES[self._style_loss].with_mean
+        regions = [region for region in self._regions if i in region.styles]
+        if not regions or not self._style_layers:
+            return {}
+        self.network.check_size(*style.shape[:2], self._style_layers, style_name(i, count))
         moments = {
-            (layer, region.name): Moments(backend, self._guide(region.styles[i], layer, style.shape), with_mean)
+            (layer, region.name): self._moments(region.styles[i], layer, style.shape)
             for layer in self._style_layers
-            for region in self._regions
-            if i in region.styles
+            for region in regions
         }
 
         def visit(layer, features, start):
@@ -367,17 +386,19 @@ class Objective:
                 if where == layer:
                     moment.take(features, start)
 
-        if moments:
-            self.network.check_size(*style.shape[:2], self._style_layers, style_name(i, count))
-            Plan(self.network, *style.shape[:2], self._style_layers, gradient=False).forward(style, visit)
-        return {key: (moment.mean, moment.second) for key, moment in moments.items()}
+        Plan(self.network, *style.shape[:2], self._style_layers, gradient=False).forward(style, visit)
+        download = self.network.backend.download
+        return {key: (download(moment.mean), download(moment.second)) for key, moment in moments.items()}
 
-    def _guide(self, mask, layer, shape):
-        """A mask at the positions of a layer, for an image of this shape; None for none."""
-        if mask is None:
-            return None
-        _, height, width, _ = self.network.map_shape(*shape[:2], layer)
-        return area_average(mask, (height, width)).reshape(-1).astype(self.network.dtype)
+    def _moments(self, mask, layer, shape):
+        """Moments of a layer's features, in the region of a mask if there is one, for an image of this shape."""
+        network = self.network
+        _, height, width, channels = network.map_shape(*shape[:2], layer)
+        guide = None
+        if mask is not None:
+            guide = area_average(mask, (height, width)).reshape(-1).astype(network.dtype)
+        with_mean = STYLE_LOSSES[self._style_loss].with_mean
+        return Moments(network.backend, (height * width, channels), network.dtype, guide, with_mean)
 
     def _prepare(self, x):
         """Bring x into the backend's memory, and the plan and the targets to the size of x."""
@@ -425,8 +446,8 @@ class Objective:
         self._image_losses = {"regularization": Regularization(mean, backend), "tv": TotalVariation(backend)}
 
     def _style_loss_at(self, layer, region, shape):
-        guide = self._guide(region.mask, layer, shape)
-        return StyleLoss(self._distances[layer, region.name], self.network.backend, guide)
+        moments = self._moments(region.mask, layer, shape)
+        return StyleLoss(self._distances[layer, region.name], moments, self.network.backend)
 
     def _weight(self, kind, layer, loss):
         """What a term of the paper is multiplied with, in the whole picture."""

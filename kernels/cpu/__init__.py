@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from stylecore.kernels.cpu import channels, features, lowering, pools, winograd
-from stylecore.kernels.cpu.runtime import allocate, release_scratch
+from stylecore.kernels.cpu.runtime import allocate, empty, release_scratch
 from stylecore.kernels.reference import (
     STRIP_VALUES,
     available_bytes,
@@ -47,6 +47,7 @@ __all__ = [
     "download",
     "dropout",
     "dropout_backward",
+    "empty",
     "gram",
     "gram_backward",
     "gram_scratch_bytes",

@@ -64,13 +64,14 @@ def _gram(features, guide, rows, pieces, sums):
 
 
 @njit(parallel=True, **FAST)
-def _sum_symmetric(sums, total):
-    """Sum of the parts' upper right triangles, in their order, on both sides of the diagonal."""
+def _add_symmetric(sums, scale, total):
+    """Add the sum of the parts' upper right triangles, in their order, to both sides of the diagonal."""
     for i in prange(len(total)):
         for j in range(i, len(total)):
             value = total.dtype.type(0)
             for part in range(len(sums)):
                 value += sums[part, i, j]
+            value = total[i, j] + scale * value
             total[i, j] = value
             total[j, i] = value
 
@@ -97,28 +98,24 @@ def gram_scratch_bytes(positions, channels, dtype):
     return (parts * columns**2 + get_num_threads() * rows * columns) * np.dtype(dtype).itemsize
 
 
-def gram(features, guide=None):
-    """Gram matrix G = F^T F (paper, section 5.2), or of a region F^T diag(g) F.
+def gram(features, scale, total, guide=None):
+    """Add scale G, with the Gram matrix G = F^T F (paper, section 5.2), or of a region F^T diag(g) F, to a matrix.
 
     Parameters
     ----------
     features : ndarray, (M, C)
+    scale : float
+    total : ndarray, (C, C)
+        Symmetric; changed in place.
     guide : ndarray, (M,), optional
         g, weight of each position, zero or more.
-
-    Returns
-    -------
-    ndarray, (C, C)
     """
-    channels = features.shape[1]
     parts, rows, columns = _gram_plan(*features.shape, features.dtype)
     memory = scratch(parts * columns**2 + get_num_threads() * rows * columns, features.dtype)
     sums = memory[: parts * columns**2].reshape(parts, columns, columns)
     pieces = memory[sums.size :].reshape(-1, rows * columns)
     _gram(features, _guide(guide, features), rows, pieces, sums)
-    total = np.empty((channels, channels), features.dtype)
-    _sum_symmetric(sums, total)
-    return total
+    _add_symmetric(sums, features.dtype.type(scale), total)
 
 
 def _guide(guide, features):
@@ -189,22 +186,21 @@ def _channel_sums(features, guide, parts):
                 total[c] += np.float64(weight * row[c])
 
 
-def channel_sums(features, guide=None):
-    """Sum of each channel over the positions, F^T 1, or over a region F^T g.
+def channel_sums(features, scale, total, guide=None):
+    """Add scale times the sum of each channel over the positions, F^T 1, or over a region F^T g, to a row.
 
     Parameters
     ----------
     features : ndarray, (M, C)
+    scale : float
+    total : ndarray, (C,), float64
+        Changed in place.
     guide : ndarray, (M,), optional
         g, weight of each position, zero or more.
-
-    Returns
-    -------
-    ndarray, (C,), float64
     """
     parts = np.empty((PARTS, features.shape[1]))
     _channel_sums(features, _guide(guide, features), parts)
-    return parts.sum(axis=0)
+    total += scale * parts.sum(axis=0)
 
 
 @njit(parallel=True, **FAST)
@@ -216,19 +212,20 @@ def _channel_sums_backward(row, guide, gradient):
             target[c] += weight * row[c]
 
 
-def channel_sums_backward(row, gradient, guide=None):
-    """Add the same row, or g times it, to each position of the gradient.
+def channel_sums_backward(row, scale, gradient, guide=None):
+    """Add scale times the same row, or g times that, to each position of the gradient.
 
     Parameters
     ----------
     row : ndarray, (C,)
         Gradient with respect to the sums.
+    scale : float
     gradient : ndarray, (M, C)
         Changed in place.
     guide : ndarray, (M,), optional
         g.
     """
-    _channel_sums_backward(row.astype(gradient.dtype), _guide(guide, gradient), gradient)
+    _channel_sums_backward((scale * row).astype(gradient.dtype), _guide(guide, gradient), gradient)
 
 
 @njit(parallel=True, **FAST)

@@ -9,6 +9,7 @@ import os
 import threading
 from contextlib import contextmanager
 from functools import cache
+from math import prod
 
 import numpy as np
 from stylecore.kernels.code_cache import keeps_code
@@ -117,6 +118,11 @@ def allocate(size):
     memory = np.empty(size + _CACHE_LINE, np.uint8)
     start = -memory.ctypes.data % _CACHE_LINE
     return memory[start : start + size]
+
+
+def empty(shape, dtype):
+    """An array that begins at a cache line, with arbitrary content."""
+    return allocate(prod(shape) * np.dtype(dtype).itemsize).view(dtype).reshape(shape)
 
 
 def release_scratch():

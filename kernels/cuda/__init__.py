@@ -9,7 +9,16 @@ from typing import NamedTuple
 
 import numpy as np
 from stylecore.kernels.cuda import features, first, image, lowering, pools, winograd
-from stylecore.kernels.cuda.arrays import Array, allocate, available_bytes, download, release_scratch, select, upload
+from stylecore.kernels.cuda.arrays import (
+    Array,
+    allocate,
+    available_bytes,
+    download,
+    empty,
+    release_scratch,
+    select,
+    upload,
+)
 
 __all__ = [
     "STRIP_VALUES",
@@ -25,6 +34,7 @@ __all__ = [
     "conv_relu_pool",
     "conv_relu_pool_backward",
     "download",
+    "empty",
     "gram",
     "gram_backward",
     "gram_scratch_bytes",

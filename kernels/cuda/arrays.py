@@ -4,22 +4,28 @@ An `Array` is seen by the network and the losses as they see one of NumPy: it ha
 rows and reshaped, copied and filled. The kernels see its numbers in a row (`Array.flat`).
 """
 
+import threading
 from math import prod
 
 import numpy as np
 from numba import cuda
-from stylecore.kernels.cuda.runtime import SIMULATED, blocks_for, kernel
+from stylecore.kernels.cuda import runtime
+from stylecore.kernels.cuda.runtime import SIMULATED, STRIDED, blocks_for, kernel
 
 THREADS = 256
 
-# Pinned memory that images pass through on their way, by direction; it grows with the images.
-_pinned = {}
+OUT_OF_MEMORY = 2
+
+# Of each thread of Python: pinned memory that images pass through on their way, by direction, which grows with the
+# images, and scratch memory.
+_local = threading.local()
 
 
 class _Memory:
     """A block of device memory, and the views of it that kernels were given: to make one takes as long as a launch."""
 
     def __init__(self, size):
+        runtime.enter()
         self._block = cuda.device_array(max(size, 1), np.uint8)
         self._views = {}
 
@@ -58,7 +64,8 @@ class Array:
 
     @property
     def flat(self):
-        """The numbers in a row, as kernels take them."""
+        """The numbers in a row, as kernels take them, in a thread that has its place on the GPU by that."""
+        runtime.enter()
         return self._memory.view(self._offset, self.size, self.dtype)
 
     def __len__(self):
@@ -83,7 +90,7 @@ class Array:
         if isinstance(value, Array):
             target.flat.copy_to_device(value.flat)
         elif np.ndim(value) == 0:
-            _fill[min(blocks_for(target.size, THREADS), 4096), THREADS](target.flat, target.dtype.type(value))
+            _fill[blocks_for(target.size, THREADS, STRIDED), THREADS](target.flat, target.dtype.type(value))
         else:
             staging = _staging("down", target.size, target.dtype)
             staging.reshape(target.shape)[...] = value
@@ -117,18 +124,18 @@ class Array:
 def _staging(direction, size, dtype):
     """Pinned memory, which the device reads and writes at the full rate of the bus."""
     wanted = size * dtype.itemsize
-    if direction not in _pinned or _pinned[direction].nbytes < wanted:
-        _pinned[direction] = cuda.pinned_array(wanted, np.uint8)
-    return _pinned[direction][:wanted].view(dtype)
+    held = getattr(_local, direction, None)
+    if held is None or held.nbytes < wanted:
+        runtime.enter()
+        held = cuda.pinned_array(wanted, np.uint8)
+        setattr(_local, direction, held)
+    return held[:wanted].view(dtype)
 
 
 @kernel(THREADS)
 def _fill(target, value):
     for i in range(cuda.grid(1), target.size, cuda.gridsize(1)):
         target[i] = value
-
-
-_selected = []
 
 
 def select(number):
@@ -143,14 +150,20 @@ def select(number):
     ValueError
         If the process works on another already.
     """
-    if _selected and number not in _selected:
-        raise ValueError(f"this process works on GPU {_selected[0]} already")
-    cuda.select_device(number)
-    trial = empty((3,))
-    trial[...] = 7
-    if download(trial).tolist() != [7, 7, 7]:
-        raise RuntimeError(f"GPU {number} does not compute what it was told to")
-    _selected[:] = [number]
+    if runtime.chosen() is not None:
+        if runtime.chosen() != number:
+            raise ValueError(f"this process works on GPU {runtime.chosen()} already")
+        return
+    runtime.choose(number)
+    try:
+        trial = empty((3,))
+        trial[...] = 7
+        if download(trial).tolist() != [7, 7, 7]:
+            raise RuntimeError(f"GPU {number} does not compute what it was told to")
+    except BaseException:
+        runtime.choose(None)
+        release_scratch()
+        raise
 
 
 def allocate(size):
@@ -172,11 +185,14 @@ def allocate(size):
     try:
         return Array(_Memory(size), 0, (size,), np.uint8)
     except cuda.cudadrv.driver.CudaAPIError as error:
+        if error.code != OUT_OF_MEMORY:
+            raise
         raise MemoryError(f"the GPU's memory has no {size / 2**30:.1f} GB left.") from error
 
 
 def available_bytes():
     """Device memory that can still be taken, in bytes; what was given back but is not yet free counts."""
+    runtime.enter()
     if not SIMULATED:
         cuda.current_context().memory_manager.deallocations.clear()
     return cuda.current_context().get_memory_info().free
@@ -202,19 +218,17 @@ def download(array):
     return np.asarray(array)
 
 
-_scratch = {}
-
-
 def scratch(*shape, dtype=np.float32):
     """Memory that kernels may write to until the function that asked for it is done.
 
-    It is one block that all use in turn, since they run one after the other; it grows when more is asked for.
+    It is one block for each thread of Python, which all use in turn, since they run one after the other; it grows when
+    more is asked for.
     """
     wanted = prod(shape) * np.dtype(dtype).itemsize
-    if "block" not in _scratch or len(_scratch["block"]) < wanted:
-        _scratch.clear()
-        _scratch["block"] = allocate(wanted)
-    return _scratch["block"][:wanted].view(dtype).reshape(*shape)
+    if len(getattr(_local, "scratch", ())) < wanted:
+        _local.scratch = ()
+        _local.scratch = allocate(wanted)
+    return _local.scratch[:wanted].view(dtype).reshape(*shape)
 
 
 def scratch_parts(*shapes):
@@ -237,6 +251,5 @@ def scratch_parts(*shapes):
 
 
 def release_scratch():
-    """Give the scratch memory and the pinned memory back."""
-    _scratch.clear()
-    _pinned.clear()
+    """Give this thread's scratch memory and pinned memory back."""
+    vars(_local).clear()

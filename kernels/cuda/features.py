@@ -6,7 +6,7 @@ results are the same bits every time.
 
 import numpy as np
 from numba import cuda, float32, float64
-from stylecore.kernels.cuda.arrays import download, scratch, scratch_parts, upload
+from stylecore.kernels.cuda.arrays import download, scratch, scratch_parts
 from stylecore.kernels.cuda.product import (
     B_SIZE,
     B_STEP,
@@ -18,7 +18,15 @@ from stylecore.kernels.cuda.product import (
     multiply,
     multiply_strip,
 )
-from stylecore.kernels.cuda.runtime import FOUR_NUMBERS, blocks_for, device_function, kernel, store4
+from stylecore.kernels.cuda.runtime import (
+    FOUR_NUMBERS,
+    STRIDED,
+    blocks_for,
+    device_function,
+    kernel,
+    multiprocessors,
+    store4,
+)
 
 THREADS = 256
 
@@ -27,26 +35,29 @@ GRAM_THREADS = COLUMNS * COLUMNS // 64
 GRAM_HALF, GRAM_B_HALF = DEPTH * COLUMNS, DEPTH * B_STEP
 GRAM_SIZE = 2 * GRAM_HALF
 
-# Blocks that the tiles of a Gram matrix are divided among by positions, and positions that are worth a block.
-GRAM_BLOCKS, GRAM_POSITIONS = 1024, 256
+# Blocks per multiprocessor, as many as it has room for, that the tiles of a Gram matrix are divided among by positions,
+# and positions that are worth a block.
+GRAM_BLOCKS, GRAM_POSITIONS = 8, 256
 
 # Threads that add up the parts of one number of a Gram matrix, and numbers of a block.
 ADDERS, ADDED = 4, 64
 
-# Blocks that a sum over a whole map is divided among at most, and numbers that a thread of them takes at least.
-SUM_BLOCKS, SUM_NUMBERS = 512, 8
+# Blocks per multiprocessor, as many as it has room for, that a sum over a whole map is divided among at most, and
+# numbers that a thread of them takes at least.
+SUM_BLOCKS, SUM_NUMBERS = 4, 8
 
 
 @kernel(THREADS)
 def _copy_columns(source, source_columns, target, target_columns):
-    """Copy rows from a matrix into one with more columns, whose last are zero."""
+    """Copy a matrix into one with more columns, and perhaps more rows, which are zero."""
     for i in range(cuda.grid(1), target.size, cuda.gridsize(1)):
         row, column = i // target_columns, i % target_columns
-        target[i] = source[row * source_columns + column] if column < source_columns else ZERO
+        at = row * source_columns + column
+        target[i] = source[at] if column < source_columns and at < source.size else ZERO
 
 
 def _copy(source, target):
-    _copy_columns[min(blocks_for(target.size, THREADS), 4096), THREADS](
+    _copy_columns[blocks_for(target.size, THREADS, STRIDED), THREADS](
         source.flat, source.shape[1], target.flat, target.shape[1]
     )
 
@@ -64,7 +75,7 @@ def _padded(channels):
     return -(-channels // DEPTH) * DEPTH
 
 
-@kernel(GRAM_THREADS, 8)
+@kernel(GRAM_THREADS, GRAM_BLOCKS)
 def _gram(features, guide, guided, positions, channels, parts, sums):
     """One tile in or above the diagonal of one part's F^T diag(g) F, in `sums` (parts, C, C)."""
     shared_a = cuda.shared.array(GRAM_SIZE, float32, FOUR_NUMBERS)
@@ -119,8 +130,8 @@ def _gram(features, guide, guided, positions, channels, parts, sums):
 
 
 @kernel(ADDED * ADDERS)
-def _add_parts(sums, parts, padded, channels, total):
-    """Sum of the parts, on both sides of the diagonal, from what they have above it."""
+def _add_parts(sums, parts, padded, channels, scale, total):
+    """Add the sum of the parts on both sides of the diagonal, from what they have above it."""
     shared = cuda.shared.array((ADDERS, ADDED), float32)
     lane, adder = cuda.threadIdx.x, cuda.threadIdx.y
     item = cuda.blockIdx.x * ADDED + lane
@@ -136,14 +147,14 @@ def _add_parts(sums, parts, padded, channels, total):
         value = ZERO
         for k in range(ADDERS):
             value += shared[k, lane]
-        total[item] = value
+        total[item] += scale * value
 
 
 def _parts(positions, channels):
     """Tiles in or above the diagonal of a Gram matrix, and parts that its sum is divided into."""
     across = blocks_for(channels, COLUMNS)
     tiles = across * (across + 1) // 2
-    return tiles, min(max(GRAM_BLOCKS // tiles, 1), blocks_for(positions, GRAM_POSITIONS))
+    return tiles, min(max(GRAM_BLOCKS * multiprocessors() // tiles, 1), blocks_for(positions, GRAM_POSITIONS))
 
 
 def gram_scratch_bytes(positions, channels, dtype):
@@ -159,47 +170,40 @@ def gram_scratch_bytes(positions, channels, dtype):
     int
     """
     padded = _padded(channels)
-    copies = 0 if padded == channels else 2 * positions * padded
-    return 4 * ((_parts(positions, padded)[1] + 1) * padded**2 + copies)
+    parts = _parts(positions, padded)[1]
+    if padded == channels:
+        return 4 * parts * padded**2
+    return 4 * max(parts * padded**2 + positions * padded, padded**2 + 2 * positions * padded)
 
 
-def gram(features, guide=None):
-    """Gram matrix G = F^T F (paper, section 5.2), or of a region F^T diag(g) F.
+def gram(features, scale, total, guide=None):
+    """Add scale G, with the Gram matrix G = F^T F (paper, section 5.2), or of a region F^T diag(g) F, to a matrix.
 
     Parameters
     ----------
     features : Array, (M, C)
-    guide : ndarray, (M,), optional
+    scale : float
+    total : Array, (C, C)
+        Symmetric; changed in place.
+    guide : Array, (M,), optional
         g, weight of each position, zero or more.
-
-    Returns
-    -------
-    ndarray, (C, C)
     """
     positions, channels = features.shape
     padded = _padded(channels)
     tiles, parts = _parts(positions, padded)
-    total, sums, weights, copied = scratch_parts(
-        (channels, channels), (parts, padded, padded), _shape(guide), (positions if padded > channels else 0, padded)
-    )
+    sums, copied = scratch_parts((parts, padded, padded), (positions if padded > channels else 0, padded))
     if padded > channels:
         _copy(features, copied)
         features = copied
-    _down(guide, weights)
-    guided = guide is not None
-    _gram[(tiles, parts), GRAM_THREADS](features.flat, weights.flat, guided, positions, padded, parts, sums.flat)
-    _add_parts[blocks_for(channels**2, ADDED), (ADDED, ADDERS)](sums.flat, parts, padded, channels, total.flat)
-    return download(total)
+    _gram[(tiles, parts), GRAM_THREADS](features.flat, *_guide(guide, features), positions, padded, parts, sums.flat)
+    _add_parts[blocks_for(channels**2, ADDED), (ADDED, ADDERS)](
+        sums.flat, parts, padded, channels, np.float32(scale), total.flat
+    )
 
 
-def _shape(guide):
-    """Shape of the memory for a guide; kernels are given one number where there is none."""
-    return (1,) if guide is None else guide.shape
-
-
-def _down(guide, weights):
-    if guide is not None:
-        weights[...] = guide
+def _guide(guide, other):
+    """A guide as the kernels take it, and whether there is one: without, they are given any other array."""
+    return (other if guide is None else guide).flat, guide is not None
 
 
 def gram_backward(features, difference, scale, gradient, guide=None):
@@ -208,29 +212,25 @@ def gram_backward(features, difference, scale, gradient, guide=None):
     Parameters
     ----------
     features : Array, (M, C)
-    difference : ndarray, (C, C)
+    difference : Array, (C, C)
         D, symmetric.
     scale : float
     gradient : Array, (M, C)
         Changed in place.
-    guide : ndarray, (M,), optional
+    guide : Array, (M,), optional
         g.
     """
     positions, channels = features.shape
     padded = _padded(channels)
-    square_on_host = np.zeros((padded, padded), np.float32)
-    square_on_host[:channels, :channels] = scale * difference
-    copies = (positions if padded > channels else 0, padded)
-    square, weights, copied, product = scratch_parts((padded, padded), _shape(guide), copies, copies)
-    square[...] = square_on_host
-    _down(guide, weights)
-    weights = None if guide is None else weights.flat
+    sides, settings = (positions, padded, padded), {"scale": scale, "weights": None if guide is None else guide.flat}
     if padded == channels:
-        multiply(features.flat, square.flat, gradient.flat, positions, padded, padded, weights=weights, add=True)
+        multiply(features.flat, difference.flat, gradient.flat, *sides, **settings, add=True)
         return
+    square, copied, product = scratch_parts((padded, padded), (positions, padded), (positions, padded))
+    _copy(difference, square)
     _copy(features, copied)
-    multiply(copied.flat, square.flat, product.flat, positions, padded, padded, weights=weights)
-    _add_columns[min(blocks_for(gradient.size, THREADS), 4096), THREADS](product.flat, padded, gradient.flat, channels)
+    multiply(copied.flat, square.flat, product.flat, *sides, **settings)
+    _add_columns[blocks_for(gradient.size, THREADS, STRIDED), THREADS](product.flat, padded, gradient.flat, channels)
 
 
 @kernel(ADDED * ADDERS)
@@ -254,54 +254,60 @@ def _channel_sums(features, guide, guided, positions, channels, parts, sums):
         sums[part * channels + channel] = total
 
 
-def channel_sums(features, guide=None):
-    """Sum of each channel over the positions, F^T 1, or over a region F^T g.
+@kernel(THREADS)
+def _add_sums(sums, parts, scale, total):
+    """Add the sum of the parts to a row, a channel a thread."""
+    channel = cuda.grid(1)
+    if channel < total.size:
+        value = 0.0
+        for part in range(parts):
+            value += sums[part * total.size + channel]
+        total[channel] += scale * value
+
+
+def channel_sums(features, scale, total, guide=None):
+    """Add scale times the sum of each channel over the positions, F^T 1, or over a region F^T g, to a row.
 
     Parameters
     ----------
     features : Array, (M, C)
-    guide : ndarray, (M,), optional
+    scale : float
+    total : Array, (C,), float64
+        Changed in place.
+    guide : Array, (M,), optional
         g, weight of each position, zero or more.
-
-    Returns
-    -------
-    ndarray, (C,), float64
     """
     positions, channels = features.shape
-    parts = min(SUM_BLOCKS, blocks_for(positions, GRAM_POSITIONS))
-    weights, doubles = scratch_parts(_shape(guide), (2 * parts * channels,))
-    sums = doubles.view(np.float64).reshape(parts, channels)
-    _down(guide, weights)
+    parts = blocks_for(positions, GRAM_POSITIONS, SUM_BLOCKS)
+    sums = scratch(parts, channels, dtype=np.float64)
     _channel_sums[(blocks_for(channels, ADDED), parts), (ADDED, ADDERS)](
-        features.flat, weights.flat, guide is not None, positions, channels, parts, sums.flat
+        features.flat, *_guide(guide, features), positions, channels, parts, sums.flat
     )
-    return download(sums).sum(axis=0)
+    _add_sums[blocks_for(channels, THREADS), THREADS](sums.flat, parts, float(scale), total.flat)
 
 
 @kernel(THREADS)
-def _channel_sums_backward(row, guide, guided, gradient):
+def _channel_sums_backward(row, scale, guide, guided, gradient):
     for i in range(cuda.grid(1), gradient.size, cuda.gridsize(1)):
-        value = row[i % row.size]
+        value = scale * row[i % row.size]
         gradient[i] += guide[i // row.size] * value if guided else value
 
 
-def channel_sums_backward(row, gradient, guide=None):
-    """Add the same row, or g times it, to each position of the gradient.
+def channel_sums_backward(row, scale, gradient, guide=None):
+    """Add scale times the same row, or g times that, to each position of the gradient.
 
     Parameters
     ----------
-    row : ndarray, (C,)
+    row : Array, (C,)
         Gradient with respect to the sums.
+    scale : float
     gradient : Array, (M, C)
         Changed in place.
-    guide : ndarray, (M,), optional
+    guide : Array, (M,), optional
         g.
     """
-    own, weights = scratch_parts(row.shape, _shape(guide))
-    own[...] = row
-    _down(guide, weights)
-    _channel_sums_backward[min(blocks_for(gradient.size, THREADS), 4096), THREADS](
-        own.flat, weights.flat, guide is not None, gradient.flat
+    _channel_sums_backward[blocks_for(gradient.size, THREADS, STRIDED), THREADS](
+        row.flat, np.float32(scale), *_guide(guide, gradient), gradient.flat
     )
 
 
@@ -344,9 +350,9 @@ def half_squared_distance(a, b=None):
     float
         Summed in float64.
     """
-    blocks = min(SUM_BLOCKS, blocks_for(a.size, THREADS * SUM_NUMBERS))
+    blocks = blocks_for(a.size, THREADS * SUM_NUMBERS, SUM_BLOCKS)
     sums = scratch(blocks, dtype=np.float64)
-    _sum_of_squares[blocks, THREADS](a.flat, (a if b is None else upload(b)).flat, b is None, sums.flat)
+    _sum_of_squares[blocks, THREADS](a.flat, (a if b is None else b).flat, b is None, sums.flat)
     return 0.5 * float(download(sums).sum())
 
 
@@ -364,5 +370,5 @@ def half_squared_distance_backward(a, b, scale, gradient):
     a, b, gradient : Array, of the same shape
     scale : float
     """
-    blocks = min(blocks_for(a.size, THREADS), 4096)
+    blocks = blocks_for(a.size, THREADS, STRIDED)
     _add_difference[blocks, THREADS](a.flat, b.flat, np.float32(scale), gradient.flat)

@@ -5,7 +5,7 @@ from numba import cuda, float64
 from stylecore.kernels.cuda.arrays import download, scratch
 from stylecore.kernels.cuda.features import SUM_BLOCKS, SUM_NUMBERS, sum_block
 from stylecore.kernels.cuda.product import ZERO
-from stylecore.kernels.cuda.runtime import blocks_for, kernel
+from stylecore.kernels.cuda.runtime import STRIDED, blocks_for, kernel
 
 THREADS = 256
 
@@ -41,7 +41,7 @@ def preprocess(image, order, scale, shift, out):
     out : Array, (1, H, W, 3)
         Result: scale x - shift.
     """
-    blocks = min(blocks_for(image.size // 3, THREADS), 4096)
+    blocks = blocks_for(image.size // 3, THREADS, STRIDED)
     _preprocess[blocks, THREADS](image.flat, _integers(order), _numbers(scale), _numbers(shift), out.flat)
 
 
@@ -60,7 +60,7 @@ def preprocess_backward(gradient, order, scale):
     Array, (H, W, 3)
         In the memory of `gradient`.
     """
-    blocks = min(blocks_for(gradient.size // 3, THREADS), 4096)
+    blocks = blocks_for(gradient.size // 3, THREADS, STRIDED)
     _preprocess_backward[blocks, THREADS](gradient.flat, _integers(order), _numbers(scale))
     return gradient.reshape(*gradient.shape[1:])
 
@@ -100,7 +100,7 @@ def total_variation(x):
         Summed in float64.
     """
     height, width, channels = x.shape
-    blocks = min(SUM_BLOCKS, blocks_for(x.size, THREADS * SUM_NUMBERS))
+    blocks = blocks_for(x.size, THREADS * SUM_NUMBERS, SUM_BLOCKS)
     sums = scratch(blocks, dtype=np.float64)
     _total_variation[blocks, THREADS](x.flat, height, width * channels, channels, sums.flat)
     return 0.5 * float(download(sums).sum())
@@ -131,7 +131,7 @@ def total_variation_backward(x, scale, gradient):
     scale : float
     """
     height, width, channels = x.shape
-    blocks = min(blocks_for(x.size, THREADS), 4096)
+    blocks = blocks_for(x.size, THREADS, STRIDED)
     _total_variation_backward[blocks, THREADS](
         x.flat, height, width * channels, channels, np.float32(scale), gradient.flat
     )

@@ -26,7 +26,7 @@ from stylecore.kernels.cuda.product import (
     multiply,
     multiply_strip,
 )
-from stylecore.kernels.cuda.runtime import FOUR_NUMBERS, blocks_for, kernel, store4
+from stylecore.kernels.cuda.runtime import FOUR_NUMBERS, STRIDED, blocks_for, kernel, store4
 
 
 @kernel(THREADS, 3)
@@ -209,8 +209,8 @@ def backward(dy, above, mask, filters, size, stride, padding, dx):
     positions = n * height * width
     memory = scratch(positions * (padded + columns))
     gated, shares = memory[: positions * padded], memory[positions * padded :]
-    _gate[min(blocks_for(gated.size, 256), 4096), 256](dy.flat, mask.flat, outputs, padded, gated.flat)
+    _gate[blocks_for(gated.size, 256, STRIDED), 256](dy.flat, mask.flat, outputs, padded, gated.flat)
     multiply(gated.flat, filters.flat, shares.flat, positions, columns, padded)
-    _gather[min(blocks_for(dx.size, 256), 2**16), 256](
+    _gather[blocks_for(dx.size, 256, STRIDED), 256](
         shares.flat, columns, above, height, width, size, stride, padding, *dx.shape[1:], dx.flat
     )

@@ -6,7 +6,7 @@ Each thread takes one number of the result, and neighbouring threads neighbourin
 import numpy as np
 from numba import cuda
 from stylecore.kernels.cuda.product import ZERO
-from stylecore.kernels.cuda.runtime import blocks_for, device_function, kernel
+from stylecore.kernels.cuda.runtime import STRIDED, blocks_for, device_function, kernel
 
 THREADS = 256
 
@@ -136,4 +136,4 @@ def average_pool_backward(dy, size, stride, dx):
 
 
 def _blocks(array):
-    return min(blocks_for(array.size, THREADS), 2**16)
+    return blocks_for(array.size, THREADS, STRIDED)

@@ -23,7 +23,7 @@ B_STEP = ODD + COLUMNS // 2
 A_HALF, B_HALF = DEPTH * A_STEP, DEPTH * B_STEP
 A_SIZE, B_SIZE = 2 * A_HALF, 2 * B_HALF
 
-ZERO, ONE = np.float32(0), np.float32(1)
+ZERO = np.float32(0)
 
 
 @device_function
@@ -81,7 +81,7 @@ def put_column(array, at, step, a, b, c, d):
 
 
 @kernel(THREADS, 4)
-def _multiply(a, b, c, rows, columns, depth, weights, weighted, add):
+def _multiply(a, b, c, rows, columns, depth, scale, weights, weighted, add):
     shared_a = cuda.shared.array(A_SIZE, float32, FOUR_NUMBERS)
     shared_b = cuda.shared.array(B_SIZE, float32, FOUR_NUMBERS)
     left, right = cuda.local.array(8, float32), cuda.local.array(8, float32)
@@ -125,7 +125,7 @@ def _multiply(a, b, c, rows, columns, depth, weights, weighted, add):
     at = (matrix * rows + row) * columns + column
     for i in range(8):
         if row + i < rows:
-            weight = weights[np.uint64(row + i)] if weighted else ONE
+            weight = scale * weights[np.uint64(row + i)] if weighted else scale
             if column < columns:
                 weigh_and_put4(c, at, add, weight, total, i, 0)
             if column + 4 < columns:
@@ -133,8 +133,8 @@ def _multiply(a, b, c, rows, columns, depth, weights, weighted, add):
         at += columns
 
 
-def multiply(a, b, c, rows, columns, depth, count=1, weights=None, add=False):
-    """C = diag(w) A B, or C += diag(w) A B, for some matrices one after the other.
+def multiply(a, b, c, rows, columns, depth, count=1, scale=1.0, weights=None, add=False):
+    """C = scale diag(w) A B, or C += scale diag(w) A B, for some matrices one after the other.
 
     Parameters
     ----------
@@ -142,10 +142,12 @@ def multiply(a, b, c, rows, columns, depth, count=1, weights=None, add=False):
         `count` matrices each, of rows x depth, depth x columns and rows x columns.
     rows, columns, depth, count : int
         Columns are a multiple of four, the depth one of eight.
+    scale : float
     weights : flat device array of float32, optional
         w, of each row; without, all weigh one.
     add : bool
     """
     tiles = -(-rows // ROWS) * -(-columns // COLUMNS)
     weighted = weights is not None
-    _multiply[(tiles, count), THREADS](a, b, c, rows, columns, depth, weights if weighted else a, weighted, add)
+    weights, scale = weights if weighted else a, np.float32(scale)
+    _multiply[(tiles, count), THREADS](a, b, c, rows, columns, depth, scale, weights, weighted, add)

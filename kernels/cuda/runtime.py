@@ -1,8 +1,11 @@
-"""How the CUDA kernels are compiled and launched.
+"""How the CUDA kernels are compiled and launched, and on which GPU.
 
 Everything here also runs on Numba's simulator (NUMBA_ENABLE_CUDASIM=1), which executes kernels as plain Python and
 takes fewer options.
 """
+
+import threading
+from functools import cache
 
 from llvmlite import ir
 from numba import config, cuda
@@ -16,7 +19,49 @@ FOUR_NUMBERS = None if SIMULATED else 16
 # Small images have few blocks of threads, of which Numba would warn again and again.
 config.CUDA_LOW_OCCUPANCY_WARNINGS = 0
 
+# Blocks of 256 threads per multiprocessor for a loop in strides of the whole grid: several times what it has room for,
+# so that one that is done early finds more to do.
+STRIDED = 32
+
 _KEEPS_CODE = not SIMULATED and keeps_code(lambda: None)
+
+
+# Number of the GPU that this process works on, and of the one that each of its threads does.
+_chosen = None
+_local = threading.local()
+
+
+def chosen():
+    """Number of the GPU that this process works on; None as long as none was chosen."""
+    return _chosen
+
+
+def choose(number):
+    """Work on this GPU from now on, in all threads; on the first one if it is None."""
+    global _chosen
+    _chosen = number
+
+
+def enter():
+    """Have the thread that calls it work on the chosen GPU: whichever has not said so, Numba puts on the first one."""
+    number = _chosen or 0
+    if getattr(_local, "number", None) != number:
+        cuda.select_device(number)
+        _local.number = number
+
+
+def multiprocessors():
+    """Multiprocessors of the chosen GPU, by which work is divided; few on the simulator.
+
+    Nothing else is sized by the GPU: a kernel's tile fits the registers and the 48 KB of shared memory that a block has
+    on every compute capability that the kernels are compiled for, which the tests check.
+    """
+    return 4 if SIMULATED else _multiprocessors_of(_chosen or 0)
+
+
+@cache
+def _multiprocessors_of(number):
+    return cuda.gpus[number].MULTIPROCESSOR_COUNT
 
 
 def kernel(threads, blocks=1):
@@ -89,6 +134,7 @@ else:
         return types.void(array, types.intp, number, number, number, number), generate
 
 
-def blocks_for(items, threads):
-    """Blocks of so many threads that have a thread for each item."""
-    return -(-items // threads)
+def blocks_for(items, threads, most=None):
+    """Blocks of so many threads that have a thread for each item; perhaps at most so many per multiprocessor."""
+    blocks = -(-items // threads)
+    return blocks if most is None else min(blocks, most * multiprocessors())

@@ -14,7 +14,7 @@ from numba import cuda, float32, int32
 from stylecore.kernels import BLOCKED
 from stylecore.kernels.cuda.arrays import empty, scratch, upload
 from stylecore.kernels.cuda.product import multiply
-from stylecore.kernels.cuda.runtime import blocks_for, device_function, kernel
+from stylecore.kernels.cuda.runtime import blocks_for, device_function, kernel, multiprocessors
 
 THREADS = 128
 
@@ -22,9 +22,9 @@ THREADS = 128
 PLAIN, MASKED, ROUTED = 0, 1, 2
 SUM, RELU, POOL = 0, 1, 2
 
-# Numbers that V and M take together at most; more tiles are worked on in turn. So many keep a large GPU busy for longer
-# than the launch of three kernels takes.
-LIMIT = 2**25
+# Numbers per multiprocessor that V and M take together at most; more tiles are worked on in turn. So many keep the GPU
+# busy for longer than the launch of three kernels takes.
+LIMIT = 2**18
 
 ZERO, TWO, FOUR, FIVE, EIGHT = (np.float32(number) for number in (0, 2, 4, 5, 8))
 SIXTH, TWELFTH, TWENTYFOURTH, QUARTER = (np.float32(1 / number) for number in (6, 12, 24, 4))
@@ -247,7 +247,7 @@ def _tiles_at_once(inputs, outputs, positions):
     n, height, width = positions
     down, across = blocks_for(height, 4), blocks_for(width, 4)
     tiles = n * down * across
-    turns = blocks_for(36 * (inputs + outputs) * tiles, LIMIT)
+    turns = blocks_for(36 * (inputs + outputs) * tiles, LIMIT * multiprocessors())
     return down, across, blocks_for(tiles, turns)
 
 

@@ -3,6 +3,8 @@
 `test_cuda_simulator.py` runs this file on the simulator, in a process of its own.
 """
 
+import threading
+
 import numpy as np
 import pytest
 from stylecore.kernels import reference
@@ -37,9 +39,6 @@ def cuda():
         target[...] = array
         return target
 
-    # Matrices, rows and guides are the host's for the backend as well.
-    hosts = {"gram": [1], "gram_backward": [1, 4], "channel_sums": [1], "channel_sums_backward": [0, 2]}
-
     class OnHost:
         STRIP_VALUES = cuda.STRIP_VALUES
 
@@ -47,10 +46,7 @@ def cuda():
             function = getattr(cuda, name)
 
             def call(*arguments):
-                own = [
-                    down(a) if isinstance(a, np.ndarray) and i not in hosts.get(name, []) else a
-                    for i, a in enumerate(arguments)
-                ]
+                own = [down(a) if isinstance(a, np.ndarray) else a for a in arguments]
                 result = function(*own)
                 for argument, array in zip(arguments, own, strict=True):
                     if isinstance(array, Array):
@@ -157,7 +153,8 @@ def test_convolution_with_pool(shape, channels, cuda):
 def test_tiles_may_be_worked_on_in_turns(cuda, monkeypatch):
     from stylecore.kernels.cuda import winograd
 
-    monkeypatch.setattr(winograd, "LIMIT", 36 * 32)
+    monkeypatch.setattr(winograd, "LIMIT", 36 * 8)
+    monkeypatch.setattr(winograd, "multiprocessors", lambda: 4)
     assert winograd.scratch_size(16, 16, (1, 1, 5)) == 36 * 32  # One tile of two.
     check_convolution(cuda, (1, 1, 5), (16, 16))
 
@@ -246,23 +243,56 @@ def test_features(positions, channels, cuda):
     true = features.astype(float)
     guide = np.random.default_rng(2).random(positions).astype(np.float32)
     guide[::3] = 0
-    row = np.random.default_rng(3).standard_normal(channels)
+    row = single(channels, seed=3)
     # With more channels the simulator takes long.
     for weights in (None, guide) if channels < 64 or not SIMULATED else (guide,):
-        gram = cuda.gram(features, weights)
-        assert relative_error(gram, reference.gram(true, weights)) < TOLERANCE
+        expected, gram = difference.astype(float), difference.copy()
+        reference.gram(true, 0.7, expected, weights)
+        cuda.gram(features, 0.7, gram, weights)
+        assert relative_error(gram, expected) < TOLERANCE
         np.testing.assert_array_equal(gram, gram.T)
-        sums = cuda.channel_sums(features, weights)
-        assert sums.dtype == np.float64 and sums.shape == (channels,)
-        assert np.abs(sums - reference.channel_sums(true, weights)).max() < TOLERANCE * np.abs(true).sum(axis=0).max()
+        expected, sums = row.astype(float), row.astype(float)
+        reference.channel_sums(true, 0.7, expected, weights)
+        cuda.channel_sums(features, 0.7, sums, weights)
+        assert np.abs(sums - expected).max() < TOLERANCE * np.abs(true).sum(axis=0).max()
 
         expected, gradient = before.astype(float), before.copy()
         reference.gram_backward(true, difference.astype(float), 0.7, expected, weights)
         cuda.gram_backward(features, difference, 0.7, gradient, weights)
         assert relative_error(gradient, expected) < TOLERANCE
-        reference.channel_sums_backward(row, expected, weights)
-        cuda.channel_sums_backward(row, gradient, weights)
+        reference.channel_sums_backward(row.astype(float), 0.7, expected, weights)
+        cuda.channel_sums_backward(row, 0.7, gradient, weights)
         assert relative_error(gradient, expected) < TOLERANCE
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("channels", [3, 8])
+def test_sums_are_divided_among_the_multiprocessors(channels, count, cuda, monkeypatch):
+    """Whatever their number, sums are right, come out the same every time, and take the scratch memory predicted."""
+    from stylecore.kernels.cuda import arrays, features, runtime
+
+    for module in (features, runtime):
+        monkeypatch.setattr(module, "multiprocessors", lambda: count)
+    for name, value in {"GRAM_POSITIONS": 16, "GRAM_BLOCKS": 3, "SUM_BLOCKS": 2, "SUM_NUMBERS": 1}.items():
+        monkeypatch.setattr(features, name, value)
+    map_, true = single(200, channels), single(200, channels).astype(float)
+    _, parts = features._parts(200, features._padded(channels))
+    assert parts == 3 * count
+    cuda.release_scratch()
+    results = []
+    for _ in range(2):
+        total, sums = np.zeros((channels, channels), np.float32), np.zeros(channels)
+        cuda.gram(map_, 1.0, total)
+        cuda.gram_backward(map_, total, 1.0, map_.copy())
+        assert len(arrays._local.scratch) <= cuda.gram_scratch_bytes(200, channels, "float32") + 3 * 256
+        cuda.channel_sums(map_, 1.0, sums)
+        results.append((total, sums, cuda.half_squared_distance(map_)))
+    for first, second in zip(*results, strict=True):
+        np.testing.assert_array_equal(first, second)
+    total, sums, distance = results[0]
+    assert relative_error(total, true.T @ true) < TOLERANCE
+    assert np.abs(sums - true.sum(axis=0)).max() < TOLERANCE * np.abs(true).sum(axis=0).max()
+    assert distance == pytest.approx(0.5 * np.sum(true**2), rel=1e-6)
 
 
 @pytest.mark.parametrize("shape", sizes([(1, 1), (7, 3), (700, 8)], [(300, 512), (70000, 64)]))
@@ -323,6 +353,53 @@ def test_arrays(cuda):
             empty((6, 4))[key]
 
 
+@pytest.fixture
+def second_gpu(cuda, monkeypatch):
+    """Has a GPU 1 that is the first one as well; returns who was sent to which, as threads and numbers."""
+    import numba.cuda
+    from stylecore.kernels.cuda import runtime
+
+    sent = []
+    monkeypatch.setattr(numba.cuda, "select_device", lambda number: sent.append((threading.current_thread(), number)))
+    monkeypatch.setattr(runtime, "_chosen", None)
+    monkeypatch.setattr(runtime, "_local", threading.local())
+    return sent
+
+
+def test_every_thread_works_on_the_selected_gpu(second_gpu):
+    from stylecore.kernels.cuda import select, upload
+    from stylecore.kernels.cuda.arrays import scratch
+
+    select(1)
+    array, memory = upload(single(3)), scratch(64)
+    memory[...] = 1
+
+    def work():
+        array[...] = 2
+        scratch(64)[...] = 3
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert second_gpu == [(threading.main_thread(), 1), (thread, 1)]
+    np.testing.assert_array_equal(array, 2)
+    np.testing.assert_array_equal(memory, 1)
+
+
+def test_a_process_works_on_one_gpu(second_gpu, monkeypatch):
+    from stylecore.kernels.cuda import arrays, select
+
+    with monkeypatch.context() as broken:
+        broken.setattr(arrays, "download", lambda array: np.zeros(3))
+        with pytest.raises(RuntimeError, match="GPU 0"):
+            select(0)
+    select(1)
+    select(1)
+    with pytest.raises(ValueError, match="on GPU 1 already"):
+        select(0)
+    assert [number for _, number in second_gpu] == [0, 1]
+
+
 # The whole
 
 
@@ -354,6 +431,55 @@ def test_objective(strip_values, cuda, monkeypatch):
     assert terms == pytest.approx(true_terms, rel=1e-5)
     assert isinstance(gradient, np.ndarray) and gradient.dtype == np.float32
     assert relative_error(gradient, true_gradient) < 1e-5
+
+
+LEFT = np.broadcast_to(np.arange(5) < 2, (6, 5))
+
+
+@pytest.mark.parametrize(
+    ("style_loss", "regions"),
+    [("gram", None), ("gram", [(LEFT, "all"), (~LEFT, ~LEFT)]), ("mean_covariance", None)],
+    ids=["gram", "regions", "mean_covariance"],
+)
+def test_what_crosses_the_bus(style_loss, regions, cuda, monkeypatch):
+    """In an evaluation the image goes down, and the gradient comes up with the partial sums of each term."""
+    from stylecore.kernels import cuda
+    from stylecore.kernels.cuda.arrays import Array
+
+    downwards, upwards = [], []
+    write, read = Array.__setitem__, Array.__array__
+
+    def spy_write(array, key, value):
+        if isinstance(value, np.ndarray):
+            downwards.append(value.shape)
+        write(array, key, value)
+
+    def spy_read(array, *arguments, **settings):
+        upwards.append(array.shape)
+        return read(array, *arguments, **settings)
+
+    monkeypatch.setattr(Array, "__setitem__", spy_write)
+    monkeypatch.setattr(Array, "__array__", spy_read)
+    content, style, x = np.random.default_rng(0).random((3, 6, 5, 3))
+    settings = {"content_layers": ["relu1_1"], "style_layers": ["relu1_1"], "style_loss": style_loss}
+    ours, true = (
+        Objective(content, style, network=network, regions=regions, **settings)
+        for network in (small_network(cuda, "float32"), small_network(reference, "float64"))
+    )
+    ours(x)
+    downwards.clear()
+    upwards.clear()
+    (loss, gradient), (true_loss, true_gradient) = ours(x), true(x)
+    assert loss == pytest.approx(true_loss, rel=1e-5)
+    assert relative_error(gradient, true_gradient) < 1e-5
+
+    # Covariances are compared on the host.
+    moments = [] if style_loss == "gram" else [(16,), (16, 16)]
+    assert downwards == [x.shape, *moments]
+    partial_sums = [(1,)]
+    content_and_tv, style = 2, (2 if regions else 1)
+    terms = partial_sums * content_and_tv + (moments or partial_sums * style)
+    assert sorted(upwards) == sorted([*terms, x.shape])
 
 
 def test_transfer(cuda):

@@ -15,13 +15,17 @@ if not importlib.util.find_spec("numba_cuda"):
 from cuda.core import Linker, LinkerOptions, ObjectCode
 from numba import cuda
 from numba.cuda import types
+from numba.cuda.cudadrv.driver import CudaAPIError, LinkerError
 from stylecore.kernels.cuda import features, first, image, lowering, pools, product, winograd
 from stylecore.kernels.cuda.arrays import _fill
+
+from stylecore import devices
 
 # Kernels with the types of their arguments, a letter each.
 TYPES = {
     "f": types.float32,
     "i": types.int64,
+    "d": types.float64,
     "b": types.boolean,
     "F": types.float32[::1],
     "D": types.float64[::1],
@@ -31,7 +35,8 @@ TYPES = {
 }
 KERNELS = [
     (_fill, "Ff"),
-    (product._multiply, "FFFiiiFbb"),
+    (_fill, "Dd"),
+    (product._multiply, "FFFiiifFbb"),
     (winograd._transform_filters, "FiibF"),
     *((kernel, "FUiiiiiiiiF") for kernel in winograd._INTO_TILES),
     *((kernel, "FFiiiiiiiFU") for kernel in winograd._OUT_OF_TILES),
@@ -48,8 +53,9 @@ KERNELS = [
     (features._add_columns, "FiFi"),
     (features._gram, "FFbiiiF"),
     (features._channel_sums, "FFbiiiD"),
-    (features._channel_sums_backward, "FFbF"),
-    (features._add_parts, "FiiiF"),
+    (features._add_sums, "DidD"),
+    (features._channel_sums_backward, "FfFbF"),
+    (features._add_parts, "FiiifF"),
     (features._sum_of_squares, "FFbD"),
     (features._add_difference, "FFfF"),
     (image._preprocess, "FINNF"),
@@ -58,7 +64,6 @@ KERNELS = [
     (image._total_variation_backward, "FiiifF"),
 ]
 TESTS = Path(__file__).parent.parent
-IN_FLOAT64 = (features._sum_of_squares, features._channel_sums, image._total_variation)
 CAPABILITIES = [(7, 5), (8, 0), (8, 6), (9, 0)]
 
 
@@ -70,6 +75,13 @@ def test_kernels_on_the_simulator():
     process = subprocess.run(command, cwd=TESTS.parent, env=environment, capture_output=True, text=True)
     assert process.returncode == 0, process.stdout[-5000:]
     assert int(re.search("([0-9]+) passed", process.stdout)[1]) > 30
+
+
+def test_faults_are_told_from_other_errors():
+    fault = devices.fault(CudaAPIError(700, "Call to cuLaunchKernel results in\nCUDA_ERROR_ILLEGAL_ADDRESS"))
+    assert "in CUDA_ERROR_ILLEGAL_ADDRESS)" in fault and fault.endswith(".")
+    assert devices.fault(LinkerError("nvJitLink")) is not None
+    assert devices.fault(RuntimeError("700")) is None
 
 
 def test_every_kernel_is_compiled():
@@ -95,7 +107,7 @@ def test_machine_code(kernel, arguments, capability):
     )
     # Local memory is where an array goes whose places are not all known to the compiler.
     assert ".local" not in ptx
-    assert (".f64" in ptx) == (kernel in IN_FLOAT64)
+    assert (".f64" in ptx) == ("D" in arguments)
 
     options = LinkerOptions(arch="sm_{}{}".format(*capability), verbose=True, ptxas_options=["-v"])
     linker = Linker(ObjectCode.from_ptx(ptx.encode()), options=options)

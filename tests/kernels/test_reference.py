@@ -147,16 +147,31 @@ def test_convolution_with_relu_and_pool(shape):
     check_gradient(weighted(fused, dy), dx, x, rng)
 
 
+def added(function, shape, *arguments):
+    """What a function adds, 0.7 times, to what is there."""
+    total = np.ones(shape)
+    function(arguments[0], 0.7, total, *arguments[1:])
+    return (total - 1) / 0.7
+
+
+def gram(features, guide=None):
+    return added(reference.gram, features.shape[1:] * 2, features, guide)
+
+
+def channel_sums(features, guide=None):
+    return added(reference.channel_sums, features.shape[1:], features, guide)
+
+
 def test_gram_and_its_gradient():
     rng = np.random.default_rng(5)
     features, target = rng.standard_normal((7, 4)), rng.standard_normal((4, 4))
     target += target.T
 
     def energy(f):
-        return 0.25 * float(np.sum((reference.gram(f) - target) ** 2))
+        return 0.25 * float(np.sum((gram(f) - target) ** 2))
 
     gradient = np.zeros_like(features)
-    reference.gram_backward(features, reference.gram(features) - target, 1.0, gradient)
+    reference.gram_backward(features, gram(features) - target, 1.0, gradient)
     check_gradient(energy, gradient, features, rng)
 
 
@@ -173,17 +188,17 @@ def test_guided_gram_and_channel_sums_and_their_gradients():
     features, guide = rng.standard_normal((7, 4)), rng.random(7)
     target, row = rng.standard_normal((4, 4)), rng.standard_normal(4)
     target += target.T
-    np.testing.assert_allclose(reference.gram(features, guide), features.T @ np.diag(guide) @ features)
-    np.testing.assert_allclose(reference.channel_sums(features, guide), guide @ features)
-    np.testing.assert_allclose(reference.channel_sums(features), np.ones(7) @ features)
+    np.testing.assert_allclose(gram(features, guide), features.T @ np.diag(guide) @ features)
+    np.testing.assert_allclose(channel_sums(features, guide), guide @ features)
+    np.testing.assert_allclose(channel_sums(features), np.ones(7) @ features)
     for weights in (None, guide):
         gradient = np.zeros_like(features)
-        reference.gram_backward(features, reference.gram(features, weights) - target, 1.0, gradient, weights)
-        reference.channel_sums_backward(row, gradient, weights)
+        reference.gram_backward(features, gram(features, weights) - target, 1.0, gradient, weights)
+        reference.channel_sums_backward(row, 0.7, gradient, weights)
 
         def energy(f, weights=weights):
-            difference = reference.gram(f, weights) - target
-            return 0.25 * float(np.sum(difference**2)) + float(row @ reference.channel_sums(f, weights))
+            difference = gram(f, weights) - target
+            return 0.25 * float(np.sum(difference**2)) + 0.7 * float(row @ channel_sums(f, weights))
 
         check_gradient(energy, gradient, features, rng)
 

@@ -606,6 +606,27 @@ def test_stopped_twice_ends_at_once(start, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize("module", ["numba.cuda.cudadrv.driver", "cuda.core._utils.cuda_utils"])
+def test_a_fault_of_the_gpu_is_one_sentence(module, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    fault = type("CudaAPIError", (Exception,), {"__module__": module})
+
+    def fail(*arguments, **settings):
+        raise fault("[700] Call to cuMemcpyDtoH results in CUDA_ERROR_ILLEGAL_ADDRESS")
+
+    monkeypatch.setattr(cli, "transfer", fail)
+    assert cli.main([*TRANSFER, *QUICK]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "CUDA_ERROR_ILLEGAL_ADDRESS" in line and 'the device "cpu".' in line
+
+
+def test_a_defect_has_a_traceback(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "transfer", lambda *arguments, **settings: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        cli.main([*TRANSFER, *QUICK])
+
+
 def test_signals_are_left_as_they_were(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)

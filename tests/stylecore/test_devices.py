@@ -115,6 +115,26 @@ def test_auto_falls_back_with_a_warning_where_the_gpu_fails(machine):
         load_backend("cuda")
 
 
+def test_auto_takes_the_first_gpu_that_works(machine, monkeypatch):
+    cuda = pytest.importorskip("stylecore.kernels.cuda", exc_type=ModuleNotFoundError)
+    tried = []
+
+    def select(number):
+        tried.append(number)
+        if number < 2:
+            raise RuntimeError("all of its memory is taken")
+
+    monkeypatch.setattr(cuda, "select", select)
+    machine(devices.Driver((13, 0), [P100, H200, H200, H200]))
+    assert load_backend("auto") is cuda
+    assert tried == [1, 2]
+    machine(devices.Driver((13, 0), [H200, H200]))
+    with pytest.warns(
+        UserWarning, match=r"cuda:0: all of its memory is taken; cuda:1: all of its memory is taken\)\.$"
+    ):
+        assert load_backend("auto").__name__ == "stylecore.kernels.cpu"
+
+
 def test_there_is_no_float64_on_a_gpu(machine):
     machine(devices.Driver((13, 0), [H200]))
     with pytest.raises(ParameterError, match="float32 only"):
