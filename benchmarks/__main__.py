@@ -18,11 +18,11 @@ SECTIONS = {
     "layers": layers,
     "evaluation": evaluation,
     "memory": memory,
-    "transfer": transfer,
     "startup": startup,
     "threads": threads,
     "cuda": cuda,
     "training": training,
+    "transfer": transfer,
 }
 
 
@@ -41,7 +41,7 @@ def main(arguments=None):
         print(f"benchmarks: the memory is used up ({error}); choose smaller --sizes.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("benchmarks: stopped; no record has been written.", file=sys.stderr)
+        print("benchmarks: stopped; what was finished before is in the record, if anything was.", file=sys.stderr)
         return 130
     return 0
 
@@ -67,9 +67,12 @@ def _run(given):
             "transfer evaluations": given.transfer_evaluations,
             "training pictures": given.training_pictures,
         },
-        "sections": {name: SECTIONS[name].measure(setting) for name in sections},
+        "sections": {},
     }
-    record.write(made, path)
+    for name in sections:
+        made["sections"][name] = SECTIONS[name].measure(setting)
+        # After each, so that a run that ends early, which may be after hours, has not been for nothing.
+        record.write(made, path)
     progress(f"the record is {path}")
     return made
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -146,6 +147,26 @@ def test_peers_minimise_the_same(tmp_path):
         assert reached and all(way["ratio"]["median"] > 0 and way["seconds"]["median"] > 0 for way in reached)
     assert "until the peer's loss" in process.stdout
     assert sections["training"]["training"][0]["ratio"]["median"] > 0
+
+
+def test_a_run_that_is_stopped_keeps_what_was_finished(monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks import __main__ as command
+
+    def stop(setting):
+        raise KeyboardInterrupt
+
+    sections = {
+        "layers": SimpleNamespace(measure=lambda setting: {"layers": [1]}),
+        "threads": SimpleNamespace(measure=stop),
+    }
+    monkeypatch.setattr(command, "SECTIONS", sections)
+    monkeypatch.setattr(command, "_setting", lambda given, with_peers: None)
+    monkeypatch.setattr(command.machine, "describe", dict)
+    path = tmp_path / "record.json"
+    assert command.main(["--no-peers", "--output", str(path)]) == 130
+    assert json.loads(path.read_text())["sections"] == {"layers": {"layers": [1]}}
+    assert "what was finished before is in the record" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
