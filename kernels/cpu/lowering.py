@@ -86,7 +86,7 @@ def _sum_over_rows(x, dy, size, stride, padding, memory, sums):
     """Sums of (what each filter row sees)^T dy, over each part of the output rows, in `sums` (parts, k k C columns)."""
     _, height, width, outputs = dy.shape
     channels, parts = x.shape[3], len(sums)
-    depth, lines = size * channels, x.shape[0] * height
+    depth, step, lines = size * channels, stride * channels, x.shape[0] * height
     columns = sums.shape[1] // (size * depth)
     panel = panel_columns(x.dtype)
     for part in prange(parts):
@@ -105,9 +105,7 @@ def _sum_over_rows(x, dy, size, stride, padding, memory, sums):
                 _copy_padded(x, n, top + u, -padding, (width - 1) * stride + size, row)
                 for p in range(0, columns, panel):
                     at = u * depth * columns + p
-                    multiply(
-                        row, 0, 1, stride * channels, gradients, p, columns, total, at, columns, depth, width, True
-                    )
+                    multiply(row, np.intp(0), NEXT, step, gradients, p, columns, total, at, columns, depth, width, True)
 
 
 @njit(**FAST)

@@ -660,7 +660,7 @@ def _sum_over_tiles(x, dy, grid, size, columns, v, z, sums):
         count = min(size, tiles - start)
         for q in prange(count):
             tile = start + np.intp(q)
-            _into_tiles(F4, x, 0, nothing, PLAIN, grid, start, tile, tile + 1, size, v)
+            _into_tiles(F4, x, np.intp(0), nothing, np.intp(PLAIN), grid, start, tile, tile + 1, size, v)
             _gradient_into_tiles(dy, grid, start, tile, tile + 1, size, columns, z)
         for item in prange(36 * pieces):
             k, first = item % 36, item // 36 * DEPTH
@@ -668,7 +668,7 @@ def _sum_over_tiles(x, dy, grid, size, columns, v, z, sums):
             a = 36 * (size * first + GAP * (first // DEPTH)) + k * (size * depth + GAP)
             for p in range(0, columns, panel_columns(x.dtype)):
                 b, c = k * (size * columns + GAP) + p, (k * channels + first) * columns + p
-                multiply(v, a, 1, depth, z, b, columns, sums, c, columns, depth, count, start > 0)
+                multiply(v, a, NEXT, depth, z, b, columns, sums, c, columns, depth, count, start > 0)
 
 
 def filters_gradient(x, dy, dfilters):

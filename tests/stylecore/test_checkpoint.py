@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import stylecore
-from stylecore import Checkpoint, ImageError, ParameterError, StylecoreError, resume, transfer
+from stylecore import Checkpoint, ImageError, ParameterError, StylecoreError, optimizers, resume, transfer
 from stylecore.samples import PAINTING, PHOTOGRAPH
 
 SETTINGS = {
@@ -56,8 +56,10 @@ def path(tmp_path):
 
 KILLED = """
 import os, signal, sys
-from stylecore import Checkpoint, transfer
+from stylecore import Checkpoint, optimizers, transfer
 from stylecore.samples import PAINTING, PHOTOGRAPH
+
+optimizers.MOST_PAIRS = int(sys.argv[4])
 
 def kill(evaluation, image):
     if evaluation.number == int(sys.argv[2]):
@@ -67,13 +69,18 @@ transfer(PHOTOGRAPH, PAINTING, checkpoint=Checkpoint(sys.argv[1], 0), callback=k
 """
 
 
-# In the first iteration, within the small scale, at its end, at the start of the large one, and near the end.
+PAIRS = 12
+
+
+# In the first iteration, within the small scale, at its end, at the start of the large one, and beyond a full set of
+# pairs there.
 @pytest.mark.parametrize(("optimizer", "evaluations"), [("lbfgs", (2, 9, 14, 15, 42)), ("adam", (9, 20))])
-def test_a_killed_run_ends_with_the_same_bits(optimizer, evaluations, path):
+def test_a_killed_run_ends_with_the_same_bits(optimizer, evaluations, path, monkeypatch):
+    monkeypatch.setattr(optimizers, "MOST_PAIRS", PAIRS)
     settings = {**SETTINGS, "optimizer": optimizer}
     whole = transfer(PHOTOGRAPH, PAINTING, **settings)
     for evaluation in evaluations:
-        command = [sys.executable, "-c", KILLED, str(path), str(evaluation), repr(settings)]
+        command = [sys.executable, "-c", KILLED, str(path), str(evaluation), repr(settings), str(PAIRS)]
         assert subprocess.run(command).returncode == -signal.SIGKILL
         reached = []
         result = resume(path, callback=lambda evaluation, image, reached=reached: reached.append(evaluation.number))

@@ -150,9 +150,11 @@ def test_same_bits_on_any_number_of_threads(optimizer):
     for threads in (1, 2, 3):
         images.append([])
         numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
-        with threadpool_limits(threads, user_api="blas"):
-            minimum(optimizer, function, start, 8)
-    numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
+        try:
+            with threadpool_limits(threads, user_api="blas"):
+                minimum(optimizer, function, start, 8)
+        finally:
+            numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
     np.testing.assert_array_equal(images[1], images[0])
     np.testing.assert_array_equal(images[2], images[0])
 
