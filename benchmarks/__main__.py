@@ -9,8 +9,8 @@ from pathlib import Path
 from benchmarks import cuda, evaluation, layers, machine, memory, record, startup, threads, training, transfer
 from benchmarks.measuring import progress
 from benchmarks.setting import Setting, warm_up
-from stylecore import devices
 from stylecore.errors import ParameterError, StylecoreError
+from stylecore.kernels import devices
 from stylecore.objective import STYLE_LAYERS
 from stylecore.samples import PAINTING, PHOTOGRAPH
 

@@ -62,9 +62,11 @@ def predicted_memory(content, style, size, threads):
     from benchmarks.machine import use_threads
     from benchmarks.setting import NETWORK, SMALL, square
     from stylecore import Objective
-    from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS, load_network
+    from stylecore._transfer import transfer
+    from stylecore.budget import predicted_bytes
+    from stylecore.network import load_network
+    from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS
     from stylecore.optimizers import pairs_kept
-    from stylecore.transfer import predicted_bytes, transfer
 
     with use_threads(threads):
         network = load_network(NETWORK)

@@ -9,14 +9,14 @@ import time
 from contextlib import contextmanager
 
 import numpy as np
-from stylecore.kernels import cpu
 
 from benchmarks.evaluation import check_agreement
 from benchmarks.measuring import in_turn, progress, ratios, summary
 from benchmarks.record import number, spread, table
-from stylecore import Objective, devices, transfer
-from stylecore.network import ConvRelu, ConvReluPool
-from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS, load_network
+from stylecore import Objective, transfer
+from stylecore.kernels import cpu, devices
+from stylecore.network import ConvRelu, ConvReluPool, load_network
+from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS
 
 # Seconds that a timing on the GPU lasts at least.
 LEAST = 0.005

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from stylecore.kernels import reference
 
 from benchmarks.machine import product_rates, use_threads
 from benchmarks.measuring import in_turn, progress, ratios, summary
 from benchmarks.record import number, spread, table
+from stylecore.kernels import reference
 from stylecore.network import ConvReluPool, Network
 from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS
 

@@ -9,14 +9,14 @@ from contextlib import suppress
 import numpy as np
 import torch
 from scipy.optimize import minimize
-from stylecore.kernels import EPSILON
-from stylecore.weights.architectures import Conv
 from torch import nn
 from torch.nn import functional
 
 from benchmarks.machine import use_threads
 from benchmarks.measuring import Trace, in_turn, progress
+from stylecore.kernels import EPSILON
 from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS
+from stylecore.weights.architectures import Conv
 
 CONTENT_WEIGHT, STYLE_WEIGHT, TV_WEIGHT = 1.0, 20.0, 20.0
 

@@ -5,9 +5,9 @@ from functools import cached_property
 from types import ModuleType
 
 from stylecore import Objective, weights
-from stylecore.images import read_image, resize
-from stylecore.network import Network
-from stylecore.objective import load_network
+from stylecore.network import Network, load_network
+from stylecore.pictures.geometry import resize
+from stylecore.pictures.reading import read_image
 
 NETWORK = "vgg19"
 

@@ -7,12 +7,12 @@ thread; the peer's memory format is the one in which it takes less time. Testing
 import time
 
 import numpy as np
-from stylecore.kernels import cpu
 
 from benchmarks.machine import use_threads
 from benchmarks.measuring import progress, ratios, summary
 from benchmarks.record import number, spread, table
 from stylecore.errors import StylecoreError
+from stylecore.kernels import cpu
 from stylecore.training.architectures import CNN
 from stylecore.training.data import ImageSet
 from stylecore.training.loading import batches, preprocessing

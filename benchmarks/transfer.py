@@ -11,7 +11,7 @@ from benchmarks.evaluation import check_agreement
 from benchmarks.machine import use_threads
 from benchmarks.measuring import Trace, progress, ratios, summary
 from benchmarks.record import number, spread, table
-from stylecore.transfer import transfer
+from stylecore._transfer import transfer
 
 # Our ways there: the evaluations at each of the scales before the last, each half as large as the next, as parts of the
 # peer's. At the last there may be twice the peer's.

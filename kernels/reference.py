@@ -8,6 +8,7 @@ that those are made of: `conv2d`, `relu` and their gradients.
 from typing import NamedTuple
 
 import numpy as np
+
 from stylecore.kernels import BLOCKED, EPSILON
 
 # Values of a strip of features: few enough to stay in the processor's last-level cache.

@@ -4,7 +4,13 @@
 minimised, with its gradient. See the README.
 """
 
-from stylecore.checkpoint import Checkpoint
+from pathlib import Path
+
+# In a checkout, `stylecore.kernels` and `stylecore.weights` are the folders beside this one; installed, they are in it.
+if not Path(__file__).with_name("kernels").is_dir():
+    __path__.append(str(Path(__file__).resolve().parents[1]))
+
+from stylecore._transfer import Result, resume, transfer
 from stylecore.errors import (
     DataError,
     ImageError,
@@ -14,11 +20,11 @@ from stylecore.errors import (
     TrainingError,
     WeightsError,
 )
-from stylecore.history import Evaluation, History
 from stylecore.objective import Objective
-from stylecore.presets import preset
+from stylecore.runs.checkpoint import Checkpoint
+from stylecore.runs.history import Evaluation, History
+from stylecore.studies.presets import preset
 from stylecore.training import Training, train_autoencoder, train_classifier
-from stylecore.transfer import Result, resume, transfer
 from stylecore.version import __version__
 
 __all__ = [

@@ -2,6 +2,6 @@
 
 import sys
 
-from stylecore.cli import main
+from stylecore.cli.commands import main
 
 sys.exit(main())

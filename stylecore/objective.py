@@ -1,150 +1,26 @@
 """The function that a style transfer minimises, with its gradient (paper, section 5.4)."""
 
-import warnings
 from collections.abc import Iterable, Mapping
-from math import prod
 from typing import NamedTuple
 
 import numpy as np
 
-from stylecore import devices
+from stylecore.budget import evaluation_bytes
 from stylecore.errors import ParameterError
-from stylecore.images import read_image, resize
 from stylecore.losses import STYLE_LOSSES, ContentLoss, Moments, Regularization, StyleLoss, TotalVariation
 from stylecore.messages import near_matches
-from stylecore.network import Network, Plan, default_layers
+from stylecore.network import default_layers, load_network
+from stylecore.pictures.geometry import resize
+from stylecore.pictures.reading import read_image
+from stylecore.plan import Plan
 from stylecore.regions import area_average, read_regions, style_name
 from stylecore.weights.architectures import DEFAULT_LAYERS
 
 # Of the default network.
 CONTENT_LAYERS, STYLE_LAYERS = DEFAULT_LAYERS["vgg19"]
+
+
 LAYER_WEIGHTS = ("relative", "normalized", "paper")
-DTYPES = ("float32", "float64")
-DEVICES = ("auto", "cpu", "cuda", "reference")
-
-
-def load_backend(device):
-    """Return the kernels of a device.
-
-    Parameters
-    ----------
-    device : {"auto", "cpu", "cuda", "cuda:1", "reference"}
-        Numba kernels on all cores; on an NVIDIA GPU, the first or another one; or plain NumPy in float64. "auto" is the
-        first GPU that works, and the processor where there is none.
-
-    Raises
-    ------
-    ParameterError
-        If there is no such device, or it cannot be used.
-    """
-    if device == "reference":
-        from stylecore.kernels import reference
-
-        return reference
-    if device == "auto":
-        return _first_gpu() or load_backend("cpu")
-    if device == "cpu":
-        from stylecore.kernels import cpu
-
-        return cpu
-    number = devices.number_of(device)
-    if number is None:
-        raise ParameterError(f'device "{device}" is not known{near_matches(device, DEVICES)}.')
-    problem = devices.problem(number)
-    if problem:
-        raise ParameterError(f'device "{device}" cannot be used: {problem}')
-    try:
-        return _gpu(number)
-    except Exception as error:  # Whatever stands between Python and the GPU.
-        reason = devices.one_line(error)
-        raise ParameterError(
-            f'device "{device}" cannot be used: {reason}; see what `stylecore devices` says.'
-        ) from error
-
-
-def _gpu(number):
-    """The kernels on a GPU, after a trial."""
-    from stylecore.kernels import cuda
-
-    cuda.select(number)
-    return cuda
-
-
-def _first_gpu():
-    """The kernels on the first GPU that works; None if none does, with a warning if one was expected to."""
-    reasons = []
-    for number in devices.candidates():
-        try:
-            return _gpu(number)
-        except Exception as error:  # Whatever stands between Python and the GPU.
-            reasons.append(f"cuda:{number}: {devices.one_line(error)}")
-    if reasons:
-        warnings.warn(f"no GPU can be used, so the processor computes ({'; '.join(reasons)}).", stacklevel=3)
-    return None
-
-
-def load_network(network, device="cpu", pooling="max", dtype="float32", layers=None):
-    """Load a network onto a device, unless it is one already.
-
-    Parameters
-    ----------
-    network : str, path, Weights or Network
-    device : {"cpu", "auto", "cuda", "cuda:1", "reference"}
-    pooling : {"max", "average"}
-    dtype : {"float32", "float64"}
-        The reference computes in float64 only, a GPU in float32.
-    layers : collection of str, optional
-        As `Network` takes them.
-
-    Returns
-    -------
-    Network
-
-    Raises
-    ------
-    ParameterError
-        If one of the settings is not known.
-    WeightsError
-        If the weights cannot be fetched or read.
-    """
-    if isinstance(network, Network):
-        return network
-    if dtype not in DTYPES:
-        raise ParameterError(f'dtype "{dtype}" is not known; choose "float32" or "float64".')
-    if str(device).startswith("cuda") and dtype != "float32":
-        raise ParameterError(f'device "{device}" computes in float32 only; choose it as dtype, or the device "cpu".')
-    # There is no float64 on a GPU.
-    device = "cpu" if device == "auto" and dtype != "float32" else device
-    return Network(network, load_backend(device), pooling, "float64" if device == "reference" else dtype, layers)
-
-
-def evaluation_bytes(network, content_layers, style_layers, height, width, style_loss="gram", regions=1):
-    """Memory that evaluations of an objective take beside the network, in bytes.
-
-    Parameters
-    ----------
-    network : Network
-    content_layers, style_layers : collection of str
-    height, width : int
-        Of the image.
-    style_loss : {"gram", "mean_covariance", "wasserstein"}
-    regions : int
-
-    Returns
-    -------
-    int
-    """
-    plan = Plan(network, height, width, {*content_layers, *style_layers})
-    matrices = [network.features_shape(height, width, layer) for layer in style_layers]
-    scratch = max(plan.scratch_bytes, *(network.backend.gram_scratch_bytes(*m, network.dtype) for m in matrices), 0)
-    # Targets; and the image, the mean and the gradient.
-    values = sum(prod(network.features_shape(height, width, layer)) for layer in content_layers)
-    values += 3 * 3 * height * width
-    # A moment of the style, of the image and the gradient by it; and the guides.
-    moments = 3 * regions * sum(channels**2 for _, channels in matrices)
-    values += moments if style_loss == "gram" else 2 * moments  # In float64.
-    values += regions * sum(positions for positions, _ in matrices) if regions > 1 else 0
-    return plan.bytes + scratch + values * network.dtype.itemsize
 
 
 class _Term(NamedTuple):

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from stylecore.errors import ImageError, ParameterError
-from stylecore.images import crop, read_image
+from stylecore.pictures.geometry import crop
+from stylecore.pictures.reading import read_image
 
 MAX_LABELS = 32
 """The most colours of a label image."""
@@ -104,7 +105,7 @@ def read_regions(regions, labels, content, styles):
 
 
 def crop_regions(regions, shape):
-    """Cut the regions of a picture with it, as `stylecore.images.crop` does.
+    """Cut the regions of a picture with it, as `stylecore.pictures.geometry.crop` does.
 
     Parameters
     ----------

@@ -1,6 +1,7 @@
 import pytest
 
-from stylecore import devices, weights
+from stylecore import weights
+from stylecore.kernels import devices
 
 
 def pytest_collection_modifyitems(items):

@@ -51,7 +51,7 @@ def test_wheel_holds_the_samples_the_presets_the_command_and_the_licence(wheel):
 def test_wheel_works_away_from_the_checkout(wheel, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     script = (
-        "from stylecore import cli, images, kernels, samples, weights; "
+        "from stylecore import cli, pictures, kernels, samples, weights; "
         "print(cli.__file__, kernels.__file__, weights.__file__, samples.PAINTING, sep='\\n'); "
         "images.read_image(samples.PHOTOGRAPH); "
         "raise SystemExit(cli.main(['weights', 'list']))"

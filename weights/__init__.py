@@ -2,14 +2,13 @@
 
 import os
 
-from stylecore.weights.architectures import ARCHITECTURES
-from stylecore.weights.catalogue import CATALOGUE, SHIPPED, cache_folder, cached_file, catalogue_rows
-from stylecore.weights.convert import convert
-from stylecore.weights.fetch import fetch
-from stylecore.weights.store import PREPROCESSINGS, Preprocessing, Weights, describe, read, write
-
 from stylecore.errors import ParameterError, WeightsError
 from stylecore.messages import near_matches
+from stylecore.weights.architectures import ARCHITECTURES
+from stylecore.weights.catalogue import CATALOGUE, SHIPPED, cache_folder, cached_file, catalogue_rows
+from stylecore.weights.conversion import convert
+from stylecore.weights.download import fetch
+from stylecore.weights.store import PREPROCESSINGS, Preprocessing, Weights, describe, read, write
 
 __all__ = [
     "ARCHITECTURES",

@@ -11,10 +11,10 @@ import os
 from dataclasses import dataclass
 
 import numpy as np
-from stylecore.weights.architectures import Conv, Pool, default_layers, from_json, to_json, until
 
 from stylecore.errors import WeightsError
 from stylecore.files import replacing
+from stylecore.weights.architectures import Conv, Pool, default_layers, from_json, to_json, until
 
 FORMAT = "stylecore-weights"
 FORMAT_VERSION = 1

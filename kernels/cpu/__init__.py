@@ -7,6 +7,7 @@ disk.
 from typing import NamedTuple
 
 import numpy as np
+
 from stylecore.kernels.cpu import channels, features, lowering, pools, winograd
 from stylecore.kernels.cpu.runtime import allocate, empty, release_scratch
 from stylecore.kernels.reference import (

@@ -6,6 +6,7 @@ more.
 
 from numba import njit, types
 from numba.extending import intrinsic
+
 from stylecore.kernels.cpu.runtime import FAST
 from stylecore.kernels.cpu.vectors import Code, wide_lanes
 

@@ -8,6 +8,7 @@ alone, so that the results are the same bits whatever the number of threads.
 
 import numpy as np
 from numba import njit, prange
+
 from stylecore.kernels import EPSILON
 from stylecore.kernels.cpu.runtime import FAST
 

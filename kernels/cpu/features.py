@@ -6,6 +6,7 @@ that the results are the same bits whatever the number of threads.
 
 import numpy as np
 from numba import get_num_threads, get_thread_id, njit, prange
+
 from stylecore.kernels.cpu.product import NEXT, multiply, pad_columns, panel_columns
 from stylecore.kernels.cpu.runtime import FAST, scratch
 

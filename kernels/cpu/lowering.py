@@ -9,6 +9,7 @@ the transposed filters gives every position's share of each input it saw, and th
 
 import numpy as np
 from numba import get_num_threads, get_thread_id, njit, prange
+
 from stylecore.kernels.cpu.bits import bias_relu, gate
 from stylecore.kernels.cpu.product import ANEW, NEXT, multiply, pad_columns, panel_columns
 from stylecore.kernels.cpu.runtime import FAST, scratch

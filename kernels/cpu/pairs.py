@@ -7,6 +7,7 @@ the number of threads.
 
 import numpy as np
 from numba import njit, prange
+
 from stylecore.kernels.cpu.runtime import FAST
 
 # Values of the image that are worked on at once: their part of a few rows stays in the first-level cache.

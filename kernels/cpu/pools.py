@@ -6,6 +6,7 @@ send back, and no two threads write to one place.
 """
 
 from numba import njit, prange
+
 from stylecore.kernels.cpu.runtime import FAST
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
+
 from stylecore.kernels.cpu.runtime import FAST
 from stylecore.kernels.cpu.vectors import REGISTERS, Code, Vector, constant_in_compiled_code, native_lanes
 

@@ -12,8 +12,9 @@ from functools import cache
 from math import prod
 
 import numpy as np
-from stylecore.kernels.code_cache import keeps_code
 from threadpoolctl import ThreadpoolController
+
+from stylecore.kernels.code_cache import keeps_code
 
 # Sums may be reordered and multiplied-and-added at once, which vectorises them.
 FAST = {"fastmath": {"contract", "nsz", "reassoc"}, "cache": keeps_code(lambda: None)}

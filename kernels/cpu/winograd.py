@@ -23,6 +23,7 @@ from itertools import chain, product
 import numpy as np
 from numba import get_num_threads, get_thread_id, njit, prange, types
 from numba.extending import intrinsic
+
 from stylecore.kernels import BLOCKED
 from stylecore.kernels.cpu.product import NEXT, multiply, panel_columns
 from stylecore.kernels.cpu.runtime import FAST, scratch

@@ -8,6 +8,7 @@ before its kernel is done, unless it gives a number.
 from typing import NamedTuple
 
 import numpy as np
+
 from stylecore.kernels.cuda import features, first, image, lowering, pools, winograd
 from stylecore.kernels.cuda.arrays import (
     Array,

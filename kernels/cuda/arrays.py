@@ -9,6 +9,7 @@ from math import prod
 
 import numpy as np
 from numba import cuda
+
 from stylecore.kernels.cuda import runtime
 from stylecore.kernels.cuda.runtime import SIMULATED, STRIDED, blocks_for, kernel
 

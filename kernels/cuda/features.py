@@ -6,6 +6,7 @@ results are the same bits every time.
 
 import numpy as np
 from numba import cuda, float32, float64
+
 from stylecore.kernels.cuda.arrays import download, scratch, scratch_parts
 from stylecore.kernels.cuda.product import (
     B_SIZE,

@@ -10,6 +10,7 @@ thread computes the three channels of four positions below one another.
 
 import numpy as np
 from numba import cuda, float32, uint8
+
 from stylecore.kernels.cuda.arrays import upload
 from stylecore.kernels.cuda.product import ZERO, load4_if
 from stylecore.kernels.cuda.runtime import FOUR_NUMBERS, blocks_for, kernel, load4, store4

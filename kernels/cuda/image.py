@@ -2,6 +2,7 @@
 
 import numpy as np
 from numba import cuda, float64
+
 from stylecore.kernels.cuda.arrays import download, scratch
 from stylecore.kernels.cuda.features import SUM_BLOCKS, SUM_NUMBERS, sum_block
 from stylecore.kernels.cuda.product import ZERO

@@ -8,6 +8,7 @@ input gathers its shares.
 
 import numpy as np
 from numba import cuda, float32, uint8
+
 from stylecore.kernels.cuda.arrays import scratch, upload
 from stylecore.kernels.cuda.product import (
     A_HALF,

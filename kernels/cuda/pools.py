@@ -5,6 +5,7 @@ Each thread takes one number of the result, and neighbouring threads neighbourin
 
 import numpy as np
 from numba import cuda
+
 from stylecore.kernels.cuda.product import ZERO
 from stylecore.kernels.cuda.runtime import STRIDED, blocks_for, device_function, kernel
 

@@ -12,6 +12,7 @@ group each then read neighbouring numbers, while each still has eight neighbouri
 
 import numpy as np
 from numba import cuda, float32
+
 from stylecore.kernels.cuda.runtime import FOUR_NUMBERS, device_function, kernel, load4, store4
 
 ROWS, COLUMNS, DEPTH, THREADS = 128, 64, 8, 128

@@ -9,6 +9,7 @@ from functools import cache
 
 from llvmlite import ir
 from numba import config, cuda
+
 from stylecore.kernels.code_cache import keeps_code
 
 SIMULATED = bool(config.ENABLE_CUDASIM)

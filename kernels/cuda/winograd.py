@@ -11,6 +11,7 @@ reads and writes are of neighbouring numbers.
 
 import numpy as np
 from numba import cuda, float32, int32
+
 from stylecore.kernels import BLOCKED
 from stylecore.kernels.cuda.arrays import empty, scratch, upload
 from stylecore.kernels.cuda.product import multiply

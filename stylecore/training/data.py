@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 
 from stylecore.errors import DataError
 from stylecore.messages import near_matches
-from stylecore.weights.convert import sha256
+from stylecore.weights.conversion import sha256
 from stylecore.weights.readers.pickles import read_plain
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from stylecore import devices
+from stylecore.kernels import devices
 
 ROOT = Path(__file__).parent.parent.parent
 TINY = [

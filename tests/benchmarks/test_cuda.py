@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from stylecore.network import load_network
+from stylecore.samples import PAINTING, PHOTOGRAPH
 from stylecore.weights import Preprocessing, Weights
 from stylecore.weights.architectures import Conv
-
-from stylecore.objective import load_network
-from stylecore.samples import PAINTING, PHOTOGRAPH
 
 pytestmark = pytest.mark.gpu
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from stylecore.kernels import cpu, reference
 
 # Sizes: a single pixel, below a tile of 4 x 4, one tile, odd, beyond a tile, and more than one block of tiles.

@@ -7,15 +7,16 @@ import threading
 
 import numpy as np
 import pytest
-from stylecore.kernels import reference
+
+from stylecore import Objective, transfer
+from stylecore.kernels import devices, reference
+from stylecore.network import Network, load_network
+from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS
+from stylecore.pictures.geometry import resize
+from stylecore.pictures.reading import read_image
+from stylecore.samples import PAINTING, PHOTOGRAPH
 from stylecore.weights import Preprocessing, Weights
 from stylecore.weights.architectures import Conv, Pool
-
-from stylecore import Objective, devices, transfer
-from stylecore.images import read_image, resize
-from stylecore.network import Network
-from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS, load_network
-from stylecore.samples import PAINTING, PHOTOGRAPH
 
 pytestmark = pytest.mark.gpu
 
@@ -357,6 +358,7 @@ def test_arrays(cuda):
 def second_gpu(cuda, monkeypatch):
     """Has a GPU 1 that is the first one as well; returns who was sent to which, as threads and numbers."""
     import numba.cuda
+
     from stylecore.kernels.cuda import runtime
 
     sent = []

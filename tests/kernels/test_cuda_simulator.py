@@ -16,10 +16,10 @@ from cuda.core import Linker, LinkerOptions, ObjectCode
 from numba import cuda
 from numba.cuda import types
 from numba.cuda.cudadrv.driver import CudaAPIError, LinkerError
+
+from stylecore.kernels import devices
 from stylecore.kernels.cuda import features, first, image, lowering, pools, product, winograd
 from stylecore.kernels.cuda.arrays import _fill
-
-from stylecore import devices
 
 # Kernels with the types of their arguments, a letter each.
 TYPES = {

@@ -3,6 +3,7 @@
 import numba
 import numpy as np
 import pytest
+
 from stylecore.kernels.cpu import pairs
 
 SIZES = pytest.mark.parametrize("size", [1, 3, pairs.PART - 1, pairs.PART, 2 * pairs.PART + 5, 7 * pairs.PART])

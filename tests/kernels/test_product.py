@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from stylecore.kernels.cpu.product import ROWS, multiply, pad_columns, panel_columns
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-13}

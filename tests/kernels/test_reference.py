@@ -7,6 +7,7 @@ ReLU, and every difference between the two largest of a window, exceeds MARGIN.
 
 import numpy as np
 import pytest
+
 from stylecore.kernels import BLOCKED, reference
 
 STEP = 1e-6

@@ -7,8 +7,9 @@ import threading
 import numpy as np
 import pytest
 import scipy.linalg.cython_blas  # noqa: F401  (so that SciPy's BLAS is among those found below)
-from stylecore.kernels.cpu.runtime import one_blas_thread, release_scratch, scratch
 from threadpoolctl import ThreadpoolController
+
+from stylecore.kernels.cpu.runtime import one_blas_thread, release_scratch, scratch
 
 BLAS = ThreadpoolController().select(user_api="blas")
 

@@ -4,6 +4,7 @@ from math import prod
 
 import numpy as np
 import pytest
+
 from stylecore.kernels import EPSILON, cpu, reference
 from stylecore.kernels.cpu import winograd
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from stylecore.kernels import cpu, reference
 
+from stylecore.kernels import cpu, reference
 from stylecore.losses import (
     STYLE_LOSSES,
     ContentLoss,

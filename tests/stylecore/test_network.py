@@ -4,12 +4,13 @@ from math import prod
 
 import numpy as np
 import pytest
-from stylecore.kernels import cpu, reference
-from stylecore.weights import Preprocessing, Weights
-from stylecore.weights.architectures import Conv, Pool
 
 from stylecore.errors import ParameterError
-from stylecore.network import Network, Plan
+from stylecore.kernels import cpu, reference
+from stylecore.network import Network
+from stylecore.plan import Plan
+from stylecore.weights import Preprocessing, Weights
+from stylecore.weights.architectures import Conv, Pool
 
 LAYERS = (
     Conv("conv1_1", 3, 16),

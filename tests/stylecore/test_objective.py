@@ -17,14 +17,16 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
-from stylecore.kernels import cpu
-from stylecore.weights.architectures import Conv
 
 from stylecore import ImageError, Objective, ParameterError
-from stylecore.images import read_image, resize
-from stylecore.network import Plan
-from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS, load_network
+from stylecore.kernels import cpu
+from stylecore.network import load_network
+from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS
+from stylecore.pictures.geometry import resize
+from stylecore.pictures.reading import read_image
+from stylecore.plan import Plan
 from stylecore.samples import PAINTING, PHOTOGRAPH
+from stylecore.weights.architectures import Conv
 
 
 def random_images(*shapes):

@@ -4,10 +4,10 @@ import numba
 import numpy as np
 import pytest
 from scipy.optimize import rosen, rosen_der
-from stylecore.kernels.cpu.pairs import PART
 from threadpoolctl import threadpool_limits
 
 from stylecore import optimizers
+from stylecore.kernels.cpu.pairs import PART
 from stylecore.optimizers import LBFGS, MOST_PAIRS, Adam, SciPyLBFGSB, Stopped, pairs_kept
 
 OPTIMIZERS = pytest.mark.parametrize("optimizer", [LBFGS, Adam, SciPyLBFGSB])

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from stylecore.images import read_image, resize
+from stylecore.pictures.geometry import resize
+from stylecore.pictures.reading import read_image
 from stylecore.samples import PAINTING, PHOTOGRAPH, painting, photograph
 
 

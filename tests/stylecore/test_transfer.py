@@ -14,14 +14,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from stylecore.kernels import cpu
 
 from stylecore import Objective, ParameterError, StylecoreError, TooLargeError, __version__, memory, transfer
-from stylecore.colour import grey
-from stylecore.images import read_image, read_settings, resize
-from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS, load_network
+from stylecore.budget import predicted_bytes
+from stylecore.kernels import cpu
+from stylecore.network import load_network
+from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS
+from stylecore.pictures.colour import grey
+from stylecore.pictures.geometry import resize
+from stylecore.pictures.reading import read_image, read_settings
 from stylecore.samples import PAINTING, PHOTOGRAPH
-from stylecore.transfer import predicted_bytes, schedule
+from stylecore.schedule import schedule
 
 network = cache(load_network)
 picture = cache(lambda path, size: resize(read_image(path)[0], (size * 3 // 4, size)))

@@ -13,6 +13,7 @@ from unittest import mock
 import h5py
 import numpy as np
 from scipy.io import savemat
+
 from stylecore.weights.architectures import Conv, Pool
 
 LAYERS = (

@@ -1,6 +1,8 @@
 import json
 
 import pytest
+
+from stylecore.training.architectures import CNN
 from stylecore.weights.architectures import (
     ARCHITECTURES,
     DEFAULT_LAYERS,
@@ -10,8 +12,6 @@ from stylecore.weights.architectures import (
     from_json,
     to_json,
 )
-
-from stylecore.training.architectures import CNN
 
 
 @pytest.mark.parametrize("network, convolutions", [("vgg19", 16), ("vgg16", 13), ("alexnet", 5)])

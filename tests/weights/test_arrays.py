@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from stylecore.weights.readers.arrays import pair
-from stylecore.weights.store import PREPROCESSINGS
 
 from stylecore.errors import WeightsError
+from stylecore.weights.readers.arrays import pair
+from stylecore.weights.store import PREPROCESSINGS
 
 
 def _filters(inputs, outputs, torch=False):

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pooch
 import pytest
+
 from stylecore.weights.architectures import ARCHITECTURES
 from stylecore.weights.catalogue import CATALOGUE, cache_folder, cached_file, catalogue_rows
 

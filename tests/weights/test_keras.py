@@ -2,11 +2,11 @@ import h5py
 import numpy as np
 import pytest
 from foreign_files import LAYERS, NAMES, assert_made_up, made_up, write_keras
-from stylecore.weights.convert import convert
-from stylecore.weights.readers.keras import read_keras
-from stylecore.weights.store import PREPROCESSINGS
 
 from stylecore.errors import WeightsError
+from stylecore.weights.conversion import convert
+from stylecore.weights.readers.keras import read_keras
+from stylecore.weights.store import PREPROCESSINGS
 
 
 @pytest.mark.parametrize("whole", [False, True])

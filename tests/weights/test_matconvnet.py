@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from foreign_files import LAYERS, assert_made_up, made_up, write_matconvnet
 from scipy.io import loadmat, savemat
-from stylecore.weights.convert import convert
-from stylecore.weights.readers.matconvnet import read_matconvnet
-from stylecore.weights.store import Preprocessing
 
 from stylecore.errors import WeightsError
+from stylecore.weights.conversion import convert
+from stylecore.weights.readers.matconvnet import read_matconvnet
+from stylecore.weights.store import Preprocessing
 
 
 @pytest.mark.parametrize("old", [False, True])

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 from foreign_files import LAYERS, assert_made_up, state_dict, write_npz, write_safetensors
-from stylecore.weights.convert import convert
-from stylecore.weights.readers.named import read_npz, read_safetensors
-from stylecore.weights.store import PREPROCESSINGS
 
 from stylecore.errors import WeightsError
+from stylecore.weights.conversion import convert
+from stylecore.weights.readers.named import read_npz, read_safetensors
+from stylecore.weights.store import PREPROCESSINGS
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,11 @@ from foreign_files import (
     write_torch_old,
     write_torch_zip,
 )
-from stylecore.weights.convert import convert
-from stylecore.weights.readers.pickles import read_pickle, read_torch_zip
-from stylecore.weights.store import PREPROCESSINGS
 
 from stylecore.errors import WeightsError
+from stylecore.weights.conversion import convert
+from stylecore.weights.readers.pickles import read_pickle, read_torch_zip
+from stylecore.weights.store import PREPROCESSINGS
 
 WRITERS = {"zip": write_torch_zip, "old": write_torch_old}
 READERS = {"zip": read_torch_zip, "old": read_pickle}

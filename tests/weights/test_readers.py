@@ -14,10 +14,10 @@ from foreign_files import (
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from stylecore.weights.convert import convert
-from stylecore.weights.readers import read_foreign
 
 from stylecore.errors import WeightsError
+from stylecore.weights.conversion import convert
+from stylecore.weights.readers import read_foreign
 
 WRITERS = {
     "torch-zip": lambda path: write_torch_zip(path, state_dict()),

@@ -7,9 +7,9 @@ import h5py
 import numpy as np
 import pytest
 from foreign_files import LAYERS, NAMES, assert_made_up, made_up
-from stylecore.weights.store import PREPROCESSINGS, Preprocessing, Weights, describe, read, write
 
 from stylecore.errors import WeightsError
+from stylecore.weights.store import PREPROCESSINGS, Preprocessing, Weights, describe, read, write
 
 
 def made_up_weights(**changes):

@@ -3,12 +3,11 @@
 import os
 import zipfile
 
+from stylecore.errors import WeightsError
 from stylecore.weights.readers.keras import read_keras
 from stylecore.weights.readers.matconvnet import read_matconvnet
 from stylecore.weights.readers.named import read_npz, read_safetensors
 from stylecore.weights.readers.pickles import read_pickle, read_torch_zip
-
-from stylecore.errors import WeightsError
 
 __all__ = ["read_foreign"]
 

@@ -4,9 +4,9 @@ import re
 from typing import NamedTuple
 
 import numpy as np
-from stylecore.weights.store import PREPROCESSINGS, Preprocessing
 
 from stylecore.errors import WeightsError
+from stylecore.weights.store import PREPROCESSINGS, Preprocessing
 
 _PARTS = re.compile(r"(?P<layer>.+)[./_](?P<part>weights?|kernel|filters|W|bias|biases|b)(:0)?")
 _BIAS = ("bias", "biases", "b")

@@ -2,10 +2,9 @@
 
 import re
 
+from stylecore.errors import WeightsError
 from stylecore.weights.readers.arrays import Found, pair
 from stylecore.weights.store import FORMAT, PREPROCESSINGS
-
-from stylecore.errors import WeightsError
 
 
 def read_keras(path):

@@ -7,10 +7,10 @@ SciPy's reader crashes the interpreter on one in a hundred files with a single w
 import zlib
 
 import numpy as np
-from stylecore.weights.readers.arrays import Convolution, Found
-from stylecore.weights.store import Preprocessing
 
 from stylecore.errors import WeightsError
+from stylecore.weights.readers.arrays import Convolution, Found
+from stylecore.weights.store import Preprocessing
 
 _NUMBERS = {
     1: "i1",

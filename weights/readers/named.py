@@ -5,9 +5,9 @@ import math
 import os
 
 import numpy as np
-from stylecore.weights.readers.arrays import pair
 
 from stylecore.errors import WeightsError
+from stylecore.weights.readers.arrays import pair
 
 _LARGEST_HEADER = 4 * 2**20
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}

@@ -12,9 +12,9 @@ import zipfile
 from typing import NamedTuple
 
 import numpy as np
-from stylecore.weights.readers.arrays import pair
 
 from stylecore.errors import WeightsError
+from stylecore.weights.readers.arrays import pair
 
 _TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 _TORCH_PROTOCOL = 1001

@@ -2,14 +2,15 @@
 
 import numpy as np
 import pytest
-from stylecore.kernels import cpu, reference
-from stylecore.weights.architectures import Conv, Pool
 
 from stylecore.errors import ParameterError
-from stylecore.network import Network, Plan
+from stylecore.kernels import cpu, reference
+from stylecore.network import Network
+from stylecore.plan import Plan
 from stylecore.training.loading import preprocessing
 from stylecore.training.model import autoencoder, classifier
 from stylecore.training.tasks import Classification, Reconstruction
+from stylecore.weights.architectures import Conv, Pool
 
 TABLE = (Conv("conv1", 3, 16), Pool("pool1"), Conv("conv2", 16, 32, size=5, stride=2, padding=2), Conv("conv3", 32, 6))
 LABELS = np.array([0, 2, 1, 1, 0])

@@ -12,14 +12,14 @@ import numba
 import numpy as np
 import pytest
 from PIL import Image
-from stylecore.weights import read
-from stylecore.weights.architectures import Conv, Pool
 
 import stylecore
 from stylecore import cli
 from stylecore.errors import DataError, ParameterError, TrainingError
 from stylecore.training import train as module
 from stylecore.training.checkpoints import checkpoint_path
+from stylecore.weights import read
+from stylecore.weights.architectures import Conv, Pool
 
 TABLE = (Conv("conv1_1", 3, 16), Pool("pool1"), Conv("conv2_1", 16, 16))
 SETTINGS = {"architecture": TABLE, "side": 16, "batch": 16, "epochs": 4, "held_out": 0.25, "warm_up": 0.5}

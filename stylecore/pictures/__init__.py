@@ -1,0 +1,1 @@
+"""Pictures: read, resized, recoloured, laid out on sheets and written."""

@@ -1,0 +1,145 @@
+import hashlib
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+from foreign_files import LAYERS, assert_made_up, state_dict, write_torch_old
+
+from stylecore.errors import ParameterError, WeightsError
+from stylecore.weights.conversion import convert
+from stylecore.weights.store import PREPROCESSINGS, Preprocessing, read
+
+
+@pytest.fixture
+def converted(tmp_path):
+    """Return a function that converts a state dict by way of a file."""
+
+    def convert_state(state, layers=LAYERS, output=None, **options):
+        write_torch_old(tmp_path / "net.pth", state)
+        return convert(tmp_path / "net.pth", "made-up", output, layers=layers, **options)
+
+    return convert_state
+
+
+def _with_head(matrix, bias):
+    head = {
+        "0.weight": np.asarray(matrix, np.float32).reshape(3, 3, 1, 1),
+        "0.bias": np.asarray(bias, np.float32),
+    }
+    return OrderedDict(head | state_dict(("2", "5", "9", "12")))
+
+
+def test_the_result_tells_where_it_came_from(converted, tmp_path):
+    weights = converted(state_dict())
+    assert (weights.network, weights.layers, weights.source) == ("made-up", LAYERS, "net.pth")
+    assert weights.sha256 == hashlib.sha256((tmp_path / "net.pth").read_bytes()).hexdigest()
+    assert converted(state_dict(), source="a friend").source == "a friend"
+
+
+def test_the_output_is_what_is_returned(converted, tmp_path):
+    weights = converted(state_dict(), output=tmp_path / "net.h5")
+    stored = read(tmp_path / "net.h5")
+    assert_made_up(stored)
+    assert (stored.preprocessing, stored.sha256) == (weights.preprocessing, weights.sha256)
+
+
+def test_an_output_that_cannot_be_written_is_named(converted, tmp_path):
+    with pytest.raises(WeightsError, match=r"nowhere/net\.h5 cannot be written"):
+        converted(state_dict(), output=tmp_path / "nowhere" / "net.h5")
+
+
+def test_a_head_that_prepares_the_colours_becomes_the_preprocessing(converted):
+    # PyTorch's matrix has the network's channels as rows; blue comes first.
+    matrix = 255 * np.array([[0, 0, 1], [0, 1, 0], [1, 0, 0]])
+    weights = converted(_with_head(matrix, [-103.939, -116.779, -123.68]))
+    assert_made_up(weights)
+    assert weights.preprocessing == PREPROCESSINGS["caffe"]
+    weights = converted(_with_head(np.eye(3), [0.5, 0, -0.25]))
+    assert weights.preprocessing == Preprocessing("RGB", 1.0, (-0.5, 0.0, 0.25), (1.0, 1.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    "matrix, bias",
+    [
+        (np.diag([1.0, 1.0, 1.001]), [0, 0, 0]),
+        (np.eye(3) + 1e-6, [0, 0, 0]),
+        (-np.eye(3), [0, 0, 0]),
+        (np.zeros((3, 3)), [0, 0, 0]),
+        (np.roll(np.eye(3), 1, axis=0), [0, 0, 0]),
+        (np.eye(3) * np.nan, [0, 0, 0]),
+        (np.eye(3), [0, np.inf, 0]),
+    ],
+)
+def test_a_head_that_does_more_is_refused(converted, matrix, bias):
+    with pytest.raises(WeightsError, match=r"net\.pth begins with a 1 x 1 convolution, 0, that does more"):
+        converted(_with_head(matrix, bias))
+
+
+def test_the_preprocessing_can_be_told(converted):
+    assert converted(state_dict()).preprocessing == PREPROCESSINGS["torchvision"]
+    assert converted(state_dict(), preprocessing="caffe").preprocessing == PREPROCESSINGS["caffe"]
+    with pytest.raises(ParameterError, match='preprocessing "cafe" is not known; near it are caffe'):
+        converted(state_dict(), preprocessing="cafe")
+
+
+def test_names_of_the_architecture_count_more_than_the_order(converted):
+    state = state_dict(("net.conv1_1", "net.conv1_2", "net.conv2_1", "net.conv2_2"))
+    assert_made_up(converted(OrderedDict(reversed(state.items()))))
+
+
+def test_layers_behind_the_network_are_left_out(converted):
+    state = state_dict()
+    state["classifier.0.weight"] = np.zeros((7, 6, 5, 5), np.float32)
+    state["classifier.0.bias"] = np.zeros(7, np.float32)
+    state["classifier.3.weight"] = np.zeros((10, 7), np.float32)
+    assert_made_up(converted(state))
+
+
+def test_a_missing_layer_is_named(converted):
+    state = state_dict()
+    del state["features.10.weight"], state["features.10.bias"]
+    with pytest.raises(WeightsError, match=r"net\.pth holds 3 convolutions, .* 4, so conv2_2 is missing"):
+        converted(state)
+
+
+def test_a_missing_bias_is_named(converted):
+    state = state_dict()
+    del state["features.5.bias"]
+    with pytest.raises(WeightsError, match=r"net\.pth has no bias of conv2_1, which made-up needs"):
+        converted(state)
+
+
+def test_a_wrong_shape_is_named(converted):
+    state = state_dict()
+    state["features.5.weight"] = state["features.5.weight"][:, :, 1:4, 1:4].copy()
+    with pytest.raises(
+        WeightsError,
+        match=r"net\.pth has filters of conv2_1 of shape \(3, 3, 5, 6\), but made-up needs \(5, 5, 5, 6\)",
+    ):
+        converted(state)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_are_found(converted, value):
+    state = state_dict()
+    state["features.2.weight"][4, 0, 2, 1] = value
+    with pytest.raises(WeightsError, match=r"net\.pth has filters of conv1_2 with NaN or infinite values"):
+        converted(state)
+
+
+def test_numbers_that_are_too_large_for_float32_are_found(converted):
+    state = OrderedDict((name, array.astype(np.float64)) for name, array in state_dict().items())
+    state["features.2.bias"][0] = 1e300
+    with pytest.raises(WeightsError, match=r"bias of conv1_2 with NaN or infinite values"):
+        converted(state)
+
+
+def test_a_shallower_network_is_no_deeper_one(converted, tmp_path):
+    converted(state_dict())
+    with pytest.raises(WeightsError, match=r"net\.pth holds 4 convolutions, but vgg16 needs 13, so conv3_1"):
+        convert(tmp_path / "net.pth", "vgg16")
+
+
+def test_an_unknown_architecture_is_refused(tmp_path):
+    with pytest.raises(ParameterError, match='architecture "vgg18" is not known; near it are vgg1'):
+        convert(tmp_path / "net.pth", "vgg18")
