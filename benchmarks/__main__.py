@@ -11,7 +11,7 @@ from benchmarks.measuring import progress
 from benchmarks.setting import Setting, warm_up
 from stylecore.errors import ParameterError, StylecoreError
 from stylecore.kernels import devices
-from stylecore.objective import STYLE_LAYERS
+from stylecore.network import STYLE_LAYERS
 from stylecore.samples import PAINTING, PHOTOGRAPH
 
 SECTIONS = {

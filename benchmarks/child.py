@@ -64,8 +64,7 @@ def predicted_memory(content, style, size, threads):
     from stylecore import Objective
     from stylecore._transfer import transfer
     from stylecore.budget import predicted_bytes
-    from stylecore.network import load_network
-    from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS
+    from stylecore.network import CONTENT_LAYERS, STYLE_LAYERS, load_network
     from stylecore.optimizers import pairs_kept
 
     with use_threads(threads):

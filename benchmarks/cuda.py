@@ -15,8 +15,7 @@ from benchmarks.measuring import in_turn, progress, ratios, summary
 from benchmarks.record import number, spread, table
 from stylecore import Objective, transfer
 from stylecore.kernels import cpu, devices
-from stylecore.network import ConvRelu, ConvReluPool, load_network
-from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS
+from stylecore.network import CONTENT_LAYERS, STYLE_LAYERS, ConvRelu, ConvReluPool, load_network
 
 # Seconds that a timing on the GPU lasts at least.
 LEAST = 0.005

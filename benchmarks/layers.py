@@ -13,8 +13,7 @@ from benchmarks.machine import product_rates, use_threads
 from benchmarks.measuring import in_turn, progress, ratios, summary
 from benchmarks.record import number, spread, table
 from stylecore.kernels import reference
-from stylecore.network import ConvReluPool, Network
-from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS
+from stylecore.network import CONTENT_LAYERS, STYLE_LAYERS, ConvReluPool, Network
 
 # Multiplications of direct computation for each of the algorithm's: Winograd's F(6 x 6, 3 x 3) takes 64 for 324, a
 # Gram matrix is symmetric, so half of it is enough.

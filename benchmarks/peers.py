@@ -15,7 +15,7 @@ from torch.nn import functional
 from benchmarks.machine import use_threads
 from benchmarks.measuring import Trace, in_turn, progress
 from stylecore.kernels import EPSILON
-from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS
+from stylecore.network import CONTENT_LAYERS, STYLE_LAYERS
 from stylecore.weights.architectures import Conv
 
 CONTENT_WEIGHT, STYLE_WEIGHT, TV_WEIGHT = 1.0, 20.0, 20.0

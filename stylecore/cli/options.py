@@ -1,10 +1,14 @@
-"""What the command line understands: its commands and options, and what `--help` says of them."""
+"""The command line's parser: commands, options, and the text of ``--help``."""
+
+from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Sequence
+from typing import Any
 
 from stylecore import weights
-from stylecore._transfer import SETTINGS, STYLE_PYRAMIDS
+from stylecore._transfer import METADATA
 from stylecore.cli.training import add_train
 from stylecore.errors import ParameterError
 from stylecore.losses import STYLE_LOSSES
@@ -13,35 +17,39 @@ from stylecore.network import DTYPES, POOLINGS
 from stylecore.optimizers import OPTIMIZERS
 from stylecore.pictures.colour import COLOURS
 from stylecore.samples import PAINTING, PHOTOGRAPH
+from stylecore.settings import STYLE_PYRAMIDS, Settings
 from stylecore.studies.presets import preset, user_file
 from stylecore.version import __version__
 
+SETTINGS = Settings.defaults()
 
-def parse(arguments=None):
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse a command line.
 
     Parameters
     ----------
     arguments : sequence of str, optional
-        Without, those of the process.
+        By default those of the process.
 
     Returns
     -------
     argparse.Namespace
-        ``command`` is "transfer", "demo" or one such as "weights list"; the rest is as the command has it.
+        ``command`` is such as "transfer" or "weights list"; the rest depends on the command. Settings that were not
+        given, and are in no preset, are missing.
 
     Raises
     ------
     ParameterError
-        If it cannot be understood.
+        If an option or a value is not known.
     """
     parser = _parser()
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
         _refuse(unknown, options.parser)
     if options.command == "transfer" and options.preset is None and options.presets is not None:
-        raise ParameterError("--presets needs --preset, which says what to take from the file.")
-    if getattr(options, "preset", None) is not None:  # It stands for the defaults, which the options given override.
+        raise ParameterError("--presets needs --preset, the name of a preset in the file.")
+    if getattr(options, "preset", None) is not None:  # Options given on the command line override it.
         options.parser.set_defaults(**preset(options.preset, options.presets))
         options = parser.parse_args(arguments)
     return options
@@ -113,9 +121,12 @@ def _number_or_auto(text):
     return text if text == "auto" else _number(text)
 
 
-def _add_setting(group, name, help, settings=SETTINGS, **more):
-    """Add a setting as an option, with the type and, unless there is another, the default that it has in Python."""
-    default = more.pop("default", settings[name])
+def _add_setting(group: Any, name: str, help: str, settings: dict[str, Any] = SETTINGS, **more: Any) -> None:
+    """Add a setting as an option of the type that its default has.
+
+    Without a default of its own, an option that is not given is missing from what `parse` returns.
+    """
+    default = more.get("default", settings[name])
     if isinstance(default, float):
         more = {"type": _number, "metavar": "NUMBER", **more}
         shown = f"{default:g}"
@@ -125,11 +136,11 @@ def _add_setting(group, name, help, settings=SETTINGS, **more):
     else:
         shown = default or "the network's own"
     option = "--" + name.replace("_", "-")
-    group.add_argument(option, default=default, help=f"{help} (default: {shown})", **more)
+    group.add_argument(option, help=f"{help} (default: {shown})", **{"default": argparse.SUPPRESS, **more})
 
 
 class _OneOrSeveral(argparse.Action):
-    """Keeps a list of words, and the word itself where there is one only."""
+    """Stores a list of words, or the word itself if there is only one."""
 
     def __call__(self, parser, namespace, values, option=None):
         setattr(namespace, self.dest, values if len(values) > 1 else values[0])
@@ -137,6 +148,21 @@ class _OneOrSeveral(argparse.Action):
 
 def _add_quiet(group):
     group.add_argument("-q", "--quiet", action="store_true", help="show only the result, or an error")
+
+
+def _add_format(group):
+    group.add_argument(
+        "--format",
+        choices=["png", "jpg", "webp", "tif"],
+        help="format of OUT, where its ending does not tell; needed for standard output",
+    )
+    group.add_argument(
+        "--metadata",
+        choices=METADATA,
+        default="names",
+        help="""what the picture's metadata says of its making: the settings with the input files' names, with their
+        paths, or nothing (default: names)""",
+    )
 
 
 def _add_presets_file(group):
@@ -182,7 +208,9 @@ def _add_transfer(commands):
 
 
 def _add_basic(group):
-    group.add_argument("content", metavar="CONTENT", help="picture of what is to be seen, such as a photograph")
+    group.add_argument(
+        "content", metavar="CONTENT", help="picture of what to show, such as a photograph; - is standard input"
+    )
     group.add_argument(
         "style", metavar="STYLE", nargs="+", help="picture that shows how to paint it, such as a painting; or several"
     )
@@ -192,8 +220,9 @@ def _add_basic(group):
         metavar="OUT",
         required=True,
         help="""the picture to write; its ending tells the format: .png, .jpg, .webp, or .tif for 16 bits per
-        colour. A file of that name is replaced""",
+        channel. A file of that name is replaced; - is standard output""",
     )
+    _add_format(group)
     group.add_argument("--preset", metavar="NAME", help="a look by name; further options override it")
     _add_presets_file(group)
     _add_quiet(group)
@@ -379,8 +408,9 @@ def _add_run(group):
     _add_setting(
         group,
         "optimizer",
-        """how the next step is found: lbfgs settles soon and cleanly; adam goes on in small, even steps, wants more
-        of them, and takes less memory; scipy is the L-BFGS-B of SciPy, with the same look, slower""",
+        """how the next step is found: lbfgsb is SciPy's L-BFGS-B; lbfgs is the program's own, with the same look, for
+        checkpoints and large pictures; adam takes small, even steps, more of them, and less memory. If none is named,
+        lbfgs replaces lbfgsb where a checkpoint or the memory asks for it""",
         choices=OPTIMIZERS,
     )
     _add_setting(
@@ -452,7 +482,8 @@ def _add_resume(commands):
         "Go on with a picture that was cut off, from the file that --checkpoint named.",
     )
     parser.add_argument("checkpoint", metavar="FILE", help="what `stylecore transfer --checkpoint FILE` wrote")
-    parser.add_argument("-o", "--output", metavar="OUT", help="the picture to write (default: as was asked for then)")
+    parser.add_argument("-o", "--output", metavar="OUT", help="the picture to write (default: that of the run)")
+    _add_format(parser)
     _add_quiet(parser)
     _add_views(parser)
 

@@ -105,6 +105,10 @@ def restore(colour, picture, content):
     return np.clip(luminance + np.minimum(paling, 1) * chrominance, 0, 1)
 
 
+def is_grey(p):
+    return bool(np.ptp(p, axis=2).max() < 1e-6)
+
+
 def grey(picture):
     """The luminance of a picture, as a picture.
 

@@ -84,7 +84,7 @@ def crop(array, shape):
     return array[top : top + height, left : left + width]
 
 
-def resize(array, shape):
+def resize(array, shape, alpha=None):
     """Scale a picture or a mask up or down, with Lanczos' filter widened to the scale (no aliasing).
 
     Parameters

@@ -44,7 +44,7 @@ def dark_share(picture):
     return float(np.count_nonzero(near) / len(pixels))
 
 
-def suited_style_weight(style_weight, styles):
+def suited_style_weight(style_weight, styles, opacities=None):
     """The style weight to work with; warns of one that is too high for dark style images.
 
     Parameters

@@ -23,7 +23,7 @@ _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WebP", ".t
 _LONGEST_SIDE = {"JPEG": 65500, "WebP": 16383}
 
 
-def check_output(path, shape=None):
+def check_output(path, shape=None, format=None):
     """Find out before the work whether a picture can be written afterwards.
 
     Parameters
@@ -70,7 +70,7 @@ def _not_written(path, error):
     return ImageError(f"{path} cannot be written ({reason}); check the folder, or choose another.")
 
 
-def write_image(path, rgb, *, alpha=None, settings=None):
+def write_image(path, rgb, *, alpha=None, settings=None, format=None):
     """Write a picture whole or not at all, with the colour profile of sRGB.
 
     The suffix tells the format: PNG (8 bits per channel), TIFF (16 bits per channel), JPEG (quality 95, full

@@ -121,8 +121,8 @@ def test_a_mask_of_another_size_is_stretched_and_told(size):
         (["sky.png"], "region 1 is of type str; give a list"),
         ([LEFT], "region 1 is of type ndarray; give a list"),
         (3, "regions is of type int"),
-        ([(LEFT,)], "region 1 names 1 mask; it needs one for the content image and one for the 1 style image"),
-        ([(LEFT, TOP), (LEFT, TOP, TOP)], "region 2 names 3 masks"),
+        ([(LEFT,)], "region 1 has 1 mask; it needs one for the content image and one for the 1 style image"),
+        ([(LEFT, TOP), (LEFT, TOP, TOP)], "region 2 has 3 masks"),
         ([(None, TOP)], "region 1 is not in the content image"),
         ([(LEFT, TOP), ("none", TOP)], "region 2 is not in the content image"),
         ([(LEFT, TOP), ("rest", None)], "region 2 is in no style image"),
@@ -177,7 +177,7 @@ def test_labels_of_another_size_are_stretched():
 def test_bad_labels():
     red, blue = (255, 0, 0), (0, 0, 255)
     content, style = label_image(LEFT, [red, blue]), label_image(TOP, [red, blue])
-    with refused("labels names 1 label image; it needs one for the content image and one for the 1 style image"):
+    with refused("labels has 1 label image; it needs one for the content image and one for the 1 style image"):
         read_labels(content)
     with refused("region #0000ff is in no style image"):
         read_labels(content, label_image(TOP, [red, red]))
