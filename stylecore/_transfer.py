@@ -246,9 +246,12 @@ def paint(
         raise ParameterError(f'progress is {progress!r}; it must be True, False or "notebook".')
     if progress == "notebook":
         callback = together(callback, NotebookPicture())
+    chosen = settings
     if checkpoint is not None:
         settings = _resumable(settings, optimizer_named)
     run = Run(callback, progress, _as_checkpoint(checkpoint), {**inputs.sources, **settings.as_given()})
+    if settings != chosen:
+        _warn_of_lbfgs("SciPy's L-BFGS-B cannot be resumed from a checkpoint")
     style_weight = suited_style_weight(settings.style_weight, inputs.styles, inputs.opacities)
     settings = replace(settings, style_weight=style_weight)
     network = load_network(settings.network, settings.device, settings.pooling, settings.dtype, settings.layers)
@@ -301,7 +304,7 @@ def _resumable(settings: Settings, optimizer_named: bool) -> Settings:
             f'optimizer "{settings.optimizer}" cannot be resumed from a checkpoint, since its state is not accessible; '
             'choose "lbfgs" or "adam".'
         )
-    return _with_lbfgs(settings, "since SciPy's L-BFGS-B cannot be resumed from a checkpoint")
+    return replace(settings, optimizer="lbfgs")
 
 
 def _within_memory(inputs: Inputs, settings: Settings, network: Network, optimizer_named: bool) -> Settings:
@@ -314,14 +317,13 @@ def _within_memory(inputs: Inputs, settings: Settings, network: Network, optimiz
     if settings.optimizer == "lbfgsb" and not optimizer_named:
         candidates.append("lbfgs")
     optimizer = Budget(network, settings, styles_at, len(inputs.regions)).optimizer(inputs.shape, candidates)
-    if optimizer == settings.optimizer:
-        return settings
-    return _with_lbfgs(settings, "since the memory does not suffice for SciPy's L-BFGS-B at this size")
+    if optimizer != settings.optimizer:
+        _warn_of_lbfgs("the memory does not suffice for SciPy's L-BFGS-B at this size")
+    return replace(settings, optimizer=optimizer)
 
 
-def _with_lbfgs(settings: Settings, reason: str) -> Settings:
-    warnings.warn(f'the optimizer is "lbfgs", {reason}; name an optimizer to choose another.', stacklevel=4)
-    return replace(settings, optimizer="lbfgs")
+def _warn_of_lbfgs(reason: str) -> None:
+    warnings.warn(f'the optimizer is "lbfgs", since {reason}; name an optimizer to choose another.', stacklevel=4)
 
 
 def _as_checkpoint(checkpoint: Any) -> checkpoints.Checkpoint | None:

@@ -30,6 +30,9 @@ Layers = Mapping[str, float] | Sequence[str]
 LAYER_WEIGHTS = ("relative", "normalized", "paper")
 STYLE_PYRAMIDS = ("scaled", "full")
 
+MOST = 2**31 - 1
+"""The largest count and random seed."""
+
 _Self = TypeVar("_Self", bound="ObjectiveSettings")
 
 
@@ -283,6 +286,8 @@ regularization_weight, tv_weight, layer_weights, pooling, device, dtype
         super().__post_init__()
         for name in ("iterations", "pyramid"):
             value = getattr(self, name)
+            if isinstance(value, np.ndarray):
+                value = value.tolist()
             for count in value if isinstance(value, list | tuple) else [value]:
                 _check_count(name, count, least=1)
         _check_count("seed", self.seed, least=0)
@@ -381,7 +386,7 @@ def keywords_of(settings: type[ObjectiveSettings]) -> Callable[[_Function], _Fun
 
 def checked_weight(name: str, value: Any) -> float:
     """A weight as a float; raises ParameterError unless it is a finite number of zero or more."""
-    if not (np.isscalar(value) and np.isreal(value) and np.isfinite(value) and value >= 0):  # type: ignore[operator]
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < np.inf:
         raise ParameterError(f"{name} is {value!r}; it must be a number of zero or more.")
     return float(value)
 
@@ -425,10 +430,12 @@ def _checked_layer_weights(layer_weights: Any) -> str | dict[str, float]:
 
 
 def _check_choice(name: str, value: Any, known: Sequence[str]) -> None:
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise ParameterError(f'{name} "{value}" is not known{near_matches(value, known)}.')
 
 
 def _check_count(name: str, value: Any, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise ParameterError(f"{name} is {value!r}; it must be a whole number of {('zero', 'one')[least]} or more.")
+    if value > MOST:
+        raise ParameterError(f"{name} is {value!r}; it must be at most {MOST}.")

@@ -85,9 +85,9 @@ def _transfer(given: Namespace, watch: Watch) -> int:
     _check_output(given)
     files = list(_files([given.content, given.style, settings.regions, settings.labels, settings.init]))
     inputs = read_inputs(_opened(given.content), [_opened(style) for style in given.style], settings)
-    watch.say(_roles(given.content, given.style))
     _check_output(given, inputs.shape)
     views = _views(given, files, settings.iterations)
+    watch.introduce(_roles(given.content, given.style))
     _fetch_once(settings.network, watch)
     checkpoint = None
     if given.checkpoint:

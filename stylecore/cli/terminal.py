@@ -43,6 +43,7 @@ class Watch:
         self._asked = False
         self._ending = "saving the picture reached so far"
         self._next_report = 0.0
+        self._introduction: str | None = None
         self._former_handlers: dict[int, Any] = {}
 
     def __enter__(self) -> Watch:
@@ -71,10 +72,22 @@ class Watch:
         self.say(f"{name}:")
         return {"callback": self, "progress": self.bar}
 
+    def introduce(self, text: str) -> None:
+        """Set the line that precedes everything else that is said; at once if a progress bar is to come."""
+        self._introduction = text
+        if self.bar:
+            self._say_introduction()
+
     def say(self, text: str) -> None:
         """Report on the work, unless the user wants quiet."""
         if not self._quiet:
+            self._say_introduction()
             say(text)
+
+    def _say_introduction(self) -> None:
+        if self._introduction is not None:
+            say(self._introduction)
+        self._introduction = None
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._asked or not self._reached:

@@ -90,7 +90,9 @@ def test_transfer(run, tmp_path):
     process = run(*TRANSFER, *QUICK)
     assert process.returncode == 0, process.stderr
     assert process.stdout.startswith("out.png: 64 x 48 pixels, 3 steps in ")
-    assert process.stderr.startswith("step 1, 64 x 48 pixels, loss ")
+    first, second = process.stderr.splitlines()[:2]
+    assert first == f"photograph {PICTURES[0]}; painting {PICTURES[1]}"
+    assert second.startswith("step 1, 64 x 48 pixels, loss ")
     assert os.listdir(tmp_path) == ["out.png"]
     made, _ = read_image(tmp_path / "out.png")
     content = resize(read_image(PHOTOGRAPH)[0], (48, 64))
@@ -117,7 +119,7 @@ def test_settings_are_stored_with_the_picture(run, tmp_path):
     settings = read_settings(tmp_path / "out.png")
     for option, value in options.items():
         assert settings[option[2:].replace("-", "_")] == value
-    assert [settings["content"], *settings["style"]] == PICTURES
+    assert [settings["content"], *settings["style"]] == [os.path.basename(path) for path in PICTURES]
     assert (settings["size"], settings["iterations"], settings["pyramid"]) == (64, 3, 1)
     assert (settings["style_layers"], settings["content_layers"]) == (["relu1_1", "relu2_1"], ["relu2_2"])
     assert settings["layer_weights"] == {"relu1_1": 1, "relu2_1": 2, "relu2_2": 0.5}
@@ -137,7 +139,7 @@ def test_several_styles_and_layers_with_weights(run, tmp_path):
     )
     assert (process.returncode, process.stderr) == (0, "")
     settings = read_settings(tmp_path / "out.png")
-    assert settings["style"] == [PICTURES[1], PICTURES[0]] and settings["style_blend"] == [3, 1]
+    assert settings["style"] == ["painting.jpg", "photograph.jpg"] and settings["style_blend"] == [3, 1]
     assert settings["style_layers"] == {"relu1_1": 0.5, "relu2_1": 1} and settings["content_layers"] == {"relu2_2": 2}
     assert (settings["style_loss"], settings["layer_weights"]) == ("mean_covariance", "normalized")
 
@@ -170,7 +172,7 @@ def test_labels(run, tmp_path):
     assert (process.returncode, process.stderr) == (0, "")
     assert read_settings(tmp_path / "out.png")["labels"] == ["content.png", "style.png"]
     process = run(*TRANSFER[:-1], "style.png", *QUICK, "--labels", "content.png", "style.png")
-    assert_refused(process, ["style.png is one of the pictures to work from"])
+    assert_refused(process, ["style.png is one of the input pictures"])
 
 
 def test_start_from_a_picture(run, tmp_path):
@@ -256,8 +258,8 @@ def test_what_cannot_be_shown_is_told_before_the_work(run, tmp_path):
         ("--sheet", "nowhere/sheet.png"): ["nowhere/sheet.png cannot be written"],
         ("--plot", "plot.svg"): ["plot.svg", ".png"],
         ("--preview", "live"): ["live has no suffix"],
-        ("--sheet", "out.png"): ["out.png is to be written twice"],
-        ("--sheet", "a.png", "--plot", "./a.png"): ["./a.png is to be written twice"],
+        ("--sheet", "out.png"): ["out.png would be written twice"],
+        ("--sheet", "a.png", "--plot", "./a.png"): ["./a.png would be written twice"],
     }.items():
         assert_refused(run(*TRANSFER, *QUICK, *views), words)
     Image.new("RGB", (80, 60)).save(tmp_path / "mine.png")
@@ -334,8 +336,8 @@ def test_digest_that_does_not_match(run, index, tmp_path):
 
 def test_no_network_connection(run, tmp_path):
     process = run(*TRANSFER, STYLECORE_CACHE=str(tmp_path / "cache"), PIP_INDEX_URL="http://127.0.0.1:9")
-    first, rest = process.stderr.split("\n", 1)
-    assert first == f"The network vgg19 is fetched this once: 87.6 MB, kept in {tmp_path / 'cache'}."
+    _, second, rest = process.stderr.split("\n", 2)
+    assert second == f"Downloading the network vgg19, once: 87.6 MB, kept in {tmp_path / 'cache'}."
     process.stderr = rest
     assert_refused(process, ["127.0.0.1 does not answer"])
     assert os.listdir(tmp_path) == ["cache"] and os.listdir(tmp_path / "cache") == []
@@ -369,14 +371,14 @@ def test_inputs_are_read_before_the_network_is_fetched(run, tmp_path):
         ([*TRANSFER, "--style-layers", "relu1_1=2", "relu1_1"], ["style_layers names a layer twice"]),
         ([*TRANSFER, "--content-layers", "relu4_2=-1"], ["weight of relu4_2 in content_layers is -1"]),
         ([*TRANSFER, "--region", "sky.png", "all"], ["sky.png does not exist"]),
-        ([*TRANSFER, "--region", "all"], ["region 1 names 1 mask"]),
+        ([*TRANSFER, "--region", "all"], ["region 1 has 1 mask"]),
         ([*TRANSFER, "--region", "all", "none"], ["region 1 is in no style image"]),
         ([*TRANSFER, "--region", "none", "all"], ["region 1 is not in the content image"]),
         ([*TRANSFER, "--region", "all", "all", "--region", "rest", "all"], ["region 2 is empty on the content image"]),
-        ([*TRANSFER, "--region", PICTURES[0], "all"], ["photograph.jpg has colours", "white where the region is"]),
+        ([*TRANSFER, "--region", PICTURES[0], "all"], ["photograph.jpg has colours", "white inside the region"]),
         ([*TRANSFER, "--labels", *PICTURES], ["photograph.jpg has", "colours", "PNG"]),
         ([*TRANSFER, "--labels", *PICTURES, "--region", "all", "all"], ["masks", "label images"]),
-        ([*TRANSFER, "--style-wieght", "3"], ["--style-wieght", "near it are --style-weight"]),
+        ([*TRANSFER, "--style-wieght", "3"], ["--style-wieght", "did you mean --style-weight"]),
         ([*TRANSFER, "--size", "large"], ["size is 'large'", "640x480"]),
         ([*TRANSFER, "--colour", "contents"], ["--colour", "'contents'", "match"]),
         ([*TRANSFER, "--style-pyramid", "half"], ["--style-pyramid", "'half'", "full"]),
@@ -391,7 +393,7 @@ def test_inputs_are_read_before_the_network_is_fetched(run, tmp_path):
         ([*TRANSFER, "--layer-weights", "equal"], ['"equal"', "relative", "paper"]),
         ([*TRANSFER, "--layer-weights", "relu1_1=much"], ['"relu1_1=much"', "relu1_1=2"]),
         ([*TRANSFER, "--layer-weights", "relu1_1=1"], ["layer_weights has no weight for"]),
-        ([*TRANSFER, "--pyramid", "9", "8"], ["the scales 9, 8 do not rise"]),
+        ([*TRANSFER, "--pyramid", "9", "8"], ["the scales 9, 8 do not increase"]),
         ([*TRANSFER, "--iterations", "9", "8", "--pyramid", "1"], ["given for 2 scales and there are 1"]),
         ([*TRANSFER, "--averaging", "1"], ["averaging is 1"]),
         ([*TRANSFER, "--checkpoint", "a/b.h5"], ["no checkpoint can be written to a/b.h5"]),
@@ -552,9 +554,10 @@ def test_names_that_the_terminal_cannot_show(run, tmp_path):
 # Ctrl-C
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_stopped_with_the_picture_reached_so_far(number, start, tmp_path):
     process = start(*TRANSFER, *ENDLESS)
+    assert process.stderr.readline().startswith("photograph ")
     assert process.stderr.readline().startswith("step 1, ")
     process.send_signal(number)
     told, warned = process.communicate(timeout=60)
@@ -588,7 +591,8 @@ def test_stopped_before_there_is_a_picture(start, tmp_path):
             "PIP_INDEX_URL": f"http://127.0.0.1:{silent.getsockname()[1]}",
         }
         process = start(*TRANSFER, **environment)
-        assert process.stderr.readline().startswith("The network vgg19 is fetched")
+        assert process.stderr.readline().startswith("photograph ")
+        assert process.stderr.readline().startswith("Downloading the network vgg19")
         silent.accept()
         process.send_signal(signal.SIGINT)
         told, warned = process.communicate(timeout=60)
@@ -599,6 +603,7 @@ def test_stopped_before_there_is_a_picture(start, tmp_path):
 
 def test_stopped_twice_ends_at_once(start, tmp_path):
     process = start(*TRANSFER, *ENDLESS, "--size", "400")
+    assert process.stderr.readline().startswith("photograph ")
     assert process.stderr.readline().startswith("step 1, ")
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGTERM)  # A second SIGINT might arrive before the first is seen, and count as one.
@@ -616,7 +621,7 @@ def test_a_fault_of_the_gpu_is_one_sentence(module, tmp_path, monkeypatch, capsy
     def fail(*arguments, **settings):
         raise fault("[700] Call to cuMemcpyDtoH results in CUDA_ERROR_ILLEGAL_ADDRESS")
 
-    monkeypatch.setattr(commands, "transfer", fail)
+    monkeypatch.setattr(commands, "paint", fail)
     assert cli.main([*TRANSFER, *QUICK]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "CUDA_ERROR_ILLEGAL_ADDRESS" in line and 'the device "cpu".' in line
@@ -624,7 +629,7 @@ def test_a_fault_of_the_gpu_is_one_sentence(module, tmp_path, monkeypatch, capsy
 
 def test_a_defect_has_a_traceback(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(commands, "transfer", lambda *arguments, **settings: 1 / 0)
+    monkeypatch.setattr(commands, "paint", lambda *arguments, **settings: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         cli.main([*TRANSFER, *QUICK])
 
