@@ -4,7 +4,7 @@ import resource
 import struct
 import warnings
 import zlib
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import pytest
@@ -828,7 +828,7 @@ def test_full_disk_leaves_the_old_file(tmp_path, suffix):
         (np.zeros((4, 4, 3), np.uint8), None, None, "floats of shape"),
         (np.zeros((0, 4, 3)), None, None, "floats of shape"),
         (np.zeros((4, 4, 3)), np.zeros((4, 5)), None, r"its alpha \(H, W\)"),
-        (np.zeros((4, 4, 3)), None, {"a": object()}, "settings cannot be put into JSON"),
+        (np.zeros((4, 4, 3)), None, {"a": object()}, "settings cannot be converted to JSON"),
     ],
 )
 def test_unusable_pictures(tmp_path, rgb, alpha, settings, message):
@@ -838,9 +838,20 @@ def test_unusable_pictures(tmp_path, rgb, alpha, settings, message):
 
 
 def test_settings_too_long_for_jpeg(tmp_path):
-    with pytest.raises(ImageError, match=r"a\.jpg cannot be written"):
-        write_image(tmp_path / "a.jpg", gradient(4, 4), settings={"a": "x" * 70_000})
-    assert os.listdir(tmp_path) == []
+    def exif_bytes(length):
+        exif = Image.Exif()
+        exif[270] = '{"stylecore": {"a": "' + "x" * length + '"}}'
+        return len(exif.tobytes())
+
+    most = max(length for length in range(65_400, 65_533) if exif_bytes(length) <= 65_533)
+    for length, stored in ((most, True), (most + 1, False), (10**6, False)):
+        settings = {"a": "x" * length}
+        with nullcontext() if stored else pytest.warns(UserWarning, match=r"a\.jpg is written without its settings"):
+            write_image(tmp_path / "a.jpg", gradient(4, 4), settings=settings)
+        assert read_settings(tmp_path / "a.jpg") == (settings if stored else None)
+        for suffix in (".png", ".webp", ".tif"):
+            write_image(tmp_path / ("a" + suffix), gradient(4, 4), settings=settings)
+            assert read_settings(tmp_path / ("a" + suffix)) == settings
 
 
 # ---------------------------------------------------------------- the size asked for
