@@ -27,6 +27,8 @@ _BRANDS = {
 }
 
 _ADVICE = {
+    "TIFF": "is a TIFF of an unusual kind; install imagecodecs, which decodes more of them, with: "
+    "pip install imagecodecs, or save it with 8 or 16 bits per channel and Deflate.",
     "HEIF": "is a HEIF (HEIC) picture; install pillow-heif with: pip install pillow-heif, or export it as JPEG.",
     "AVIF": "is an AVIF picture; install Pillow 11.3 or later, which reads it, or export it as PNG.",
     "JPEG XL": "is a JPEG XL picture, which is not supported; export it as PNG.",

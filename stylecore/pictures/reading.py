@@ -203,6 +203,7 @@ def _in_memory(stream: BinaryIO, name: str) -> BinaryIO:
 
 
 def _header(file: BinaryIO) -> bytes:
+    file.seek(0)
     header = file.read(formats.HEADER_BYTES)
     file.seek(0)
     return header

@@ -139,10 +139,13 @@ def _check_kind(page: tifffile.TiffPage, name: str) -> None:
 
 
 def _is_for_pillow(page: tifffile.TiffPage) -> bool:
-    interleaved = page.planarconfig == _INTERLEAVED or page.samplesperpixel == 1
     if page.photometric not in _MODES:
         return True
-    return page.sampleformat == _UNSIGNED and page.bitspersample in (1, 2, 4, 8) and interleaved
+    _, channels = _MODES[page.photometric]
+    most = channels + (page.photometric in (BLACK_IS_ZERO, RGB))  # opacity beside inks is beyond Pillow
+    interleaved = page.planarconfig == _INTERLEAVED or page.samplesperpixel == 1
+    usual = page.sampleformat == _UNSIGNED and page.bitspersample in (1, 2, 4, 8)
+    return usual and interleaved and page.samplesperpixel <= most
 
 
 def _decode(file: BinaryIO, page: tifffile.TiffPage, name: str) -> np.ndarray | None:
@@ -189,8 +192,6 @@ def _interpret(samples: np.ndarray, page: tifffile.TiffPage, name: str) -> Page:
         raise ValueError("channels are missing")
     samples = _scaled_to_type(samples, page.bitspersample, name)
     pixels = samples[:, :, 0] if mode == "L" else samples[:, :, :channels]
-    if page.photometric == WHITE_IS_ZERO:
-        pixels = (np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1) - pixels
     alpha = None
     # Where nothing says what a fourth sample beside RGB is, it is opacity, as Pillow has it.
     extra = page.extrasamples or (_STRAIGHT,) * (mode == "RGB" and samples.shape[2] == 4)
@@ -199,6 +200,8 @@ def _interpret(samples: np.ndarray, page: tifffile.TiffPage, name: str) -> Page:
         alpha = scaled(samples[:, :, channels + opacity], name)
         if extra[opacity] == _PREMULTIPLIED:
             pixels = _unpremultiplied(scaled(pixels, name), alpha)
+    if page.photometric == WHITE_IS_ZERO:
+        pixels = (np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1) - pixels
     return Page(pixels, mode, alpha, page.tags.valueof(_ICC_PROFILE), page.tags.valueof(_ORIENTATION))
 
 
