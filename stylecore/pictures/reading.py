@@ -227,7 +227,8 @@ def _decoding(name: str) -> Iterator[None]:
         except MemoryError as error:
             raise TooLargeError(f"{name} does not fit into memory; scale it down first.") from error
         except Exception as error:  # On damaged files, decoders raise exceptions of any kind.
-            raise ImageError(f"{name} cannot be read ({error}); export it again or as PNG.") from error
+            reason = _clause(error) or type(error).__name__
+            raise ImageError(f"{name} cannot be read ({reason}); export it again or as PNG.") from error
     _warn_again(caught, name)
 
 
@@ -252,9 +253,14 @@ def _warn_again(caught: list[warnings.WarningMessage], name: str) -> None:
         if not warning.filename.startswith(_LIBRARIES):
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
         elif not issubclass(warning.category, Image.DecompressionBombWarning):
-            texts.append(" ".join(str(warning.message).split()).rstrip("."))
+            texts.append(_clause(warning.message))
     for text in dict.fromkeys(texts):
         warnings.warn(f"{name} has a flaw, but can be read: {text}.", stacklevel=5)
+
+
+def _clause(message: object) -> str:
+    """A message of another library as part of a sentence."""
+    return " ".join(str(message).split()).rstrip(".").replace(". ", "; ")
 
 
 @contextmanager

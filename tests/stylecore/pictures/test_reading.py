@@ -236,7 +236,7 @@ def test_orientation_turns_alpha_too(tmp_path):
 
 def test_broken_exif_is_no_obstacle(tmp_path):
     Image.fromarray(noise(4, 6, 3)).save(tmp_path / "e.png", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
-    with pytest.warns(UserWarning, match=r"e\.png has a flaw, but can be read: Corrupt EXIF data\. .*\.$") as caught:
+    with pytest.warns(UserWarning, match=r"e\.png has a flaw, but can be read: Corrupt EXIF data; .*\.$") as caught:
         assert read_image(tmp_path / "e.png")[0].shape == (4, 6, 3)
     assert len(caught) == 1
     with pytest.warns(UserWarning, match=r"e\.png has a flaw"):

@@ -1,6 +1,10 @@
 import io
 import os
 import resource
+import stat
+import subprocess
+import sys
+import threading
 from contextlib import nullcontext
 
 import numpy as np
@@ -172,13 +176,104 @@ def test_unusable_pictures(tmp_path, rgb, alpha, settings, message):
     assert os.listdir(tmp_path) == []
 
 
+# Streams and special files
+
+
+class Sink:
+    """A stream that is neither seekable nor flushed, such as a socket's."""
+
+    def __init__(self):
+        self.content = b""
+
+    def write(self, data):
+        self.content += bytes(data)
+
+
+@pytest.mark.parametrize("format", ["png", "jpg", "jpeg", "webp", "tif", "TIFF", ".png"])
+def test_streams(tmp_path, format):
+    rgb, alpha = gradient(20, 30), gradient(20, 30)[:, :, 0]
+    path = tmp_path / ("a." + format.lower().lstrip("."))
+    write_image(path, rgb, alpha=alpha, settings=SETTINGS)
+    sink, memory = Sink(), io.BytesIO()
+    with (tmp_path / "b").open("wb") as file:
+        for stream in (sink, memory, file):
+            write_image(stream, rgb, alpha=alpha, settings=SETTINGS, format=format)
+    assert sink.content == memory.getvalue() == (tmp_path / "b").read_bytes() == path.read_bytes()
+    assert read_settings(io.BytesIO(sink.content)) == SETTINGS
+
+
+def test_format_overrides_the_suffix(tmp_path):
+    write_image(tmp_path / "a.png", gradient(4, 4), format="tif")
+    write_image(tmp_path / "a", gradient(4, 4), format="webp")
+    assert (tmp_path / "a.png").read_bytes()[:4] == b"II*\0" and (tmp_path / "a").read_bytes()[:4] == b"RIFF"
+
+
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
+    rgb, pipe = gradient(20, 30), tmp_path / "pipe.png"
+    os.mkfifo(pipe)
+    received = []
+    reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()))
+    reader.start()
+    check_output(pipe)  # opens nothing, or the reader would take it for the end
+    write_image(pipe, rgb)
+    reader.join()
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    np.testing.assert_allclose(read_image(io.BytesIO(received[0]))[0], rgb, atol=0.51 / 255)
+
+
+def test_standard_output(tmp_path):
+    program = """if True:
+        import sys, numpy as np
+        from stylecore.pictures.writing import write_image
+        write_image(sys.stdout.buffer, np.full((4, 6, 3), 0.2), format="png")
+        write_image("/dev/stdout", np.full((4, 6, 3), 0.2), format="png")
+    """
+    output = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True).stdout
+    half = len(output) // 2
+    assert output[:half] == output[half:]
+    np.testing.assert_allclose(read_image(io.BytesIO(output[:half]))[0], 0.2, atol=1e-6)
+
+
+class Broken(io.RawIOBase):
+    def writable(self):
+        return True
+
+    def write(self, data):
+        raise BrokenPipeError(32, "Broken pipe")
+
+
+@pytest.mark.parametrize(
+    ("make", "format", "message"),
+    [
+        (io.BytesIO, None, "a stream has no suffix to choose a format by; give format= as one of png, jpg, webp, tif"),
+        (io.BytesIO, "gif", 'format "gif" is not known; choose one of png, jpg, webp, tif'),
+        (lambda: "a.png", "", 'format "" is not known'),
+        (io.StringIO, "png", "the output stream is a text stream; open it in binary mode"),
+        (Broken, "png", r"the output stream cannot be written \(Broken pipe\)"),
+        (lambda: open(os.devnull, "rb"), "png", r"the output stream cannot be written \("),  # noqa: SIM115
+        (lambda: "", None, "the file name of the output is empty; give the path of the picture to write"),
+        (lambda: "", "png", "the file name of the output is empty"),
+        (lambda: 7, "png", "the output is of type int; give a path or a binary stream"),
+    ],
+)
+def test_unusable_streams_and_formats(make, format, message):
+    target = make()
+    with pytest.raises(ImageError, match=message):
+        write_image(target, gradient(4, 4), format=format)
+
+
+def test_limits_of_the_format_hold_for_streams():
+    with pytest.raises(ImageError, match="the output stream cannot be written: JPEG holds at most 65500 pixels a side"):
+        check_output(io.BytesIO(), (65_501, 4), format="jpeg")
+
+
 def test_settings_too_long_for_jpeg(tmp_path):
     def exif_bytes(length):
         exif = Image.Exif()
         exif[270] = '{"stylecore": {"a": "' + "x" * length + '"}}'
         return len(exif.tobytes())
 
-    most = max(length for length in range(65_400, 65_533) if exif_bytes(length) <= 65_533)
+    most = max(length for length in range(65_450, 65_533) if exif_bytes(length) <= 65_533)
     for length, stored in ((most, True), (most + 1, False), (10**6, False)):
         settings = {"a": "x" * length}
         with nullcontext() if stored else pytest.warns(UserWarning, match=r"a\.jpg is written without its settings"):
