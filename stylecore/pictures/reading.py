@@ -278,6 +278,9 @@ def _identified(file: BinaryIO, name: str) -> Iterator[Image.Image]:
         raise ImageError(f"{name} {formats.advice(header)}") from error
     with image:
         check_size(image.height, image.width, name)
+        if isinstance(image, ImageFile.ImageFile):
+            # Pillow joins a row from blocks of this size in time quadratic in their number.
+            image.decodermaxblock = max(image.decodermaxblock, 8 * image.width)
         yield image
 
 

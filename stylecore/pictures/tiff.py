@@ -23,11 +23,12 @@ BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262  # tags
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, CMYK, YCBCR, CIELAB = 0, 1, 2, 5, 6, 8  # photometric interpretations
 
 _ORIENTATION, _ICC_PROFILE, _DNG_VERSION = 274, 34675, 50706  # tags
+_UNDEFINED = 7  # type of a tag: bytes
 _REDUCED, _MASK = 1, 4  # bits of what a page is
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3  # sample formats
 _PREMULTIPLIED, _STRAIGHT = 1, 2  # extra samples that are opacity
 _INTERLEAVED = 1  # planar configuration
-_UNCOMPRESSED, _LZW, _DEFLATE, _PACKBITS, _DEFLATE_OLD = 1, 5, 8, 32773, 32946  # compressions
+_UNCOMPRESSED, _LZW, _OLD_JPEG, _DEFLATE, _PACKBITS, _DEFLATE_OLD = 1, 5, 6, 8, 32773, 32946  # compressions
 _DECODABLE = (_UNCOMPRESSED, _LZW, _DEFLATE, _PACKBITS, _DEFLATE_OLD)
 
 # Mode of Pillow and number of colour channels.
@@ -40,8 +41,9 @@ _STRIP_BYTES = 2**20
 _EXPANSION = 1032  # the most bytes that one byte of Deflate can stand for
 _SLACK = 2**28
 
-# Without a handler, Python prints what tifffile logs about damaged tags to stderr, where it names no file.
-logging.getLogger("tifffile").addHandler(logging.NullHandler())
+# Without a handler, Python prints to stderr what the two libraries log about damaged tags, which names no file.
+for _library in ("tifffile", "PIL"):
+    logging.getLogger(_library).addHandler(logging.NullHandler())
 
 
 class Page(NamedTuple):
@@ -97,6 +99,8 @@ def read(file: BinaryIO, name: str) -> Page | None:
     with tifffile.TiffFile(file) as tiff:
         page = tiff.pages.first
         check_size(page.imagelength, page.imagewidth, name)
+        if page.compression != _OLD_JPEG and len(page.dataoffsets) < math.prod(page.chunked):
+            raise ValueError("parts of the picture are missing")
         _check_kind(page, name)
         samples = None if _is_for_pillow(page) else _decode(file, page, name)
         if (pages := _count_pages(tiff)) > 1:
@@ -154,8 +158,6 @@ def _decode(file: BinaryIO, page: tifffile.TiffPage, name: str) -> np.ndarray | 
         return None
     pixel_bytes = 2 * page.samplesperpixel * page.dtype.itemsize
     check_memory(page.imagelength, page.imagewidth, name, stored_bytes=pixel_bytes)
-    if len(page.dataoffsets) < math.prod(page.chunked):
-        raise ValueError("parts of the picture are missing")
     if page.compression in (_DEFLATE, _DEFLATE_OLD):
         _check_expansion(file, page)
     try:
@@ -253,7 +255,7 @@ def write(file: BinaryIO, pixels: np.ndarray, description: str, icc_profile: byt
             compression="zlib",
             predictor=True,
             description=description or None,
-            iccprofile=icc_profile,
+            extratags=[(_ICC_PROFILE, _UNDEFINED, len(icc_profile), icc_profile, True)],
             software=False,  # tifffile's version would make files of equal pictures differ
             metadata=None,
             maxworkers=1,

@@ -296,9 +296,10 @@ def test_further_pages(tmp_path, deep):
 # Damage
 
 
-def test_missing_strips(tmp_path):
-    tags = rgb16_tags(8, 8) | {278: (4,)}
-    (tmp_path / "d.tif").write_bytes(tiff(tags, [bytes(4 * 8 * 6)]))
+@pytest.mark.parametrize("bits", [8, 16])
+def test_missing_strips(tmp_path, bits):
+    tags = tags_of(8, 8, bits, RGB, 3) | {278: (4,)}
+    (tmp_path / "d.tif").write_bytes(tiff(tags, [bytes(4 * 8 * 3 * bits // 8)]))
     with pytest.raises(ImageError, match=r"d\.tif cannot be read \(parts of the picture are missing\)"):
         read_image(tmp_path / "d.tif")
 
