@@ -15,7 +15,7 @@ from scipy.ndimage import distance_transform_edt
 
 from stylecore.errors import ImageError, ParameterError
 from stylecore.pictures.geometry import crop
-from stylecore.pictures.reading import read_image
+from stylecore.pictures.reading import lossy_format, read_image
 
 MAX_LABELS = 32
 """The most colours of a label image."""
@@ -147,11 +147,13 @@ def read_regions(
             return regions
     images = {"content image": content} | {style_name(i, len(styles)): style for i, style in enumerate(styles)}
     table = _from_masks(regions, images) if labels is None else _from_labels(labels, images)
+    lossy = _lossy_label_image(labels or ())
     for name, (mask, *parts) in table.items():
         if mask is None:
-            raise ParameterError(f"region {name} is not in the content image; mark it there, or leave it out.")
+            advice = lossy or "mark it there, or leave it out"
+            raise ParameterError(f"region {name} is not in the content image; {advice}.")
         if all(part is None for part in parts):
-            raise ParameterError(f"region {name} is in no style image; mark it in one, or leave it out.")
+            raise ParameterError(f"region {name} is in no style image; {lossy or 'mark it in one, or leave it out'}.")
     return [
         Region(name, mask, {i: _visible(name, i, part, opacities) for i, part in enumerate(parts) if part is not None})
         for name, (mask, *parts) in table.items()
@@ -335,6 +337,14 @@ def _read_labels(source: Any, name: str, image: np.ndarray) -> dict[str, np.ndar
             "smoothed edges and save it as PNG."
         )
     return {f"#{code:06x}": _fitted((codes == code).astype(np.float32), name, image) for code in found}
+
+
+def _lossy_label_image(labels: Sequence) -> str:
+    """Advice about a label image whose colours its format has changed; empty if there is none."""
+    for source in labels:
+        if kind := lossy_format(source):
+            return f"{source} is a {kind} file, which changes colours, so save label images as PNG"
+    return ""
 
 
 def _path_or(name: str, source: Any) -> str:

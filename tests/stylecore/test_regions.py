@@ -187,3 +187,16 @@ def test_bad_labels():
         read_labels(content, np.arange(100, dtype=np.uint8).reshape(10, 10))
     with refused("another aspect ratio"):
         read_labels(style, style)
+
+
+def test_labels_of_a_jpeg(tmp_path):
+    blue, path = np.zeros((8, 12, 3), np.uint8), tmp_path / "labels.jpg"
+    blue[:, :, 2] = 255
+    Image.fromarray(blue).save(path, quality=95)  # as 254
+    exact = np.resize(blue, (10, 10, 3))
+    advice = r"; .*labels\.jpg is a JPEG file, which changes colours, so save label images as PNG"
+    with refused("region #0000fe is in no style image" + advice):
+        read_labels(path, exact)
+    Image.fromarray(exact).save(path, quality=95)
+    with refused("region #0000ff is in no style image" + advice):
+        read_labels(label_image(LEFT, [(0, 0, 255), (0, 0, 255)]), path)
