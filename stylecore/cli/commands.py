@@ -238,19 +238,15 @@ def _weights_info(given, watch):
 
 
 def _train(given, watch):
-    chosen = {name: getattr(given, name) for name in training.settings(given.network) if name != "architecture"}
-    if given.architecture is not None:
-        chosen["architecture"] = training.read_architecture(given.architecture)
-
-    def tell(epoch):
+    def report(epoch):
         watch.say(", ".join(f"{name} {value:.4g}" for name, value in epoch.items()))
 
     try:
-        done = training.NETWORKS[given.network](given.data, given.output, **chosen, callback=tell, progress=watch.bar)
+        done = training.train(given, report, watch.bar)
     except KeyboardInterrupt:
-        _say("stylecore: stopped; --resume goes on from the last whole epoch, if there is one.")
+        _say("stylecore: stopped; --resume resumes from the last complete epoch, if there is one.")
         return STOPPED
-    _print(f"{given.output}: {done.score} {done.result:.4g} on what was held out, after {len(done.history)} epochs")
+    _print(f"{given.output}: {done.score} {done.result:.4g} on the test set, after {len(done.history)} epochs")
     return 0
 
 
