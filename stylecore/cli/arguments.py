@@ -62,7 +62,7 @@ def add_quiet(group: Any) -> None:
 
 
 def whole_number(text: str) -> int:
-    """The integer that a text stands for; an error of argparse's if it is none."""
+    """Parse an integer; raises argparse.ArgumentTypeError if the text is not one."""
     try:
         return int(text)
     except ValueError:
@@ -70,7 +70,7 @@ def whole_number(text: str) -> int:
 
 
 def number(text: str) -> float:
-    """The number that a text stands for; an error of argparse's if it is none."""
+    """Parse a number; raises argparse.ArgumentTypeError if the text is not one."""
     try:
         return float(text)
     except ValueError:
