@@ -246,7 +246,8 @@ def _train(given, watch):
     except KeyboardInterrupt:
         _say("stylecore: stopped; --resume resumes from the last complete epoch, if there is one.")
         return STOPPED
-    _print(f"{given.output}: {done.score} {done.result:.4g} on the test set, after {len(done.history)} epochs")
+    epochs = f"{len(done.history)} epoch{'s' * (len(done.history) > 1)}"
+    _print(f"{given.output}: {done.score} {done.result:.4g} on the test set, after {epochs}")
     return 0
 
 

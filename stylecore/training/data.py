@@ -216,9 +216,8 @@ def read(
             return _split(read_pictures(path, side, classes), held_out, seed)
         return _read_cifar10(path, layout, classes, {name: file.read_bytes for name, file in present.items()})
     if not path.is_file():
-        raise DataError(
-            f"{path} does not exist; give an archive of CIFAR-10, or a folder with a folder for each class."
-        )
+        problem = "is not a regular file" if path.exists() else "does not exist"
+        raise DataError(f"{path} {problem}; give an archive of CIFAR-10, or a folder with a subfolder for each class.")
     return _read_archive(path, classes)
 
 

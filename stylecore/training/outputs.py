@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from stylecore.errors import ParameterError, TrainingError
 from stylecore.files import replacing
@@ -83,8 +84,10 @@ def _check_writable(path: Path) -> None:
         raise ParameterError(f"{path} cannot be written: there is no folder {path.parent}; create it.")
     if path.is_dir():
         raise ParameterError(f"{path} cannot be written: it is a folder; choose another name.")
-    if not os.access(folder, os.W_OK):
-        raise ParameterError(f"{path} cannot be written: {path.parent} is read-only; choose another folder.")
+    try:
+        TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ParameterError(f"{path} cannot be written ({error.strerror}); choose another folder.") from error
 
 
 def write(path: Path, content: bytes | memoryview) -> None:

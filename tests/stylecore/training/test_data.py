@@ -139,6 +139,9 @@ def test_what_is_not_a_data_set_is_refused(tmp_path):
         data.read(write_folder(tmp_path / "unpacked", cifar10_files("")), classes=["cat", "dog"])
     with pytest.raises(DataError, match="missing does not exist; give an archive"):
         data.read(tmp_path / "missing")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="pipe is not a regular file; give an archive"):
+        data.read(tmp_path / "pipe")
     (tmp_path / "text").write_text("no archive")
     with pytest.raises(DataError, match="text is damaged or not an archive"):
         data.read(tmp_path / "text")

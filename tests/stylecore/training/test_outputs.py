@@ -89,8 +89,11 @@ def test_two_outputs_in_one_file_are_refused(network):
 
 
 def test_a_folder_that_is_read_only_is_refused(network, monkeypatch):
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
-    with pytest.raises(ParameterError, match=r"cnn\.h5 cannot be written: .* is read-only"):
+    def refuse(dir):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), dir)
+
+    monkeypatch.setattr(outputs, "TemporaryFile", refuse)
+    with pytest.raises(ParameterError, match=r"cnn\.h5 cannot be written \(Read-only file system\); choose another"):
         Outputs(network).check([], resume=False)
 
 
