@@ -266,21 +266,16 @@ def _weights_info(given: Namespace, watch: Watch) -> int:
 
 
 def _train(given: Namespace, watch: Watch) -> int:
-    chosen = _named(given, *(name for name in training.settings(given.network) if name != "architecture"))
-    if given.architecture is not None:
-        chosen["architecture"] = training.read_architecture(given.architecture)
-
-    def tell(epoch):
+    def report(epoch: Mapping[str, float]) -> None:
         watch.say(", ".join(f"{name} {value:.4g}" for name, value in epoch.items()))
 
     try:
-        done = training.NETWORKS[given.network](given.data, given.output, **chosen, callback=tell, progress=watch.bar)
+        done = training.train(given, report, watch.bar)
     except KeyboardInterrupt:
         say("stylecore: stopped; --resume continues from the last complete epoch, if there is one.")
         return STOPPED
-    print_result(
-        f"{given.output}: {done.score} {done.result:.4g} on what was held out, after {len(done.history)} epochs"
-    )
+    epochs = f"{len(done.history)} epoch{'s' * (len(done.history) > 1)}"
+    print_result(f"{given.output}: {done.score} {done.result:.4g} on the test set, after {epochs}")
     return 0
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from stylecore import weights
 from stylecore._transfer import METADATA
+from stylecore.cli.arguments import add_command, add_quiet, add_setting, number, whole_number
 from stylecore.cli.training import add_train
 from stylecore.errors import ParameterError
 from stylecore.losses import STYLE_LOSSES
@@ -87,56 +88,22 @@ def _parser():
     _add_experiments(commands)
     _add_demo(commands)
     _add_weights(commands)
-    _add_command(commands, "devices", "devices", "List what can compute here, and whether it can be used.")
+    add_command(commands, "devices", "devices", "List what can compute here, and whether it can be used.")
     _add_networks(commands)
-    add_train(commands, _add_command, _add_setting, _add_quiet)
+    add_train(commands)
     return parser
-
-
-def _add_command(commands, name, command, summary, **more):
-    parser = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False, **more)
-    parser.set_defaults(command=command, parser=parser)
-    return parser
-
-
-def _whole_number(text):
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f'"{text}" is not a whole number') from None
 
 
 def _size(text):
     return int(text) if text.isdecimal() else text
 
 
-def _number(text):
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f'"{text}" is not a number') from None
-
-
 def _number_or_auto(text):
-    return text if text == "auto" else _number(text)
+    return text if text == "auto" else number(text)
 
 
-def _add_setting(group: Any, name: str, help: str, settings: dict[str, Any] = SETTINGS, **more: Any) -> None:
-    """Add a setting as an option of the type that its default has.
-
-    Without a default of its own, an option that is not given is missing from what `parse` returns.
-    """
-    default = more.get("default", settings[name])
-    if isinstance(default, float):
-        more = {"type": _number, "metavar": "NUMBER", **more}
-        shown = f"{default:g}"
-    elif isinstance(default, int):
-        more = {"type": _whole_number, "metavar": "NUMBER", **more}
-        shown = default
-    else:
-        shown = default or "the network's own"
-    option = "--" + name.replace("_", "-")
-    group.add_argument(option, help=f"{help} (default: {shown})", **{"default": argparse.SUPPRESS, **more})
+def _add_setting(group: Any, name: str, help: str, **more: Any) -> None:
+    add_setting(group, name, help, SETTINGS, **more)
 
 
 class _OneOrSeveral(argparse.Action):
@@ -144,10 +111,6 @@ class _OneOrSeveral(argparse.Action):
 
     def __call__(self, parser, namespace, values, option=None):
         setattr(namespace, self.dest, values if len(values) > 1 else values[0])
-
-
-def _add_quiet(group):
-    group.add_argument("-q", "--quiet", action="store_true", help="show only the result, or an error")
 
 
 def _add_format(group):
@@ -175,7 +138,7 @@ def _add_presets_file(group):
 
 
 def _add_transfer(commands):
-    parser = _add_command(
+    parser = add_command(
         commands,
         "transfer",
         "transfer",
@@ -225,7 +188,7 @@ def _add_basic(group):
     _add_format(group)
     group.add_argument("--preset", metavar="NAME", help="a look by name; further options override it")
     _add_presets_file(group)
-    _add_quiet(group)
+    add_quiet(group)
 
 
 def _add_look(group):
@@ -246,7 +209,7 @@ def _add_look(group):
     )
     group.add_argument(
         "--style-blend",
-        type=_number,
+        type=number,
         nargs="+",
         metavar="NUMBER",
         help="""share of each STYLE, if there are several: 3 1 takes three quarters from the first (default: all the
@@ -447,7 +410,7 @@ def _add_checkpoint(group):
     )
     group.add_argument(
         "--checkpoint-every",
-        type=_number,
+        type=number,
         metavar="SECONDS",
         default=10.0,
         help="time between two such notes (default: %(default)g)",
@@ -457,7 +420,7 @@ def _add_checkpoint(group):
 def _add_views(group):
     group.add_argument(
         "--save-every",
-        type=_whole_number,
+        type=whole_number,
         metavar="STEPS",
         help="save the picture at every so many steps too, beside OUT: out-0050.png, out-0100.png",
     )
@@ -475,7 +438,7 @@ def _add_views(group):
 
 
 def _add_resume(commands):
-    parser = _add_command(
+    parser = add_command(
         commands,
         "resume",
         "resume",
@@ -484,12 +447,12 @@ def _add_resume(commands):
     parser.add_argument("checkpoint", metavar="FILE", help="what `stylecore transfer --checkpoint FILE` wrote")
     parser.add_argument("-o", "--output", metavar="OUT", help="the picture to write (default: that of the run)")
     _add_format(parser)
-    _add_quiet(parser)
+    add_quiet(parser)
     _add_views(parser)
 
 
 def _add_presets(commands):
-    parser = _add_command(
+    parser = add_command(
         commands,
         "presets",
         "presets",
@@ -501,7 +464,7 @@ def _add_presets(commands):
     _add_presets_file(parser)
     _add_pair(parser)
     _add_setting(parser, "iterations", "steps of painting, for each", metavar="STEPS", default=100)
-    _add_quiet(parser)
+    add_quiet(parser)
 
 
 def _add_pair(group):
@@ -512,7 +475,7 @@ def _add_pair(group):
 
 
 def _add_experiments(commands):
-    parser = _add_command(
+    parser = add_command(
         commands,
         "experiments",
         "experiments",
@@ -528,11 +491,11 @@ def _add_experiments(commands):
         help="picture that is mostly black (default: the middle of --style, with all about it blackened)",
     )
     _add_setting(parser, "iterations", "steps of painting, for each picture", metavar="STEPS")
-    _add_quiet(parser)
+    add_quiet(parser)
 
 
 def _add_demo(commands):
-    parser = _add_command(
+    parser = add_command(
         commands,
         "demo",
         "demo",
@@ -549,11 +512,11 @@ def _add_demo(commands):
     )
     _add_setting(parser, "size", "size of the picture, as `stylecore transfer` takes it", type=_size, metavar="SIZE")
     _add_setting(parser, "iterations", "steps of painting", metavar="STEPS")
-    _add_quiet(parser)
+    add_quiet(parser)
 
 
 def _add_networks(commands):
-    parser = _add_command(
+    parser = add_command(
         commands,
         "networks",
         "networks",
@@ -571,16 +534,16 @@ def _add_networks(commands):
     )
     _add_setting(parser, "size", "longer side of each picture", metavar="PIXELS")
     _add_setting(parser, "iterations", "steps of painting", metavar="STEPS")
-    _add_quiet(parser)
+    add_quiet(parser)
 
 
 def _add_weights(commands):
     summary = "List, fetch and convert the networks that pictures are compared by."
     parser = commands.add_parser("weights", help=summary, description=summary, allow_abbrev=False)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    _add_command(commands, "list", "weights list", "List the networks that can be fetched, and which are here.")
+    add_command(commands, "list", "weights list", "List the networks that can be fetched, and which are here.")
 
-    fetch = _add_command(
+    fetch = add_command(
         commands,
         "fetch",
         "weights fetch",
@@ -588,9 +551,9 @@ def _add_weights(commands):
     )
     fetch.add_argument("network", metavar="NAME", help="one of: " + ", ".join(weights.CATALOGUE))
     fetch.add_argument("--force", action="store_true", help="fetch it anew even if it is here already")
-    _add_quiet(fetch)
+    add_quiet(fetch)
 
-    convert = _add_command(
+    convert = add_command(
         commands,
         "convert",
         "weights convert",
@@ -606,5 +569,5 @@ def _add_weights(commands):
         help="how colours were given to it, where the file does not tell; one of: " + ", ".join(weights.PREPROCESSINGS),
     )
 
-    info = _add_command(commands, "info", "weights info", "Tell what a file of weights holds.")
+    info = add_command(commands, "info", "weights info", "Tell what a file of weights holds.")
     info.add_argument("file", metavar="FILE.h5", help="a converted file, or the name of a fetched network")
