@@ -29,6 +29,10 @@ def pairs_kept(values):
     return min(max(PAIR_VALUES // values, LEAST_PAIRS), MOST_PAIRS)
 
 
+# Shape and type of a value of an optimiser's state; a length that varies is None.
+_COUNT, _NUMBER = ((), np.signedinteger), ((), np.floating)
+
+
 class Stopped(Exception):
     """Raised by the function that is minimised, to end the run early."""
 
@@ -53,7 +57,6 @@ class Optimizer:
     """
 
     resumable = True
-    _STATE = ()
 
     def __init__(self, start, evaluations, averaging=0.0):
         self._shape = start.shape
@@ -94,15 +97,33 @@ class Optimizer:
     @property
     def state(self):
         """All that the iterations to come depend on, as a dict of arrays and numbers."""
-        names = ("left", "lowest", "best", "averaged", *(["average"] if self._averaging else []), *self._STATE)
-        return {name: getattr(self, f"_{name}") for name in names}
+        return {name: getattr(self, f"_{name}") for name in self._layout()}
 
     def restore(self, state):
-        """Take up the run that `state` was taken from; start, evaluations and averaging must be those of that run."""
+        """Continue from a `state`; start, evaluations and averaging must be those of the run that it was taken from.
+
+        Parameters
+        ----------
+        state : dict of str to array or number
+
+        Raises
+        ------
+        ValueError
+            If it is not the state of such a run.
+        """
+        _check(state, self._layout())
+        if state["left"] > self._left:
+            raise ValueError("the state has more evaluations left than the run.")
         for name, value in state.items():
             value = np.asarray(value)
             # NumPy computes to another precision with arrays without dimensions than with numbers.
             setattr(self, f"_{name}", value if value.ndim else value.item())
+
+    def _layout(self):
+        """Shape and type of each value of `state`."""
+        image = self._x.shape, np.floating
+        layout = {"left": _COUNT, "lowest": _NUMBER, "best": image, "averaged": _COUNT}
+        return {**layout, "average": image} if self._averaging else layout
 
     def _evaluate(self, x):
         """Loss and flat gradient at the flat image x."""
@@ -122,6 +143,19 @@ class Optimizer:
             self._after()
 
 
+def _check(state, layout):
+    """Raise ValueError unless a state has the values of a layout."""
+    if state.keys() != layout.keys():
+        raise ValueError(f"the state has the values {', '.join(state)} instead of {', '.join(layout)}.")
+    for name, (shape, kind) in layout.items():
+        value = np.asarray(state[name])
+        fits = len(shape) == value.ndim and all(n in (None, m) for n, m in zip(shape, value.shape, strict=True))
+        if not (fits and np.issubdtype(value.dtype, kind) and value.dtype.itemsize in (4, 8)):
+            raise ValueError(f"{name} in the state has shape {value.shape} and type {value.dtype}.")
+        if kind is np.signedinteger and (value < 0).any():
+            raise ValueError(f"{name} in the state is negative.")
+
+
 class LBFGS(Optimizer):
     """Limited-memory BFGS within [0, 1], with a line search that never lets the loss rise.
 
@@ -137,8 +171,6 @@ class LBFGS(Optimizer):
     Bertsekas (1982), "Projected Newton Methods for Optimization Problems with Simple Constraints".
     Chen, Wang and Zhou (2014), "Large-Scale L-BFGS using MapReduce" (the table of inner products).
     """
-
-    _STATE = ("x", "loss", "gradient", "pairs", "next", "products")
 
     def __init__(self, start, evaluations, averaging=0.0):
         super().__init__(start, evaluations, averaging)
@@ -156,10 +188,21 @@ class LBFGS(Optimizer):
     def restore(self, state):
         """As `Optimizer.restore`."""
         rows = state["rows"]
+        if isinstance(rows, np.ndarray) and rows.ndim != 2:
+            raise ValueError(f"rows in the state has shape {rows.shape}.")
         super().restore({name: value for name, value in state.items() if name != "rows"})
+        if {self._next, *self._pairs} - set(range(self._most)) or len(set(self._pairs)) < len(self._pairs):
+            raise ValueError("the state has numbers of pairs that are too large or that are not unique.")
         self._allocate()
         for i, row in zip(self._rows_in_use(), rows, strict=True):
+            _check({"row": row}, {"row": (self._x.shape, np.floating)})
             self._rows[i] = row
+
+    def _layout(self):
+        image, pairs = (self._x.shape, np.floating), ((None,), np.signedinteger)
+        products = self._products.shape, np.floating
+        own = {"x": image, "loss": _NUMBER, "gradient": image, "pairs": pairs, "next": _COUNT, "products": products}
+        return {**super()._layout(), **own}
 
     def _rows_in_use(self):
         return [*self._pairs, *(self._most + self._pairs), 2 * self._most]
@@ -290,13 +333,16 @@ class Adam(Optimizer):
     """
 
     STEP = 0.02
-    _STATE = ("x", "mean", "square", "t")
 
     def __init__(self, start, evaluations, averaging=0.0):
         super().__init__(start, evaluations, averaging)
         self._evaluations = evaluations
         self._mean, self._square = np.zeros_like(self._x), np.zeros_like(self._x)
         self._t = 0
+
+    def _layout(self):
+        image = self._x.shape, np.floating
+        return {**super()._layout(), "x": image, "mean": image, "square": image, "t": _COUNT}
 
     def _minimize(self):
         while True:
