@@ -30,6 +30,9 @@ _ABANDONED = 60.0
 # What fsync raises where a file system does not support it, for folders in particular.
 _NO_FSYNC = (errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.ENOTSUP)
 
+# How the content of a lock's file starts, so that no file of another origin is deleted.
+_HOLDER = b"stylecore, process "
+
 # Windows locks ranges of bytes, and lets nobody else read them: one far behind the content.
 _LOCKED_BYTE = 2**30
 
@@ -108,14 +111,14 @@ def locked(path: str | os.PathLike[str]) -> Iterator[None]:
     InUseError
         If another process, or another thread of this one, has the lock.
     OSError
-        If the lock's file cannot be created.
+        If the lock's file cannot be created, or there is another file of that name.
     """
     name = os.path.realpath(path) + ".lock"
     file = _open_locked(name)
     try:
         with suppress(OSError):  # The disk is full; the lock does not need the note.
             file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
+            file.write(_HOLDER + f"{os.getpid()} on {socket.gethostname()}".encode())
         yield
     finally:
         # While it is still locked, so that no other process can have locked it; Windows deletes closed files only.
@@ -205,9 +208,9 @@ def _sync_folder(folder: Path) -> None:
 
 def _delete_abandoned(folder: Path) -> None:
     """Delete the temporary files of this host's killed processes."""
-    with suppress(OSError):  # No permission to list the folder.
-        for entry in os.scandir(folder):
-            if entry.name.startswith(_TEMPORARY):
+    with suppress(OSError), os.scandir(folder) as entries:  # There may be no permission to list the folder.
+        for entry in entries:
+            if entry.name.startswith(_TEMPORARY) and entry.is_file(follow_symlinks=False):
                 with suppress(OSError):  # It is in use, or gone.
                     _delete_if_abandoned(entry)
 
@@ -220,20 +223,31 @@ def _delete_if_abandoned(entry: os.DirEntry[str]) -> None:
 
 
 def _open_locked(name: str) -> IO[bytes]:
-    """Open or create a file and lock it."""
+    """Open or create a lock's file and lock it."""
     while True:
         file = open(name, "a+b", buffering=0)  # noqa: SIM115
         try:
-            lock(file)
-        except InUseError as error:
-            file.seek(0)
-            holder = (file.read(200) or b"").decode(errors="replace") or "another process"
-            file.close()
-            raise InUseError(error.errno, holder, name) from error
-        except OSError:
-            return file
-        # The one that had it before may have deleted it after it was opened here.
-        with suppress(FileNotFoundError):
+            _lock_own(file, name)
+            # The process that had the lock before may have deleted the file after it was opened here.
             if os.path.samestat(os.fstat(file.fileno()), os.stat(name)):
                 return file
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            file.close()
+            raise
         file.close()
+
+
+def _lock_own(file: IO[bytes], name: str) -> None:
+    """Lock a lock's file, which nothing else than `locked` may have written."""
+    file.seek(0)
+    content = file.read(200) or b""
+    if content and not content.startswith(_HOLDER):
+        raise FileExistsError(errno.EEXIST, f"{name} is not a lock of stylecore")
+    try:
+        lock(file)
+    except InUseError as error:
+        raise InUseError(error.errno, content.decode(errors="replace") or "another process", name) from error
+    except OSError:  # The file system has no locks.
+        pass

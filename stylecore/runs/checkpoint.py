@@ -177,7 +177,7 @@ class Checkpoint:
                 raise _damaged(self.path)
             if different := differences(run["environment"], self._environment):
                 warnings.warn(
-                    f"{self.path} was written with {' and '.join(different)}; the run continues, but its picture will "
+                    f"{self.path} was written with {' and '.join(different)}; the run continues, but its picture may "
                     "not be the same bit for bit as without the interruption.",
                     stacklevel=2,
                 )

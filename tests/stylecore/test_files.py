@@ -279,6 +279,8 @@ def test_other_files_are_not_deleted(tmp_path, monkeypatch):
     for name in (".0123456789abcdef.tmp", ".stylecore-another-host-0123.tmp", ".stylecore", "file.tmp"):
         (tmp_path / name).write_bytes(b"")
         make_old(tmp_path / name)
+    os.mkfifo(tmp_path / f"{files._TEMPORARY}0123.tmp")  # Opened, it would wait.
+    make_old(tmp_path / f"{files._TEMPORARY}0123.tmp")
     before = os.listdir(tmp_path)
     with replacing(tmp_path / "file"):
         pass
@@ -361,6 +363,13 @@ def test_a_lock_file_that_its_former_process_deletes_is_created_again(tmp_path, 
         assert name.exists() and len(locks) == 2
         with pytest.raises(InUseError), locked(tmp_path / "file"):
             pass
+
+
+def test_a_file_with_the_name_of_a_lock_is_kept(tmp_path):
+    (tmp_path / "file.lock").write_text("something else")
+    with pytest.raises(FileExistsError, match="is not a lock of stylecore"), locked(tmp_path / "file"):
+        pass
+    assert (tmp_path / "file.lock").read_text() == "something else"
 
 
 def test_a_lock_in_a_missing_folder(tmp_path):

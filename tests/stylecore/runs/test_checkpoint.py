@@ -274,7 +274,7 @@ def test_another_environment_is_warned_of(path):
     now = environment()
     different = " and ".join(f"{name} {then} instead of {now[name]}" for name, then in OTHERS.items())
     assert [str(warning.message) for warning in warned] == [
-        f"{path} was written with {different}; the run continues, but its picture will not be the same bit for bit as "
+        f"{path} was written with {different}; the run continues, but its picture may not be the same bit for bit as "
         "without the interruption."
     ]
     with warnings.catch_warnings():
@@ -481,7 +481,9 @@ def test_two_runs_on_one_checkpoint(path):
     def attempt(evaluation, image):
         if evaluation.number == 3:
             for again in (lambda: resume(path), lambda: transfer(PHOTOGRAPH, PAINTING, checkpoint=path, **SETTINGS)):
-                with refused(StylecoreError, rf"run\.ckpt is in use by process {os.getpid()} on .*; wait until"):
+                with refused(
+                    StylecoreError, rf"run\.ckpt is in use by stylecore, process {os.getpid()} on .*; wait until"
+                ):
                     again()
                 attempts.append(again)
         return evaluation.number == 4
@@ -555,7 +557,7 @@ def test_the_command_line_goes_on_after_a_kill(tmp_path):
             assert process.poll() is None
         process.send_signal(signal.SIGSTOP)
         second = command("resume", "run.ckpt", "-q", folder=tmp_path)
-        assert second.returncode == 2 and f"run.ckpt is in use by process {process.pid} on " in second.stderr
+        assert second.returncode == 2 and f"run.ckpt is in use by stylecore, process {process.pid} on " in second.stderr
     finally:
         process.kill()
         process.wait()
