@@ -37,6 +37,10 @@ def pairs_kept(values: int) -> int:
     return min(max(PAIR_VALUES // values, LEAST_PAIRS), MOST_PAIRS)
 
 
+# Shape and type of a value of an optimiser's state; a length that varies is None.
+_COUNT, _NUMBER = ((), np.signedinteger), ((), np.floating)
+
+
 class Stopped(Exception):
     """Raised by the minimised function to end the run early."""
 
@@ -61,7 +65,6 @@ class Optimizer:
     """
 
     resumable: ClassVar = True
-    _STATE: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, start: np.ndarray, evaluations: int, averaging: float = 0.0) -> None:
         self._shape = start.shape
@@ -107,15 +110,33 @@ class Optimizer:
     @property
     def state(self) -> dict[str, Any]:
         """Everything that later iterations depend on, as a dict of arrays and numbers."""
-        names = ("left", "lowest", "best", "averaged", *(["average"] if self._averaging else []), *self._STATE)
-        return {name: getattr(self, f"_{name}") for name in names}
+        return {name: getattr(self, f"_{name}") for name in self._layout()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue the run that `state` comes from; start, evaluations and averaging must be those of that run."""
+        """Continue from a `state`; start, evaluations and averaging must be those of the run that it was taken from.
+
+        Parameters
+        ----------
+        state : dict of str to array or number
+
+        Raises
+        ------
+        ValueError
+            If it is not the state of such a run.
+        """
+        _check(state, self._layout())
+        if state["left"] > self._left:
+            raise ValueError("the state has more evaluations left than the run.")
         for name, value in state.items():
             value = np.asarray(value)
             # NumPy's precision differs between arrays of no dimension and Python's numbers.
             setattr(self, f"_{name}", value if value.ndim else value.item())
+
+    def _layout(self) -> dict[str, Any]:
+        """Shape and type of each value of `state`."""
+        image = self._x.shape, np.floating
+        layout = {"left": _COUNT, "lowest": _NUMBER, "best": image, "averaged": _COUNT}
+        return {**layout, "average": image} if self._averaging else layout
 
     def _evaluate(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Loss and flat gradient at the flat image x."""
@@ -133,6 +154,19 @@ class Optimizer:
             self._averaged += 1
         if self._after is not None:
             self._after()
+
+
+def _check(state: Mapping[str, Any], layout: Mapping[str, Any]) -> None:
+    """Raise ValueError unless a state has the values of a layout."""
+    if state.keys() != layout.keys():
+        raise ValueError(f"the state has the values {', '.join(state)} instead of {', '.join(layout)}.")
+    for name, (shape, kind) in layout.items():
+        value = np.asarray(state[name])
+        fits = len(shape) == value.ndim and all(n in (None, m) for n, m in zip(shape, value.shape, strict=True))
+        if not (fits and np.issubdtype(value.dtype, kind) and value.dtype.itemsize in (4, 8)):
+            raise ValueError(f"{name} in the state has shape {value.shape} and type {value.dtype}.")
+        if kind is np.signedinteger and (value < 0).any():
+            raise ValueError(f"{name} in the state is negative.")
 
 
 class LBFGS(Optimizer):
@@ -153,8 +187,6 @@ class LBFGS(Optimizer):
     Chen, Wang and Zhou (2014), "Large-Scale L-BFGS using MapReduce" (the table of inner products).
     """
 
-    _STATE = ("x", "loss", "gradient", "pairs", "next", "products")
-
     def __init__(self, start: np.ndarray, evaluations: int, averaging: float = 0.0) -> None:
         super().__init__(start, evaluations, averaging)
         self._gradient = None
@@ -171,10 +203,21 @@ class LBFGS(Optimizer):
     def restore(self, state: Mapping[str, Any]) -> None:
         """As `Optimizer.restore`."""
         rows = state["rows"]
+        if isinstance(rows, np.ndarray) and rows.ndim != 2:
+            raise ValueError(f"rows in the state has shape {rows.shape}.")
         super().restore({name: value for name, value in state.items() if name != "rows"})
+        if {self._next, *self._pairs} - set(range(self._most)) or len(set(self._pairs)) < len(self._pairs):
+            raise ValueError("the state has numbers of pairs that are too large or that are not unique.")
         self._allocate()
         for i, row in zip(self._rows_in_use(), rows, strict=True):
+            _check({"row": row}, {"row": (self._x.shape, np.floating)})
             self._rows[i] = row
+
+    def _layout(self) -> dict[str, Any]:
+        image, pairs = (self._x.shape, np.floating), ((None,), np.signedinteger)
+        products = self._products.shape, np.floating
+        own = {"x": image, "loss": _NUMBER, "gradient": image, "pairs": pairs, "next": _COUNT, "products": products}
+        return {**super()._layout(), **own}
 
     def _rows_in_use(self):
         return [*self._pairs, *(self._most + self._pairs), 2 * self._most]
@@ -400,13 +443,16 @@ class Adam(Optimizer):
     """
 
     STEP = 0.02
-    _STATE = ("x", "mean", "square", "t")
 
     def __init__(self, start: np.ndarray, evaluations: int, averaging: float = 0.0) -> None:
         super().__init__(start, evaluations, averaging)
         self._evaluations = evaluations
         self._mean, self._square = np.zeros_like(self._x), np.zeros_like(self._x)
         self._t = 0
+
+    def _layout(self) -> dict[str, Any]:
+        image = self._x.shape, np.floating
+        return {**super()._layout(), "x": image, "mean": image, "square": image, "t": _COUNT}
 
     def _minimize(self):
         while True:
