@@ -6,7 +6,6 @@ depends on, and its history. The other arrays are parameters, running statistics
 
 from __future__ import annotations
 
-import hashlib
 import json
 import zipfile
 import zlib
@@ -18,23 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from stylecore import kernels
 from stylecore.errors import DataError, ParameterError
+from stylecore.runs.environment import differences, environment
 from stylecore.training.curves import Epoch
 from stylecore.training.settings import TrainingSettings
-from stylecore.version import __version__
 
 FORMAT = "stylecore training checkpoint"
 FORMAT_VERSION = 2
-
-
-def code_version() -> str:
-    """The version of stylecore, and the first digits of the SHA-256 of its kernels' sources."""
-    folder = Path(kernels.__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
-    return f"{__version__}, kernels {digest.hexdigest()[:12]}"
 
 
 @dataclass(frozen=True)
@@ -48,14 +37,14 @@ class Identity:
     settings : TrainingSettings
     data : str
         Digest of the data; see `stylecore.training.data.digest`.
-    code : str
-        See `code_version`.
+    environment : dict of str to str
+        See `stylecore.runs.environment`.
     """
 
     network: str
     settings: TrainingSettings
     data: str
-    code: str = field(default_factory=code_version)
+    environment: dict[str, str] = field(default_factory=environment)
 
 
 def dump(identity: Identity, history: Sequence[Epoch], arrays: Mapping[str, np.ndarray]) -> memoryview:
@@ -78,7 +67,7 @@ def dump(identity: Identity, history: Sequence[Epoch], arrays: Mapping[str, np.n
         "network": identity.network,
         "settings": identity.settings.to_json(),
         "data": identity.data,
-        "code": identity.code,
+        "environment": identity.environment,
         "history": list(history),
     }
     contents: dict[str, Any] = {"training": np.frombuffer(json.dumps(training).encode(), np.uint8), **arrays}
@@ -143,13 +132,15 @@ def _read(path: Path, names: Iterable[str]) -> tuple[dict[str, Any], dict[str, n
             stored = {name: file[name] for name in names if name in file.files}
         if training["format"] != FORMAT:
             raise ValueError("another format")
-        version, code = training["format_version"], training["code"]
-        if version == FORMAT_VERSION and not _is_history(training["history"]):
-            raise ValueError("no history")
+        version = training["format_version"]
+        if version == FORMAT_VERSION and not (
+            _is_history(training["history"]) and "stylecore" in training["environment"]
+        ):
+            raise ValueError("no history or environment")
     except _UNREADABLE as error:
         raise DataError(f"{path} is damaged or not the checkpoint of a training; move or delete it.") from error
     if version != FORMAT_VERSION:
-        raise ParameterError(f"{path} was written by another version of stylecore ({code}); {_START_OVER}.")
+        raise ParameterError(f"{path} was written by another version of stylecore; {_START_OVER}.")
     return training, stored
 
 
@@ -191,8 +182,8 @@ def _check_identity(path: Path, training: Mapping[str, Any], identity: Identity)
         )
     if training.get("data") != identity.data:
         raise ParameterError(f"{path} belongs to a training on other data; resume it with those, or {_START_OVER}.")
-    if training["code"] != identity.code:
+    if changes := differences(training["environment"], identity.environment):
         raise ParameterError(
-            f"{path} was written by stylecore {training['code']}, and this is {identity.code}, which may not end with "
-            f"the same network; resume it with that version, or {_START_OVER}."
+            f"{path} was written with {', '.join(changes)}, so the network could differ; resume it with that, or "
+            f"{_START_OVER}."
         )

@@ -10,7 +10,7 @@ from stylecore.training import checkpoints, curves, outputs
 from stylecore.training.outputs import Outputs, write
 from stylecore.training.settings import ClassifierSettings
 
-CHECKPOINT = checkpoints.dump(checkpoints.Identity("cnn", ClassifierSettings(), "0" * 64, "code"), [], {})
+CHECKPOINT = checkpoints.dump(checkpoints.Identity("cnn", ClassifierSettings(), "0" * 64), [], {})
 
 
 @pytest.fixture
