@@ -242,13 +242,22 @@ def _networks(given: Namespace, watch: Watch) -> int:
 
 def _weights_list(given: Namespace, watch: Watch) -> int:
     for row in weights.catalogue_rows():
-        state = f"in {row.path}" if row.path else f"not here yet, {row.download_megabytes} MB to fetch"
+        state = f"in {row.path}" if row.path else f"not fetched yet, {row.download_megabytes} MB"
+        if row.is_damaged:
+            state += f", damaged; `stylecore weights fetch {row.network}` fetches it again"
         print_result(f"{row.network:<8} {row.description}; {state}")
     return 0
 
 
 def _weights_fetch(given: Namespace, watch: Watch) -> int:
-    print_result(weights.fetch(given.network, force=given.force, progress=watch.bar))
+    # Before anything that may take long, such as waiting for a network that does not answer.
+    if (
+        given.source is None
+        and given.network in weights.CATALOGUE
+        and (given.force or not os.path.isfile(weights.cached_file(given.network)))
+    ):
+        watch.say(f"Fetching {given.network}, {weights.CATALOGUE[given.network].megabytes} MB.")
+    print_result(weights.fetch(given.network, source=given.source, force=given.force, progress=watch.bar))
     return 0
 
 
@@ -259,9 +268,7 @@ def _weights_convert(given: Namespace, watch: Watch) -> int:
 
 
 def _weights_info(given: Namespace, watch: Watch) -> int:
-    fetched = given.file in weights.CATALOGUE
-    path = weights.cached_file(given.file) if fetched else weights.SHIPPED.get(given.file, given.file)
-    print_result(weights.describe(path))
+    print_result(weights.describe(given.network))
     return 0
 
 

