@@ -1,44 +1,61 @@
 PYTHON ?= python3
 BIN := .venv/bin
+OLDEST := .venv/oldest
 
-.PHONY: help setup demo test lint bench bench-peers bench-cuda clean
+.PHONY: help setup demo test test-oldest lint bench bench-peers bench-cuda clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
-setup: .venv/installed  ## make a virtual environment in .venv, with the package and its tests
+setup: .venv/installed  ## create a virtual environment in .venv and install the package and its test tools there
 
 .venv/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	touch $@
 
-demo: setup  ## paint the sample picture: demo.png, and beside its sources demo-sheet.png
+demo: setup  ## paint the sample photograph: demo.png, and demo-sheet.png with the originals beside it
 	$(BIN)/stylecore demo
 
-# Of two processes, each with as many threads as there are cores, those that wait had better give theirs away.
-test: lint .venv/cuda  ## run all checks and tests
+# Two test processes share the cores, so an OpenMP thread that waits should soon yield its core to the other process.
+test: lint .venv/cuda  ## run every check: lint, all tests, then the quick tests with the oldest dependencies
 	GOMP_SPINCOUNT=2000 $(BIN)/pytest -q -n 2
+	$(MAKE) test-oldest
 
-# The kernels for GPUs are compiled, and run on a simulator, on machines without one as well.
+# The CUDA kernels are also compiled, and run on a simulator, on machines without a GPU.
 .venv/cuda: .venv/installed
 	$(BIN)/python -m pip install --quiet --editable '.[test,cuda]'
 	touch $@
 
-lint: setup  ## check the code's style
+# Compiled code is kept apart, because each version of Numba compiles its own.
+test-oldest: $(OLDEST)/installed  ## run the quick tests with the lowest versions that setup.cfg allows
+	GOMP_SPINCOUNT=2000 NUMBA_CACHE_DIR=$(OLDEST)/numba $(OLDEST)/bin/pytest -q -n 2 -m 'not slow and not gpu and not vgg19'
+
+$(OLDEST)/installed: .venv/installed tests/oldest.py
+	$(PYTHON) -m venv --clear $(OLDEST)
+	$(BIN)/python tests/oldest.py > $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/python -m pip install --quiet --constraint $(OLDEST)/constraints.txt --editable '.[test]'
+	touch $@
+
+# For the type checker, the three source folders are linked as they are installed.
+lint: setup  ## check the style of the code with Ruff and its types with mypy
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	rm -rf .venv/typed
+	mkdir -p .venv/typed/stylecore
+	cd .venv/typed/stylecore && ln -s ../../../stylecore/* ../../../kernels ../../../weights .
+	$(BIN)/mypy
 
-bench: setup  ## measure speed and memory, beside PyTorch if it is installed; options in BENCH="..."
+bench: setup  ## measure speed and memory, next to PyTorch if it is installed; pass options as BENCH="..."
 	$(BIN)/python -m benchmarks $(BENCH)
 
-bench-peers: setup  ## install PyTorch, then measure
+bench-peers: setup  ## install PyTorch, then measure speed and memory next to it
 	$(BIN)/python -m pip install --quiet torch==2.13.0
 	$(BIN)/python -m benchmarks $(BENCH)
 
-bench-cuda: setup .venv/cuda  ## measure an NVIDIA GPU beside the processor, and beside PyTorch if it is installed
+bench-cuda: setup .venv/cuda  ## measure an NVIDIA GPU next to the CPU, and next to PyTorch if it is installed
 	$(BIN)/python -m benchmarks --only cuda --sizes 256 512 1024 2048 $(BENCH)
 
-clean:  ## remove all that was made, but for the networks in the user's cache
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis demo.png demo-sheet.png
+clean:  ## remove everything that these targets create; downloaded networks stay in the user's cache
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis demo.png demo-sheet.png
 	find stylecore kernels weights tests benchmarks -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,253 @@
+"""Run every example: those in docstrings, and the scripts, commands and presets in README.md.
+
+A block of README.md is treated by its kind:
+
+- ``python``: run. All scripts share one namespace, in the order of the file, as if typed one after another. `transfer`
+  and `Objective` are made quick: see `quick`.
+- ``sh``, or an indented block: each line is a command, as described at `commands`. A ``stylecore`` command must be
+  understood by the program's own parser; it is also run where `quick_arguments` finds it cheap and complete. The target
+  of a ``make`` command must exist. Of ``pip`` and ``python`` commands nothing is checked.
+- ``toml``: loaded as a file of presets.
+- ``text``: no example, but a diagram or output.
+
+A block below the comment ``<!-- not run: REASON -->`` is skipped, for that reason. Any other block is an error. The
+pictures, masks and networks that README.md names exist, made from the samples, in the folder where it is run.
+"""
+
+import ast
+import doctest
+import importlib
+import itertools
+import re
+import shlex
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import stylecore
+from stylecore import weights
+from stylecore.cli import main, options
+from stylecore.samples import PAINTING, PHOTOGRAPH
+from stylecore.studies.presets import load_presets
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = {
+    ROOT / "stylecore": "stylecore",
+    ROOT / "kernels": "stylecore.kernels",
+    ROOT / "weights": "stylecore.weights",
+}
+README = ROOT / "README.md"
+
+
+def needs_vgg19(example):
+    """Whether an example uses the default network."""
+    return re.search(r"\b(transfer|Objective)\(", example) and "network=" not in example
+
+
+# Docstrings
+
+
+def docstrings(path):
+    """All texts that stand by themselves in a file, each with its line: docstrings, of whatever they document."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            yield node.lineno, node.value.value
+
+
+def docstring_examples():
+    """One set of parameters for each docstring that has an example."""
+    for folder, package in PACKAGES.items():
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            parts = path.relative_to(ROOT / folder).with_suffix("").parts
+            module = ".".join([package, *parts]).removesuffix(".__init__")
+            for line, text in docstrings(path):
+                if ">>>" in text:
+                    marks = [pytest.mark.vgg19] if needs_vgg19(text) else []
+                    yield pytest.param(module, line, text, marks=marks, id=f"{module}:{line}")
+
+
+@pytest.mark.parametrize(("module", "line", "text"), list(docstring_examples()))
+def test_docstring(module, line, text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = dict(vars(importlib.import_module(module)))
+    test = doctest.DocTestParser().get_doctest(text, names, module, module, line - 1)
+    report = []
+    doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE).run(test, out=report.append)
+    assert not report, "".join(report)
+
+
+# README.md
+
+
+class Block(NamedTuple):
+    """A block of code in README.md."""
+
+    kind: str
+    line: int
+    """Number of its first line of code, from 1."""
+    text: str
+    reason: str | None
+    """Why it is not run; None if it is."""
+
+
+def blocks(text):
+    """Find the fenced and the indented blocks of a Markdown file."""
+    lines = text.splitlines()
+    at, reason = 0, None
+    while at < len(lines):
+        line, start = lines[at], at
+        if fence := re.match(r"(```+)(\w*)\s*$", line):
+            at = lines.index(fence[1], at + 1)
+            yield Block(fence[2], start + 2, "\n".join(lines[start + 1 : at]), reason)
+        elif line.startswith("    ") and (start == 0 or not lines[start - 1].strip()):
+            while at + 1 < len(lines) and (lines[at + 1].startswith("    ") or not lines[at + 1].strip()):
+                at += 1
+            yield Block("sh", start + 1, "\n".join(line[4:] for line in lines[start : at + 1]), reason)
+        if line.strip():
+            comment = re.match(r"<!-- not run: (.+) -->$", line)
+            reason = comment and comment[1]
+        at += 1
+
+
+def commands(block):
+    r"""Find the commands in a block of shell lines, each with its line number.
+
+    ``\`` at the end of a line continues it. What follows two spaces is a comment. ``a | b`` stands for one command with
+    a and one with b. A line that begins with an option is added to the command above it, to make another.
+    """
+    base, line = [], ""
+    for number, part in enumerate(block.text.splitlines(), start=block.line):
+        line += part.strip()
+        if line.endswith("\\"):
+            line = line[:-1].rstrip() + " "
+            continue
+        words, line = shlex.split(re.split(r"\s{2,}", line)[0]), ""
+        if words:
+            if not words[0].startswith("-"):
+                base = []
+            forms = [[*base, *form] for form in alternatives(words)]
+            base = base or forms[0]
+            yield from ((number, form) for form in forms)
+
+
+def alternatives(words):
+    """Expand ``a | b`` in a list of words: one list for each choice."""
+    choices = [[words[0]]]
+    for before, word in itertools.pairwise(words):
+        if before == "|":
+            choices[-1].append(word)
+        elif word != "|":
+            choices.append([word])
+    return itertools.product(*choices)
+
+
+BLOCKS = list(blocks(README.read_text(encoding="utf-8")))
+
+
+def of_kind(kind):
+    return [block for block in BLOCKS if block.kind == kind and block.reason is None]
+
+
+def parameters(cases):
+    return [pytest.param(case, id=f"{README.name}:{line} {' '.join(case)}") for line, case in cases]
+
+
+PROGRAMS = {"stylecore", "make", "pip", "python"}
+COMMANDS = [
+    (line, [words[0].removeprefix(".venv/bin/"), *words[1:]])
+    for block in of_kind("sh")
+    for line, words in commands(block)
+]
+STYLECORE = [(line, words[1:]) for line, words in COMMANDS if words[0] == "stylecore"]
+
+# Options that make a command quick, by the command; others take long, or need what README.md cannot bring along.
+QUICK = {
+    "transfer": ["--size", "64", "--iterations", "2", "--pyramid", "1", "--network", "small"],
+    "demo": ["--size", "64", "--iterations", "2"],
+    "devices": [],
+    "weights list": [],
+    "weights info": [],
+}
+
+
+def quick_arguments(words):
+    """Arguments with which a command can be run here, or None if it cannot."""
+    command = next((command for command in QUICK if words[: len(command.split())] == command.split()), None)
+    placeholders = [word for word in words if re.fullmatch(r"[A-Z]{2,}(\.\w+)?", word)]
+    if command is None or placeholders or "cuda" in words or "--help" in words:
+        return None
+    return [*words, *QUICK[command]]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The current folder, with all the pictures and networks that README.md names."""
+    monkeypatch.chdir(tmp_path)
+    named = set(re.findall(r"[\w-]+\.(?:jpg|png|h5)\b", README.read_text(encoding="utf-8")))
+    photograph, painting = (Image.open(path).resize((96, 72)) for path in (PHOTOGRAPH, PAINTING))
+    mask = Image.fromarray(np.repeat(np.uint8([255, 0]), [30, 42])[:, None].repeat(96, axis=1))
+    for name in named:
+        if name.endswith(".h5"):
+            shutil.copy(weights.SHIPPED["small"], name)
+        elif name.endswith(".png"):  # also where a picture is written, or where one is taken to begin with
+            mask.save(name)
+        else:
+            (photograph if name in ("photo.jpg", "town.jpg") else painting).save(name)
+    return tmp_path
+
+
+def quick(monkeypatch):
+    """Let `transfer` and `Objective` use the network that needs no download, and `transfer` do little."""
+
+    def transfer(content, style, **settings):
+        little = {"size": 64, "iterations": 2, "pyramid": 1}
+        return original(content, style, **{"network": "small", **settings, **little})
+
+    def objective(content, style, **settings):
+        return Objective(content, style, **{"network": "small", **settings})
+
+    original, Objective = stylecore.transfer, stylecore.Objective
+    monkeypatch.setattr(stylecore, "transfer", transfer)
+    monkeypatch.setattr(stylecore, "Objective", objective)
+
+
+@pytest.mark.parametrize("block", [pytest.param(block, id=f"{README.name}:{block.line}") for block in BLOCKS])
+def test_kind_of_block_is_known(block):
+    assert block.kind in ("python", "sh", "toml", "text"), f"README.md:{block.line}: {__doc__}"
+    if block.reason is not None:
+        pytest.skip(f"README.md:{block.line} is not run: {block.reason}")
+
+
+def test_scripts(folder, monkeypatch):
+    quick(monkeypatch)
+    names = {"__name__": "__main__"}
+    for block in of_kind("python"):
+        # The empty lines are for the line numbers of a traceback.
+        exec(compile("\n" * (block.line - 1) + block.text, README, "exec"), names)
+
+
+@pytest.mark.parametrize("words", parameters(COMMANDS))
+def test_command_is_understood(words):
+    program, *arguments = words
+    assert program in PROGRAMS, "not a command; a diagram or output is a block of kind text"
+    if program == "make":
+        makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+        assert all(re.search(rf"^{re.escape(target)}:", makefile, re.MULTILINE) for target in arguments)
+    if program == "stylecore" and "--help" not in arguments:
+        options.parse(arguments)
+
+
+@pytest.mark.parametrize("words", parameters((n, words) for n, words in STYLECORE if quick_arguments(words)))
+def test_command(words, folder, capsys):
+    status = main(quick_arguments(words))
+    assert status == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("block", [pytest.param(block, id=f"{README.name}:{block.line}") for block in of_kind("toml")])
+def test_presets(block, tmp_path):
+    (tmp_path / "presets.toml").write_text(block.text, encoding="utf-8")
+    assert len(load_presets(tmp_path / "presets.toml")) > len(load_presets())
