@@ -339,8 +339,9 @@ def _keyed_alpha(image: Image.Image, raw_mode: str | None, file: BinaryIO | None
     elif image.mode == "RGB":
         transparent = (pixels == key).all(axis=2)
     else:
-        # The key is of the file's depth, the pixels are scaled to 8 bits.
-        transparent = pixels == key * {"L;2": 85, "L;4": 17}.get(raw_mode or "", 1)
+        # The key is of the file's depth, the pixels are scaled to 8 bits; that of one bit may be either.
+        scale = {"L;2": 85, "L;4": 17}.get(raw_mode or "", 1)
+        transparent = pixels == (255 * bool(key) if image.mode == "1" else key * scale)
     return (~transparent).astype(np.float32)
 
 

@@ -146,7 +146,7 @@ def _is_for_pillow(page: tifffile.TiffPage) -> bool:
     if page.photometric not in _MODES:
         return True
     _, channels = _MODES[page.photometric]
-    most = channels + (page.photometric in (BLACK_IS_ZERO, RGB))  # opacity beside inks is beyond Pillow
+    most = channels + (page.photometric == RGB)  # not every Pillow reads opacity beside grey, and none beside CMYK
     interleaved = page.planarconfig == _INTERLEAVED or page.samplesperpixel == 1
     usual = page.sampleformat == _UNSIGNED and page.bitspersample in (1, 2, 4, 8)
     return usual and interleaved and page.samplesperpixel <= most
