@@ -368,6 +368,13 @@ def heic(path, image, **options):
     pillow_heif.from_pillow(image).save(path, quality=100, chroma=444, **options)
 
 
+def test_damaged_heic(tmp_path):
+    heic(tmp_path / "h.heic", Image.new("RGB", (64, 64)))
+    (tmp_path / "h.heic").write_bytes((tmp_path / "h.heic").read_bytes()[:100])
+    with pytest.raises(ImageError, match=r"h\.heic is a damaged HEIF picture; export it again or as PNG"):
+        read_image(tmp_path / "h.heic")
+
+
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
 def test_heic_is_turned_upright_once(tmp_path, orientation):
     stored = Image.new("RGB", (64, 128), "black")
