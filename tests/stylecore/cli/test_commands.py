@@ -409,7 +409,10 @@ def test_inputs_are_read_before_the_network_is_fetched(run, tmp_path):
         ([*TRANSFER, "--layer-weights", "relu1_1=much"], ['"relu1_1=much"', "relu1_1=2"]),
         ([*TRANSFER, "--layer-weights", "relu1_1=1"], ["layer_weights has no weight for"]),
         ([*TRANSFER, "--pyramid", "9", "8"], ["the scales 9, 8 do not increase"]),
-        ([*TRANSFER, "--iterations", "9", "8", "--pyramid", "1"], ["given for 2 scales and there are 1"]),
+        (
+            [*TRANSFER, "--iterations", "9", "8", "--pyramid", "1"],
+            ["iterations is [9, 8] and the scales are", "one number for each"],
+        ),
         ([*TRANSFER, "--averaging", "1"], ["averaging is 1"]),
         ([*TRANSFER, "--checkpoint", "a/b.h5"], ["no checkpoint can be written to a/b.h5"]),
         ([*TRANSFER, "--checkpoint", "run.ckpt", "--checkpoint-every", "-1"], ["checkpoint_every is -1"]),
