@@ -83,7 +83,7 @@ def load(
             return read(path, layers)
         except WeightsError as error:
             raise WeightsError(
-                f"the cached network {path} cannot be used; run `stylecore weights fetch {network}` to fetch it again."
+                f"the cached network {path} cannot be used; run `stylecore weights fetch {network} --force`."
             ) from error
     if isinstance(network, os.PathLike) or _looks_like_path(str(network)):
         return read(network, layers)

@@ -165,7 +165,7 @@ def describe(network: str | os.PathLike[str]) -> str:
     Returns
     -------
     str
-        Several lines. The layers are missing if the network has not been fetched.
+        Several lines. The layers are missing if a network of the catalogue has not been fetched or is damaged.
 
     Raises
     ------
@@ -185,8 +185,10 @@ def describe(network: str | os.PathLike[str]) -> str:
         f"licence        {origin.licence}",
     ]
     path = cached_file(network)
-    if os.path.isfile(path):
+    if not os.path.isfile(path):
+        return "\n".join([*lines, f"file           not fetched yet; `stylecore weights fetch {network}` fetches it"])
+    try:
         lines.append(summary(path))
-    else:
-        lines.append(f"file           not fetched yet; `stylecore weights fetch {network}` fetches it")
+    except WeightsError as error:
+        lines.append(f"file           {error}")
     return "\n".join(lines)

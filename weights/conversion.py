@@ -16,7 +16,7 @@ from stylecore.weights.architectures import ARCHITECTURES, Conv, Pool, check_tab
 from stylecore.weights.isolation import isolated
 from stylecore.weights.network import PREPROCESSINGS, Preprocessing, Weights, check_shapes
 from stylecore.weights.readers import read_foreign
-from stylecore.weights.readers.arrays import Convolution, Stored
+from stylecore.weights.readers.arrays import Convolution, Found, Stored
 from stylecore.weights.store import decode, encode, write
 
 
@@ -116,71 +116,71 @@ def extract(
         If the file cannot be read, or does not fit the architecture.
     """
     found = read_foreign(path)
-    convolutions, head = _split_head(found.convolutions, path)
-    chosen = PREPROCESSINGS[preprocessing] if preprocessing else head or found.preprocessing
-    if chosen is None:
-        raise WeightsError(
-            f"{path} does not say which preprocessing its network was trained with; add --preprocessing with one of "
-            f"{', '.join(PREPROCESSINGS)}."
-        )
-    needed = [layer for layer in layers if isinstance(layer, Conv)]
-    matched = _match(convolutions, needed, network, path)
-    filters = {name: conv.filters for name, conv in matched.items()}
-    biases = {name: conv.bias for name, conv in matched.items() if conv.bias is not None}
     try:
-        # Before anything is read, so that no more is allocated than the architecture has.
-        check_shapes(network, needed, filters, biases)
-        return Weights(
-            network=network,
-            layers=tuple(layers),
-            filters={name: _read(stored, path) for name, stored in filters.items()},
-            biases={name: _read(stored, path) for name, stored in biases.items()},
-            preprocessing=chosen,
-            source=source,
-            sha256=sha256(path),
-        )
+        filters, biases, chosen = _fit(found, network, layers, PREPROCESSINGS[preprocessing] if preprocessing else None)
+        return Weights(network, tuple(layers), filters, biases, chosen, source, sha256(path))
     except WeightsError as error:
         raise WeightsError(f"{path} cannot be used: {error}") from error
 
 
-def _read(stored: Stored, path: str | os.PathLike[str]) -> np.ndarray:
+def _fit(
+    found: Found, network: str, layers: Sequence[Conv | Pool], preprocessing: Preprocessing | None
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], Preprocessing]:
+    """Read the filters and biases that an architecture needs, and choose the preprocessing."""
+    convolutions, head = _split_head(found.convolutions)
+    preprocessing = preprocessing or head or found.preprocessing
+    if preprocessing is None:
+        raise WeightsError(
+            "it does not say which preprocessing its network was trained with; add --preprocessing with one of "
+            f"{', '.join(PREPROCESSINGS)}."
+        )
+    needed = [layer for layer in layers if isinstance(layer, Conv)]
+    matched = _match(convolutions, needed, network)
+    filters = {name: conv.filters for name, conv in matched.items()}
+    biases = {name: conv.bias for name, conv in matched.items() if conv.bias is not None}
+    # Before anything is read, so that no more is allocated than the architecture has.
+    check_shapes(network, needed, filters, biases)
+    return _read_all(filters), _read_all(biases), preprocessing
+
+
+def _read_all(arrays: dict[str, Stored]) -> dict[str, np.ndarray]:
+    return {name: _read(stored) for name, stored in arrays.items()}
+
+
+def _read(stored: Stored) -> np.ndarray:
     try:
         array = stored.read()
     except (WeightsError, MemoryError):
         raise
     except Exception as error:
         # The exceptions that parsers raise on damaged files have no common base.
-        raise WeightsError(f"{path} is damaged or incomplete; download it again.") from error
+        raise WeightsError("it is damaged or incomplete; download it again.") from error
     with np.errstate(over="ignore"):  # Infinity is reported with the name of its layer, as is that in the file.
         return np.array(array, dtype=np.float32, order="C")
 
 
-def _match(
-    convolutions: list[Convolution], layers: list[Conv], network: str, path: str | os.PathLike[str]
-) -> dict[str, Convolution]:
+def _match(convolutions: list[Convolution], layers: list[Conv], network: str) -> dict[str, Convolution]:
     """Assign the convolutions of a file to those of an architecture, by name if possible, otherwise by order."""
     by_name = {re.split("[./]", conv.name)[-1]: conv for conv in convolutions}
     if all(layer.name in by_name for layer in layers):
         return {layer.name: by_name[layer.name] for layer in layers}
     if len(convolutions) < len(layers):
         raise WeightsError(
-            f"{path} holds {len(convolutions)} convolutions, but {network} needs {len(layers)}, so "
+            f"it holds {len(convolutions)} convolutions, but {network} needs {len(layers)}, so "
             f"{layers[len(convolutions)].name} is missing; give a file of the whole network."
         )
     return {layer.name: conv for layer, conv in zip(layers, convolutions, strict=False)}
 
 
-def _split_head(
-    convolutions: list[Convolution], path: str | os.PathLike[str]
-) -> tuple[list[Convolution], Preprocessing | None]:
+def _split_head(convolutions: list[Convolution]) -> tuple[list[Convolution], Preprocessing | None]:
     """Split off a leading 1 x 1 convolution of the three colours, as the preprocessing that it computes."""
     name, filters, bias = convolutions[0]
     if filters.shape != (1, 1, 3, 3):
         return convolutions, None
     if bias is not None and bias.shape == (3,):
         # From the image's channels (rows) to the network's (columns).
-        matrix = _read(filters, path)[0, 0].astype(float)
-        offsets = _read(bias, path)
+        matrix = _read(filters)[0, 0].astype(float)
+        offsets = _read(bias)
         scale = matrix.max()
         if scale > 0 and np.isfinite([scale, *offsets]).all():
             for order, permutation in {"RGB": np.eye(3), "BGR": np.eye(3)[::-1]}.items():
@@ -189,8 +189,7 @@ def _split_head(
                     mean = tuple(float(str(-value)) for value in offsets)
                     return convolutions[1:], Preprocessing(order, float(scale), mean, (1.0, 1.0, 1.0))
     raise WeightsError(
-        f"{path} cannot be used, since its first convolution, {name}, is of size 1 x 1 and does more than order, scale "
-        "and shift the colours."
+        f"its first convolution, {name}, is of size 1 x 1 and does more than order, scale and shift the colours."
     )
 
 

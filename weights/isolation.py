@@ -72,7 +72,7 @@ def isolated(function: Callable[..., bytes | memoryview], path: str | os.PathLik
         "package": list(stylecore.__path__),
         "module": function.__module__,
         "function": function.__name__,
-        "file": os.fspath(path),
+        "file": os.fsdecode(path),
         "arguments": arguments,
     }
     try:
@@ -96,8 +96,10 @@ def isolated(function: Callable[..., bytes | memoryview], path: str | os.PathLik
         raise WeightsError(json.loads(process.stdout))
     if process.returncode in (_EXHAUSTED, -getattr(signal, "SIGXCPU", 0)):
         raise _exhausting(path)
-    last = process.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-    raise WeightsError(f"{path} is damaged and crashes its reader ({last or process.returncode}); download it again.")
+    reason = process.stderr.decode(errors="replace").strip().rpartition("\n")[2] or signal.strsignal(
+        -process.returncode
+    )
+    raise WeightsError(f"{path} is damaged and crashes its reader ({reason}); download it again.")
 
 
 def _exhausting(path: str | os.PathLike[str]) -> WeightsError:
@@ -134,8 +136,8 @@ def _limit(path: str) -> None:
         return
 
     def lower(kind: int, value: int) -> None:
-        _, hard = resource.getrlimit(kind)
-        resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+        soft, hard = resource.getrlimit(kind)
+        resource.setrlimit(kind, (value if soft == resource.RLIM_INFINITY else min(value, soft), hard))
 
     lower(resource.RLIMIT_CORE, 0)
     lower(resource.RLIMIT_CPU, math.ceil(time.process_time() + _seconds(path)))

@@ -24,7 +24,7 @@ import numpy as np
 
 from stylecore.errors import WeightsError
 from stylecore.files import replacing
-from stylecore.weights.architectures import Conv, Pool, from_json, to_json, until
+from stylecore.weights.architectures import MOST_PARAMETERS, Conv, Pool, from_json, to_json, until
 from stylecore.weights.isolation import isolated
 from stylecore.weights.network import Preprocessing, Weights, check_shapes
 from stylecore.weights.readers.arrays import Stored
@@ -32,6 +32,8 @@ from stylecore.weights.readers.hdf5 import FORMAT, member, stored
 
 FORMAT_VERSION = 1
 
+LARGEST_FILE = 10 * MOST_PARAMETERS
+"""Bytes; twice as many as the parameters have."""
 _LARGEST_ATTRIBUTE = 2**16
 """Bytes; HDF5's own limit for attributes that are stored the usual way."""
 _BLOCK = 512
@@ -203,9 +205,13 @@ def is_hdf5(path: str | os.PathLike[str]) -> bool:
 
 def _has_digest(path: str | os.PathLike[str]) -> bool:
     """Tell files with a digest from those of older versions, and reject what is neither."""
-    if not is_hdf5(path):
+    head = _head(path)
+    if not head.startswith((_MAGIC, _HDF5)):
         raise _foreign(path)
-    return _head(path) == _MAGIC
+    size = os.path.getsize(path)
+    if size > LARGEST_FILE:
+        raise WeightsError(f"{path} has {size / 1e9:.1f} GB, more than any network here; give a file of weights.")
+    return head == _MAGIC
 
 
 def _head(path: str | os.PathLike[str]) -> bytes:

@@ -7,7 +7,7 @@ import sys
 import warnings
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from stylecore.cli.terminal import Watch, discard_output, fail, print_result, sa
 from stylecore.errors import ImageError, ParameterError, StylecoreError, WeightsError
 from stylecore.inputs import read_inputs
 from stylecore.kernels import devices
+from stylecore.kernels.compilation import on_compile
 from stylecore.pictures.geometry import shape_for
 from stylecore.pictures.reading import read_image
 from stylecore.pictures.writing import check_output, write_image
@@ -55,7 +56,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
             warnings.showwarning = lambda message, *place: say(f"stylecore: warning: {message}")
             try:
                 given = options.parse(arguments)
-                with Watch(given.quiet) as watch:
+                with Watch(given.quiet) as watch, _saying_when_compiling(given, watch):
                     return _COMMANDS[given.command](given, watch)
             finally:
                 sys.stdout.flush()
@@ -77,6 +78,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         if fault is None:  # A defect of the program, whose traceback is needed.
             raise
         return fail(fault)
+
+
+def _saying_when_compiling(given: Namespace, watch: Watch) -> AbstractContextManager:
+    """Say when kernels are compiled, unless the progress bar of a transfer does."""
+    return nullcontext() if watch.bar and not given.command.startswith("train") else on_compile(watch.say)
 
 
 def _transfer(given: Namespace, watch: Watch) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -119,7 +120,12 @@ def say(text: str) -> None:
 def print_result(text: object) -> None:
     """Write a result to standard output, whose encoding may lack characters of a file's name."""
     encoding = sys.stdout.encoding or "utf-8"
-    print(str(text).encode(encoding, "backslashreplace").decode(encoding))
+    try:
+        print(str(text).encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        discard_output()  # The terminal is gone, as after SIGHUP; the work is not to be lost with it.
 
 
 def discard_output() -> None:

@@ -8,37 +8,28 @@ import os
 import stat
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO, cast
 
 import numpy as np
 import PIL
 import tifffile
-from PIL import Image, ImageFile, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image
 
 from stylecore.errors import ImageError, TooLargeError
-from stylecore.pictures import formats, tiff
-from stylecore.pictures.arrays import MAX_PIXELS, check_memory, check_size, from_array, scaled
-from stylecore.pictures.profiles import from_gamma, to_srgb
+from stylecore.pictures import formats, pillow, tiff
+from stylecore.pictures.arrays import from_array
+from stylecore.pictures.profiles import to_srgb
 
 SETTINGS = "stylecore"
 """Name under which settings are stored in a picture."""
-
-DESCRIPTION, ORIENTATION = 270, 274
-"""EXIF tags ImageDescription and Orientation."""
 
 MAX_STREAM_BYTES = 2**30
 """The most that is read from a stream or a pipe, which must be held in memory; files have no such limit."""
 
 Source = str | os.PathLike[str] | BinaryIO | Image.Image | np.ndarray
 """What `read_image` accepts."""
-
-# Bounds on the metadata of a PNG after decompression, in bytes: of one chunk, and of all texts.
-_MAX_CHUNK, _MAX_TEXTS = 2**26, 2**28
-
-# Formats whose further frames are pictures of the same kind; those of an MPO are depth maps and previews.
-_WITH_FRAMES = {"GIF", "PNG", "WEBP", "AVIF", "HEIF", "FLI", "DCX"}
 
 _LIBRARIES = tuple(os.path.dirname(cast(str, module.__file__)) for module in (PIL, tifffile))
 
@@ -86,17 +77,12 @@ def read_image(source: Source, *, name: str = "image") -> tuple[np.ndarray, np.n
         return from_array(source, name)
     if isinstance(source, Image.Image):
         with _decoding(name):
-            return _from_pillow(source, name)
+            return _finished(*pillow.read(source, name), name)
     with _opened(source, name) as (file, name), _decoding(name):
-        page = tiff.read(file, name) if formats.recognise(_header(file)) == "TIFF" else None
-        if page is not None:
+        if _is_tiff(file) and (page := tiff.read(file, name)):
             pixels = to_srgb(page.pixels, page.mode, page.profile, name)
             return _finished(pixels, page.alpha, page.orientation, name)
-        with _identified(file, name) as image:
-            check_memory(image.height, image.width, name)
-            result = _from_pillow(image, name, file)
-            _warn_of_frames(image, name)
-            return result
+        return _finished(*pillow.read_file(file, name), name)
 
 
 def read_settings(source: str | os.PathLike[str] | BinaryIO, *, name: str = "image") -> dict | None:
@@ -121,12 +107,12 @@ def read_settings(source: str | os.PathLike[str] | BinaryIO, *, name: str = "ima
     """
     text: object = None
     with _opened(source, name) as (file, name), _decoding(name):
-        if formats.recognise(_header(file)) == "TIFF":
+        if _is_tiff(file):
             description: object = tiff.read_description(file)
         else:
-            with _identified(file, name) as image:
+            with pillow.opened(file, name) as image:
                 text = image.info.get(SETTINGS)
-                description = _exif(image).get(DESCRIPTION)
+                description = pillow.exif(image).get(pillow.DESCRIPTION)
     try:
         return json.loads(cast(str, text)) if text else json.loads(cast(str, description))[SETTINGS]
     except (TypeError, ValueError, LookupError):
@@ -202,11 +188,10 @@ def _in_memory(stream: BinaryIO, name: str) -> BinaryIO:
     return content
 
 
-def _header(file: BinaryIO) -> bytes:
-    file.seek(0)
+def _is_tiff(file: BinaryIO) -> bool:
     header = file.read(formats.HEADER_BYTES)
     file.seek(0)
-    return header
+    return formats.recognise(header) == "TIFF"
 
 
 # Decoding
@@ -216,7 +201,7 @@ def _header(file: BinaryIO) -> bytes:
 def _decoding(name: str) -> Iterator[None]:
     """Set Pillow's limits to ours, and turn the errors and warnings of decoders into ones that name the picture."""
     caught: list[warnings.WarningMessage]
-    with _decoding_lock, _limits(), warnings.catch_warnings(record=True) as caught:
+    with _decoding_lock, pillow.limits(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             yield
@@ -230,20 +215,6 @@ def _decoding(name: str) -> Iterator[None]:
             reason = _clause(error) or type(error).__name__
             raise ImageError(f"{name} cannot be read ({reason}); export it again or as PNG.") from error
     _warn_again(caught, name)
-
-
-@contextmanager
-def _limits() -> Iterator[None]:
-    limits = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
-    Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = (
-        MAX_PIXELS,
-        _MAX_CHUNK,
-        _MAX_TEXTS,
-    )
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = limits
 
 
 def _warn_again(caught: list[warnings.WarningMessage], name: str) -> None:
@@ -261,131 +232,6 @@ def _warn_again(caught: list[warnings.WarningMessage], name: str) -> None:
 def _clause(message: object) -> str:
     """A message of another library as part of a sentence."""
     return " ".join(str(message).split()).rstrip(".").replace(". ", "; ")
-
-
-@contextmanager
-def _identified(file: BinaryIO, name: str) -> Iterator[Image.Image]:
-    """Open a file by Pillow; the pixels are not yet decoded."""
-    header = _header(file)
-    if formats.recognise(header) == "HEIF":
-        with suppress(ImportError):  # without it, the sentence of `formats` tells to install it
-            from pillow_heif import register_heif_opener
-
-            register_heif_opener()
-    try:
-        image = Image.open(file)
-    except UnidentifiedImageError as error:
-        raise ImageError(f"{name} {formats.advice(header)}") from error
-    with image:
-        check_size(image.height, image.width, name)
-        if isinstance(image, ImageFile.ImageFile):
-            # Pillow joins a row from blocks of this size in time quadratic in their number.
-            image.decodermaxblock = max(image.decodermaxblock, 8 * image.width)
-        yield image
-
-
-def _warn_of_frames(image: Image.Image, name: str) -> None:
-    frames = 1
-    if image.format in _WITH_FRAMES:
-        with suppress(Exception):  # Damage in later frames does not concern the first.
-            frames = getattr(image, "n_frames", 1)
-    if frames > 1:
-        warnings.warn(f"{name} has {frames} frames; the first is used.", stacklevel=2)
-
-
-def _from_pillow(image: Image.Image, name: str, file: BinaryIO | None = None) -> tuple[np.ndarray, np.ndarray | None]:
-    """Turn a Pillow image of any mode into colours and opacity; `file` is what it was opened from."""
-    check_size(image.height, image.width, name)
-    raw_mode = _raw_mode(image)
-    image.load()
-    alpha = _keyed_alpha(image, raw_mode, file)
-    if image.mode == "F" or image.mode.startswith("I"):
-        mode, pixels = "L", _deep_grey(image, name)
-    elif image.mode in ("CMYK", "LAB"):
-        mode, pixels = image.mode, np.asarray(image)
-    else:
-        mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
-        if alpha is None and image.has_transparency_data:
-            pixels = np.asarray(image.convert("LA" if mode == "L" else "RGBA"))
-            alpha = pixels[:, :, -1] / np.float32(255)
-            pixels = pixels[:, :, 0] if mode == "L" else pixels[:, :, :3]
-        else:
-            pixels = np.asarray(image.convert(mode))
-    profile = image.info.get("icc_profile")
-    pixels = to_srgb(pixels, mode, profile, name)
-    if not profile and "srgb" not in image.info:
-        pixels = from_gamma(pixels, image.info.get("gamma"), _chromaticities(image), name)
-    return _finished(pixels, alpha, _exif(image).get(ORIENTATION), name)
-
-
-def _raw_mode(image: Image.Image) -> str | None:
-    """How a PNG stores its pixels, such as "L;2"; None for other images, and once the pixels are decoded."""
-    if isinstance(image, PngImagePlugin.PngImageFile) and image.tile:
-        return cast(str, image.tile[0][3])
-    return None
-
-
-def _keyed_alpha(image: Image.Image, raw_mode: str | None, file: BinaryIO | None) -> np.ndarray | None:
-    """Opacity where one colour stands for transparency, as a PNG's tRNS may say; None elsewhere."""
-    key = image.info.get("transparency")
-    if image.mode not in ("1", "L", "I", "I;16", "RGB") or not isinstance(key, int | tuple):
-        return None
-    pixels = np.asarray(image.convert("L") if image.mode == "1" else image)
-    if image.mode == "RGB" and raw_mode == "RGB;16B":
-        high, low = np.divmod(key, 256)
-        transparent = (pixels == high).all(axis=2)
-        if file is not None:
-            transparent &= (_low_bytes(file) == low).all(axis=2)
-    elif image.mode == "RGB":
-        transparent = (pixels == key).all(axis=2)
-    else:
-        # The key is of the file's depth, the pixels are scaled to 8 bits.
-        transparent = pixels == key * {"L;2": 85, "L;4": 17}.get(raw_mode or "", 1)
-    return (~transparent).astype(np.float32)
-
-
-def _low_bytes(file: BinaryIO) -> np.ndarray:
-    """Of the 16 bits of a PNG's colours those that Pillow drops."""
-    file.seek(0)
-    with Image.open(file) as image:
-        assert isinstance(image, ImageFile.ImageFile)
-        # As if the bytes were in the other order.
-        image.tile = [ImageFile._Tile(codec, box, offset, "RGB;16L") for codec, box, offset, _ in image.tile]
-        return np.asarray(image)
-
-
-def _deep_grey(image: Image.Image, name: str) -> np.ndarray:
-    """Pixels of a grey image of integers of over 8 bits, or of floats."""
-    pixels = np.asarray(image)
-    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
-    if image.mode == "F":
-        pixels = scaled(pixels, name)
-    elif pixels.min() < 0 or pixels.max() > 65535:  # mode I holds 16-bit greys in 32 bits
-        raise ImageError(f"{name} holds 32-bit integers; save it with 8 or 16 bits per channel.")
-    elif tags.get(tiff.BITS_PER_SAMPLE) == (12,):
-        pixels = pixels / np.float32(4095)
-    else:
-        pixels = pixels.astype(np.uint16)
-    if tags.get(tiff.PHOTOMETRIC) == tiff.WHITE_IS_ZERO:
-        pixels = (65535 if pixels.dtype == np.uint16 else 1) - pixels
-    return pixels
-
-
-def _chromaticities(image: Image.Image) -> tuple[float, ...] | None:
-    """Of white, red, green and blue, x and y, where a PNG or a HEIF states them; else None."""
-    if stated := image.info.get("nclx_profile"):  # by pillow-heif
-        corners = ("white", "red", "green", "blue")
-        chromaticities = tuple(stated.get(f"color_primary_{c}_{axis}", 0) for c in corners for axis in "xy")
-        return chromaticities if all(chromaticities) else None
-    return image.info.get("chromaticity")
-
-
-def _exif(image: Image.Image) -> Mapping[int, object]:
-    """EXIF tags of an image; none if they are damaged, which is no reason to refuse the picture."""
-    try:
-        return image.getexif()
-    except Exception:
-        return {}
 
 
 def _finished(

@@ -20,26 +20,27 @@ from stylecore.errors import ImageError
 from stylecore.pictures.arrays import check_memory, check_size, scaled
 
 BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262  # tags
-WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, CMYK, YCBCR, CIELAB = 0, 1, 2, 5, 6, 8  # photometric interpretations
+WHITE_IS_ZERO = 0  # a photometric interpretation
 
+_BLACK_IS_ZERO, _RGB, _CMYK, _YCBCR, _CIELAB = 1, 2, 5, 6, 8
 _ORIENTATION, _ICC_PROFILE, _DNG_VERSION = 274, 34675, 50706  # tags
 _UNDEFINED = 7  # type of a tag: bytes
 _REDUCED, _MASK = 1, 4  # bits of what a page is
-_UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3  # sample formats
+_UNSIGNED, _SIGNED = 1, 2  # sample formats
 _PREMULTIPLIED, _STRAIGHT = 1, 2  # extra samples that are opacity
 _INTERLEAVED = 1  # planar configuration
 _UNCOMPRESSED, _LZW, _OLD_JPEG, _DEFLATE, _PACKBITS, _DEFLATE_OLD = 1, 5, 6, 8, 32773, 32946  # compressions
 _DECODABLE = (_UNCOMPRESSED, _LZW, _DEFLATE, _PACKBITS, _DEFLATE_OLD)
 
 # Mode of Pillow and number of colour channels.
-_MODES = {WHITE_IS_ZERO: ("L", 1), BLACK_IS_ZERO: ("L", 1), RGB: ("RGB", 3), CMYK: ("CMYK", 4)}
+_MODES = {WHITE_IS_ZERO: ("L", 1), _BLACK_IS_ZERO: ("L", 1), _RGB: ("RGB", 3), _CMYK: ("CMYK", 4)}
 
 LARGEST_CLASSIC = 2**32 - 2**26
 """Bytes of pixels above which a BigTIFF is written; offsets in a classic TIFF end at 4 GB."""
 
 _STRIP_BYTES = 2**20
 _EXPANSION = 1032  # the most bytes that one byte of Deflate can stand for
-_SLACK = 2**28
+_SLACK = 2**28  # bytes beyond its strip or tile that it may fill before it is refused
 
 # Without a handler, Python prints to stderr what the two libraries log about damaged tags, which names no file.
 for _library in ("tifffile", "PIL"):
@@ -101,6 +102,9 @@ def read(file: BinaryIO, name: str) -> Page | None:
         check_size(page.imagelength, page.imagewidth, name)
         if page.compression != _OLD_JPEG and len(page.dataoffsets) < math.prod(page.chunked):
             raise ValueError("parts of the picture are missing")
+        preview = page.subfiletype & _REDUCED and (page.subifds or len(tiff.pages) > 1)
+        if preview or _DNG_VERSION in page.tags:
+            raise ImageError(f"{name} starts with a preview, as a camera's raw file does; develop or export it first.")
         _check_kind(page, name)
         samples = None if _is_for_pillow(page) else _decode(file, page, name)
         if (pages := _count_pages(tiff)) > 1:
@@ -128,16 +132,14 @@ def _count_pages(tiff: tifffile.TiffFile) -> int:
 def _check_kind(page: tifffile.TiffPage, name: str) -> None:
     """Raise ImageError for what neither tifffile nor Pillow reads correctly."""
     bits, interleaved = page.bitspersample, page.planarconfig == _INTERLEAVED
-    if page.subfiletype & _REDUCED or _DNG_VERSION in page.tags:
-        raise ImageError(f"{name} starts with a preview, as raw files of cameras do; develop it, or export it again.")
     if page.sampleformat == _SIGNED and bits != 32:
         raise ImageError(f"{name} holds signed {bits}-bit integers; save it with 8 or 16 unsigned bits per channel.")
-    if page.photometric == YCBCR and page.compression == _UNCOMPRESSED:
+    if page.photometric == _YCBCR and page.compression == _UNCOMPRESSED:
         complete = sum(page.databytecounts) >= 3 * page.imagelength * page.imagewidth
         if not (interleaved and complete):  # chroma at reduced resolution, or planes apart
             raise ImageError(f"{name} holds uncompressed YCbCr in a form that is not supported; save it as RGB.")
-    unusual = bits != 8 or page.sampleformat != _UNSIGNED
-    if page.imagedepth > 1 or (page.photometric == CIELAB and (unusual or not interleaved)):
+    usual = bits == 8 and page.sampleformat == _UNSIGNED and interleaved
+    if page.imagedepth > 1 or not isinstance(bits, int) or (page.photometric == _CIELAB and not usual):
         kind = getattr(page.photometric, "name", page.photometric)
         raise ImageError(f"{name} is a TIFF of an unsupported kind ({bits}-bit {kind}); save it as RGB.")
 
@@ -146,7 +148,7 @@ def _is_for_pillow(page: tifffile.TiffPage) -> bool:
     if page.photometric not in _MODES:
         return True
     _, channels = _MODES[page.photometric]
-    most = channels + (page.photometric in (BLACK_IS_ZERO, RGB))  # opacity beside inks is beyond Pillow
+    most = channels + (page.photometric == _RGB)  # not every Pillow reads opacity beside grey, and none beside CMYK
     interleaved = page.planarconfig == _INTERLEAVED or page.samplesperpixel == 1
     usual = page.sampleformat == _UNSIGNED and page.bitspersample in (1, 2, 4, 8)
     return usual and interleaved and page.samplesperpixel <= most

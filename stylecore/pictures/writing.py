@@ -19,8 +19,9 @@ from stylecore.errors import ImageError
 from stylecore.files import replacing
 from stylecore.pictures import tiff
 from stylecore.pictures.arrays import is_finite, quantise, to_pil
+from stylecore.pictures.pillow import DESCRIPTION
 from stylecore.pictures.profiles import profile_of
-from stylecore.pictures.reading import DESCRIPTION, SETTINGS
+from stylecore.pictures.reading import SETTINGS
 
 FORMATS = ("png", "jpg", "webp", "tif")
 """The formats that are written; "jpeg" and "tiff" are the same as "jpg" and "tif"."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stylecore.errors import StylecoreError
+from stylecore.kernels.compilation import on_compile
 from stylecore.optimizers import Optimizer, Stopped
 from stylecore.runs.checkpoint import Checkpoint
 from stylecore.runs.history import Callback, Evaluation, History
@@ -90,10 +92,16 @@ class Run:
                 total = sum(count for _, count in scales)
                 self._bar = tqdm(total=total, initial=len(self.history), unit="step", dynamic_ncols=True)
             try:
-                yield
+                with on_compile(self._say) if self._bar is not None else nullcontext():
+                    yield
             finally:
                 if self._bar is not None:
                     self._bar.close()
+
+    def _say(self, text: str) -> None:
+        """Write a line above the progress bar."""
+        if self._bar is not None:
+            self._bar.write(text, file=sys.stderr)
 
     def minimize(
         self, objective: Objective, optimizer: Optimizer, finish: Callable[[np.ndarray], np.ndarray]
@@ -142,9 +150,11 @@ class Run:
         def evaluate(x: np.ndarray) -> tuple[float, np.ndarray]:
             if self.stopped:
                 raise Stopped
-            loss, gradient, terms = objective.evaluate(x)
-            # The optimisers square the gradient; if that overflows they stop without an error.
-            if not (np.isfinite(loss) and np.isfinite(np.vdot(gradient, gradient))):
+            # Overflow is reported below. The optimisers square the gradient; if that overflows they stop silently.
+            with np.errstate(over="ignore", invalid="ignore"):
+                loss, gradient, terms = objective.evaluate(x)
+                is_finite = np.isfinite(loss) and np.isfinite(np.vdot(gradient, gradient))
+            if not is_finite:
                 raise StylecoreError(
                     f"the loss or its gradient is too large or not a number at evaluation {len(self.history) + 1}; "
                     "lower the weights."

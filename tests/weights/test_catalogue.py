@@ -98,6 +98,14 @@ def test_a_fetched_network_is_described_with_its_layers(monkeypatch, tmp_path):
     assert "conv1_1  3 x 3, stride 1, 3 -> 32 channels" in text
 
 
+def test_a_damaged_network_is_described_as_such(monkeypatch, tmp_path):
+    monkeypatch.setenv("STYLECORE_CACHE", str(tmp_path))
+    (tmp_path / "vgg16.h5").write_bytes(SHIPPED["small"].read_bytes()[:-1])
+    text = describe("vgg16")
+    assert CATALOGUE["vgg16"].sdist_sha256 in text
+    assert text.endswith("vgg16.h5 is damaged or incomplete; download or convert it again.")
+
+
 def test_other_networks_are_described():
     assert describe("small").startswith("licence        MIT")
     assert describe(SHIPPED["small"]) in describe("small")

@@ -74,7 +74,7 @@ def test_a_first_layer_that_prepares_the_colours_becomes_the_preprocessing(conve
     ],
 )
 def test_a_first_layer_that_does_more_is_refused(converted, matrix, bias):
-    with pytest.raises(WeightsError, match=r"net\.pth .* since its first convolution, 0, is of size 1 x 1 and"):
+    with pytest.raises(WeightsError, match=r"net\.pth cannot be used: its first convolution, 0, is of size 1"):
         converted(_with_head(matrix, bias))
 
 
@@ -101,7 +101,7 @@ def test_layers_after_the_network_are_left_out(converted):
 def test_a_missing_layer_is_named(converted):
     state = state_dict()
     del state["features.10.weight"], state["features.10.bias"]
-    with pytest.raises(WeightsError, match=r"net\.pth holds 3 convolutions, .* 4, so conv2_2 is missing"):
+    with pytest.raises(WeightsError, match=r"net\.pth cannot be used: it holds 3 convolutions, .* 4, so conv2_2 is"):
         converted(state)
 
 
@@ -139,7 +139,7 @@ def test_numbers_that_are_too_large_for_float32_are_found(converted):
 
 def test_a_network_that_is_too_shallow_is_refused(converted, tmp_path):
     converted(state_dict())
-    with pytest.raises(WeightsError, match=r"net\.pth holds 4 convolutions, but vgg16 needs 13, so conv3_1"):
+    with pytest.raises(WeightsError, match=r"net\.pth .* it holds 4 convolutions, but vgg16 needs 13, so conv3_1"):
         convert(tmp_path / "net.pth", "vgg16")
 
 

@@ -117,7 +117,7 @@ def test_without_progress_nothing_is_printed(index, capfd):
 def test_a_damaged_file_is_fetched_again(index, cache):
     cache.mkdir(parents=True)
     (cache / "tiny.h5").write_bytes(b"damaged")
-    with pytest.raises(WeightsError, match=r"tiny\.h5 cannot be used; run `stylecore weights fetch tiny`"):
+    with pytest.raises(WeightsError, match=r"tiny\.h5 cannot be used; run `stylecore weights fetch tiny --force`"):
         weights.load("tiny")
     assert weights.fetch("tiny", progress=False) == cache / "tiny.h5"
     assert_made_up(weights.load("tiny"))

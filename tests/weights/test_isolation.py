@@ -33,17 +33,20 @@ def test_an_error_of_the_package_is_raised_here(path):
     assert str(caught.value) == f"{path} is not to my taste; käse, \ud800."
 
 
-@pytest.mark.parametrize("function", ["crash", "abort", "fail"])
-def test_a_crash_is_a_sentence(path, function):
-    with pytest.raises(WeightsError, match=r"file is damaged and crashes its reader \(.*\); download it again\.$"):
+@pytest.mark.parametrize(
+    "function, reason", [("crash", "Segmentation fault"), ("abort", "Aborted"), ("fail", "RuntimeError: a defect")]
+)
+def test_a_crash_is_a_sentence(path, function, reason):
+    with pytest.raises(WeightsError) as caught:
         isolated(getattr(child_functions, function), path)
+    assert str(caught.value) == f"{path} is damaged and crashes its reader ({reason}); download it again."
 
 
 @only_on_linux
 def test_memory_is_limited(path):
     assert isolated(child_functions.allocate, path, size=isolation.MEMORY // 2) == b"600000000"
     with pytest.raises(WeightsError, match=r"file takes more memory or time to read than any network"):
-        isolated(child_functions.allocate, path, size=isolation.MEMORY)
+        isolated(child_functions.allocate, path, size=2 * isolation.MEMORY)
 
 
 def test_time_is_limited(path, monkeypatch):

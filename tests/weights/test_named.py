@@ -16,7 +16,7 @@ from stylecore.weights.readers.named import read_npz, read_safetensors
 )
 def test_npz_with_a_preprocessing_that_must_be_given(tmp_path, pattern, words):
     write_npz(tmp_path / "file.npz", pattern, words)
-    with pytest.raises(WeightsError, match=r"file\.npz does not say which .*--preprocessing .*torchvision"):
+    with pytest.raises(WeightsError, match=r"file\.npz .* does not say which .*--preprocessing .*torchvision"):
         extract(tmp_path / "file.npz", "made-up", LAYERS)
     weights = extract(tmp_path / "file.npz", "made-up", LAYERS, preprocessing="caffe-rgb")
     assert_made_up(weights)

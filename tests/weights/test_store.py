@@ -254,6 +254,15 @@ def test_the_summary_has_what_a_person_wants_to_know(stored):
     assert len(text.splitlines()) == 7 + len(LAYERS)
 
 
+@pytest.mark.parametrize("beginning", [b"stylecore-weights\n", b"\x89HDF\r\n\x1a\n"])
+def test_a_file_larger_than_any_network_is_refused(tmp_path, beginning):
+    with open(tmp_path / "net.h5", "wb") as file:
+        file.write(beginning)
+        file.truncate(10**12)
+    with pytest.raises(WeightsError, match=r"net\.h5 has 1000\.0 GB, more than any network here"):
+        read(tmp_path / "net.h5")
+
+
 def test_files_of_older_versions_are_read(without_digest):
     assert without_digest.read_bytes().startswith(b"\x89HDF")
     weights = read(without_digest)

@@ -1,4 +1,4 @@
-"""`stylecore.weights.load`, and the default network as it is fetched."""
+"""`stylecore.weights.load`, and the default network after it has been fetched."""
 
 import importlib
 import os

@@ -180,29 +180,27 @@ def read_torch_zip(path: str | os.PathLike[str]) -> Found:
     # PyTorch compresses nothing; a compressed file may have been made to expand to terabytes of zeros.
     if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
         raise WeightsError(f"{path} is compressed, which PyTorch's files never are; download it again.")
-    tree, dtypes = _load(io.BytesIO(_member(archive, main, _LARGEST_PICKLE, path)), path)
-    storage = _zip_storages(archive, main.removesuffix("data.pkl"), dtypes, path)
+    tree, dtypes = _load(io.BytesIO(_member(archive, main, _LARGEST_PICKLE)), path)
+    storage = _zip_storages(archive, main.removesuffix("data.pkl"), dtypes)
     return pair(_arrays(tree, storage, dtypes, path), path)
 
 
-def _member(archive: zipfile.ZipFile, name: str, largest: int, path: str | os.PathLike[str]) -> bytes:
+def _member(archive: zipfile.ZipFile, name: str, largest: int) -> bytes:
     """Read a member of a zip file, unless it is too large."""
     info = archive.getinfo(name)
     if max(info.file_size, info.compress_size) > largest:
-        raise WeightsError(f"{path} has {name}, which is too large for weights; save a state_dict() alone.")
+        raise ValueError(f"{name} is too large")
     return archive.read(info)
 
 
-def _zip_storages(
-    archive: zipfile.ZipFile, folder: str, dtypes: dict[str, str], path: str | os.PathLike[str]
-) -> _Storage:
+def _zip_storages(archive: zipfile.ZipFile, folder: str, dtypes: dict[str, str]) -> _Storage:
     """Read storages in a PyTorch zip file when asked for."""
     has_order = f"{folder}byteorder" in archive.namelist()
-    order = ">" if has_order and _member(archive, f"{folder}byteorder", 16, path).strip() == b"big" else "<"
+    order = ">" if has_order and _member(archive, f"{folder}byteorder", 16).strip() == b"big" else "<"
 
     @lru_cache(maxsize=1)  # Tensors may share a storage.
     def storage(key: str) -> np.ndarray:
-        return np.frombuffer(_member(archive, f"{folder}data/{key}", _LARGEST_STORAGE, path), order + dtypes[key])
+        return np.frombuffer(_member(archive, f"{folder}data/{key}", _LARGEST_STORAGE), order + dtypes[key])
 
     return storage
 
@@ -308,7 +306,7 @@ class _Tensor(NamedTuple):
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
-    def view(self, storage: np.ndarray, path: str | os.PathLike[str]) -> np.ndarray:
+    def view(self, storage: np.ndarray) -> np.ndarray:
         """Return the tensor as a view, once it is certain that all of it lies inside the storage."""
         sizes = (self.offset, *self.shape, *self.strides)
         last = self.offset + sum(stride * (n - 1) for stride, n in zip(self.strides, self.shape, strict=True))
@@ -317,7 +315,7 @@ class _Tensor(NamedTuple):
             or last >= storage.size
             or math.prod(self.shape) > storage.size
         ):
-            raise WeightsError(f"{path} holds a tensor that exceeds its storage; download it again.")
+            raise WeightsError("it holds a tensor that exceeds its storage; download it again.")
         strides = [stride * storage.itemsize for stride in self.strides]
         return np.lib.stride_tricks.as_strided(storage[self.offset :], self.shape, strides, writeable=False)
 
@@ -352,6 +350,6 @@ def _arrays(content: Any, storage: _Storage, dtypes: dict[str, str], path: str |
             found[".".join(names)] = Stored.of(value.value)
         # The storages of dense layers (2-D), which are most of a file, are never read.
         elif isinstance(value, _Tensor) and len(value.shape) in (1, 4):
-            read = partial(lambda tensor: tensor.view(storage(tensor.key), path), value)
+            read = partial(lambda tensor: tensor.view(storage(tensor.key)), value)
             found[".".join(names)] = Stored(value.shape, np.dtype(dtypes[value.key]), read)
     return found

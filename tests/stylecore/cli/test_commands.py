@@ -1,4 +1,5 @@
 import inspect
+import io
 import os
 import pty
 import re
@@ -569,6 +570,81 @@ def test_names_that_the_terminal_cannot_show(run, tmp_path):
     assert os.listdir(tmp_path) == [output]
 
 
+# Standard input and output
+
+
+SMALL = ["--network", "small", "--size", "48", "--iterations", "2"]
+
+
+def piped(data, tmp_path, *arguments):
+    return subprocess.run([*STYLECORE, *arguments], input=data, capture_output=True, cwd=tmp_path, timeout=300)
+
+
+@pytest.mark.parametrize("source", ["-", "/dev/stdin"])
+def test_a_picture_from_a_pipe_to_a_pipe(source, tmp_path):
+    data = PHOTOGRAPH.read_bytes()
+    process = piped(data, tmp_path, "transfer", source, PICTURES[1], "-o", "-", "--format", "png", *SMALL)
+    assert process.returncode == 0, process.stderr
+    made, _ = read_image(io.BytesIO(process.stdout))
+    assert made.shape == (36, 48, 3)
+    first, *_, last = process.stderr.decode().splitlines()
+    assert first == f"photograph {source}; painting {PICTURES[1]}"
+    assert last.startswith("standard output: 48 x 36 pixels, 2 steps in ")
+    assert os.listdir(tmp_path) == []
+    file = piped(b"", tmp_path, "transfer", *PICTURES, "-o", "out.png", *SMALL)
+    assert file.returncode == 0
+    np.testing.assert_array_equal(made, read_image(tmp_path / "out.png")[0])
+
+
+def test_a_run_from_a_pipe_can_be_resumed(tmp_path):
+    arguments = ["transfer", "-", PICTURES[1], "-o", "out.png", "--checkpoint", "run.ckpt", "--checkpoint-every", "0"]
+    script = (
+        "import os, sys; from stylecore import cli; from stylecore.runs.checkpoint import Checkpoint\n"
+        "write, count = Checkpoint.write, iter(range(100))\n"
+        "Checkpoint.write = lambda *a, **k: (write(*a, **k), next(count) == 3 and os._exit(9))\n"
+        f"cli.main({[*arguments, *SMALL, '--iterations', '9']!r})"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", script], input=PHOTOGRAPH.read_bytes(), capture_output=True, cwd=tmp_path, timeout=300
+    )
+    assert process.returncode == 9, process.stderr
+    assert 'the optimizer is "lbfgs", since SciPy\'s L-BFGS-B cannot be resumed' in process.stderr.decode()
+    process = piped(b"", tmp_path, "resume", "run.ckpt")
+    assert process.returncode == 0, process.stderr
+    whole = piped(
+        b"", tmp_path, "transfer", *PICTURES, "-o", "whole.png", "--optimizer", "lbfgs", *SMALL, "--iterations", "9"
+    )
+    assert whole.returncode == 0
+    np.testing.assert_array_equal(read_image(tmp_path / "out.png")[0], read_image(tmp_path / "whole.png")[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["transfer", "-", "-", "-o", "out.png"], ["more than one picture"]),
+        (["transfer", *PICTURES, "-o", "-"], ["--output - needs --format"]),
+        (["transfer", *PICTURES, "-o", "-", "--format", "png", "--save-every", "5"], ["--save-every"]),
+        (["transfer", "", PICTURES[1], "-o", "out.png"], ["content image is empty"]),
+    ],
+)
+def test_streams_that_cannot_be(run, arguments, words, tmp_path):
+    assert_refused(run(*arguments, *SMALL), words)
+    assert os.listdir(tmp_path) == []
+
+
+def test_paintings_are_named_first(run):
+    process = run("transfer", *PICTURES, PICTURES[0], "-o", "out.png", *SMALL)
+    assert process.stderr.splitlines()[0] == f"photograph {PICTURES[0]}; paintings {PICTURES[1]}, {PICTURES[0]}"
+
+
+@pytest.mark.parametrize(("which", "content"), [("names", "photograph.jpg"), ("paths", PICTURES[0])])
+def test_metadata(run, which, content, tmp_path):
+    assert run(*TRANSFER, *SMALL, "--metadata", which).returncode == 0
+    assert read_settings(tmp_path / "out.png")["content"] == content
+    assert run(*TRANSFER, *SMALL, "--metadata", "none", "--sheet", "sheet.png").returncode == 0
+    assert read_settings(tmp_path / "out.png") is read_settings(tmp_path / "sheet.png") is None
+
+
 # Ctrl-C
 
 
@@ -666,3 +742,28 @@ def test_in_another_thread(tmp_path, monkeypatch, capsys):
     thread.start()
     thread.join()
     assert statuses == [0]
+
+
+def test_a_closed_terminal_saves_the_picture(tmp_path):
+    """As when a connection is dropped: SIGHUP, and a terminal that can no longer be written to."""
+    terminal, side = pty.openpty()
+    ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 150, 0, 0))
+    process = subprocess.Popen(
+        [*STYLECORE, *TRANSFER, *SMALL[:-1], "1000000"],
+        cwd=tmp_path,
+        stdin=side,
+        stdout=side,
+        stderr=side,
+        start_new_session=True,
+        preexec_fn=lambda: ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(side)
+    try:
+        shown = b""
+        while shown.count(b"loss") < 3:
+            shown += os.read(terminal, 1024)
+        os.close(terminal)
+        assert process.wait(60) == 130
+    finally:
+        process.kill()
+    assert read_image(tmp_path / "out.png")[0].shape == (36, 48, 3)

@@ -6,6 +6,7 @@ import zlib
 from contextlib import contextmanager
 
 import numpy as np
+import pytest
 from PIL import Image, ImageCms
 
 
@@ -149,3 +150,11 @@ def cmyk_profile():
     header[68:80] = s15(0.9642, 1, 0.8249)
     header[0:4] = struct.pack(">I", place + len(body))
     return bytes(header) + table + body
+
+
+def heic(path, image, **options):
+    """Write a HEIC, if pillow-heif can."""
+    pillow_heif = pytest.importorskip("pillow_heif")
+    if not pillow_heif.libheif_info()["HEIF"]:
+        pytest.skip("this libheif does not write HEIC")
+    pillow_heif.from_pillow(image).save(path, quality=100, chroma=444, **options)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from made_pictures import gradient
@@ -8,6 +8,7 @@ from made_pictures import gradient
 from stylecore.pictures.geometry import crop, fit, resize, shape_for
 
 
+@settings(deadline=None)
 @given(st.integers(1, 5000), st.integers(1, 5000), st.integers(1, 5000))
 def test_fit(height, width, side):
     h, w = fit((height, width, 3), side)
@@ -16,6 +17,7 @@ def test_fit(height, width, side):
     assert abs(min(h, w) - exact) <= 0.5 or (min(h, w) == 1 and exact < 1)
 
 
+@settings(deadline=None)
 @given(
     hnp.arrays(
         np.float32,
@@ -63,6 +65,7 @@ def test_shape_for(size, expected):
     assert shape_for(size, (60, 100, 3)) == expected
 
 
+@settings(deadline=None)
 @given(
     height=st.integers(1, 300), width=st.integers(1, 300), target=st.tuples(st.integers(1, 300), st.integers(1, 300))
 )
@@ -112,6 +115,7 @@ def test_resize_with_full_opacity_is_as_without():
     assert resize(picture, (48, 64), np.ones((48, 64))) is picture
 
 
+@settings(deadline=None)
 @given(
     hnp.arrays(np.float32, (6, 7, 3), elements=st.floats(0, 1, width=32)),
     hnp.arrays(np.float32, (6, 7), elements=st.floats(0, 1, width=32)),

@@ -6,9 +6,10 @@ import warnings
 import zlib
 
 import numpy as np
+import PIL
 import pytest
 import tifffile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from made_pictures import cmyk_profile, decode, gradient, lzw, noise, rgb16_tags, swapped_profile, tiff
@@ -209,7 +210,7 @@ def test_profile_of_floats_and_of_planes(tmp_path):
         *[("P", kind) for kind in ("raw", "tiff_lzw", "packbits")],
         *[("RGB", kind) for kind in ("tiff_lzw", "packbits", "lzma", "zstd", "jpeg", "webp")],
         *[("CMYK", kind) for kind in ("tiff_lzw", "jpeg")],
-        *[("YCbCr", kind) for kind in ("raw", "jpeg")],
+        ("YCbCr", "jpeg"),
         *[("LAB", kind) for kind in ("raw", "tiff_lzw")],
         *[("I;16", kind) for kind in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "lzma", "zstd")],
     ],
@@ -247,6 +248,14 @@ def test_unsupported_kinds(tmp_path, photometric, bits, more, message):
         read_image(tmp_path / "t.tif")
 
 
+@pytest.mark.skipif(int(PIL.__version__.split(".")[0]) < 12, reason="Pillow before 12 calls it truncated")
+def test_ycbcr_without_compression(tmp_path):
+    pixels = noise(6, 8, 3)
+    store(tmp_path / "y.tif", pixels, 8, YCBCR, subsampling=(1, 1))
+    expected = np.asarray(Image.frombytes("YCbCr", (8, 6), pixels.tobytes()).convert("RGB")) / np.float32(255)
+    np.testing.assert_allclose(read_image(tmp_path / "y.tif")[0], expected, atol=1e-6)
+
+
 def test_subsampled_ycbcr_without_compression_is_refused(tmp_path):
     tags = tags_of(4, 4, 8, YCBCR, 3, subsampling=(2, 2))
     (tmp_path / "y.tif").write_bytes(tiff(tags, [noise(24).tobytes()]))
@@ -265,10 +274,19 @@ def test_old_jpeg(tmp_path):
 
 
 def test_raw_file_of_a_camera(tmp_path):
-    for marks in ({254: (1,)}, {50706: (0x0104,)}):
+    """Which has a preview in the place of the first page, and the sensor's data elsewhere."""
+    for marks in ({50706: (0x0104,)}, {254: (1,), 330: (8,)}):
         (tmp_path / "raw.dng").write_bytes(tiff(rgb16_tags(4, 4) | marks, [bytes(96)]))
-        with pytest.raises(ImageError, match=r"raw\.dng starts with a preview, as raw files of cameras do; develop it"):
+        with pytest.raises(ImageError, match=r"raw\.dng starts with a preview, as a camera's raw file does; develop"):
             read_image(tmp_path / "raw.dng")
+    (tmp_path / "only.tif").write_bytes(tiff(rgb16_tags(4, 4) | {254: (1,)}, [bytes(96)]))
+    assert read_image(tmp_path / "only.tif")[0].max() == 0
+
+
+def test_samples_of_different_depths(tmp_path):
+    (tmp_path / "d.tif").write_bytes(tiff(rgb16_tags(4, 4) | {258: (5, 6, 5)}, [bytes(32)]))
+    with pytest.raises(ImageError, match=r"d\.tif is a TIFF of an unsupported kind \(\(5, 6, 5\)-bit RGB\)"):
+        read_image(tmp_path / "d.tif")
 
 
 # Pages
@@ -379,6 +397,7 @@ def test_grey_16_bits_big_endian_and_white_is_zero(tmp_path):
     np.testing.assert_allclose(read_image(path)[0][:, :, 0] * 65535, grey, atol=0.01)
 
 
+@settings(deadline=None)
 @given(hnp.arrays(np.uint16, st.tuples(st.integers(2, 6), st.integers(1, 6), st.sampled_from([3, 4]))))
 def test_tiff_keeps_all_16_bits(tmp_path_factory, levels):
     path = tmp_path_factory.getbasetemp() / "deep.tif"

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from made_pictures import decode, gradient, ordinary_user
@@ -48,6 +48,7 @@ def test_round_trip(tmp_path, suffix, transparent):
             assert image.layer[0][1:3] == image.layer[1][1:3] == (1, 1)  # 4:4:4
 
 
+@settings(deadline=None)
 @given(hnp.arrays(np.uint8, st.tuples(st.integers(2, 6), st.integers(1, 6), st.sampled_from([3, 4]))))
 def test_png_keeps_all_8_bits(tmp_path_factory, levels):
     path = tmp_path_factory.getbasetemp() / "exact.png"
