@@ -134,8 +134,9 @@ def transfer(
     style : path, binary stream, PIL image or array, or list or tuple of these
         Transparent parts of a style image are ignored.
     callback : callable, optional
-        Called as ``callback(evaluation, image)`` after each evaluation, with an `Evaluation` and a read-only copy of the
-        evaluated image (H, W, 3), in the colours of the final picture. The run ends early when it returns a true value.
+        Called as ``callback(evaluation, image)`` after each evaluation, with an `Evaluation` and a read-only copy of
+        the evaluated image (H, W, 3), in the colours of the final picture. The run ends early when it returns a true
+        value.
     progress : bool or "notebook"
         Whether to show a progress bar with the loss, the scale and the remaining time; "notebook" also shows the
         picture during the run (needs IPython).

@@ -27,8 +27,8 @@ SCIPY_PAIRS = 10
 FIRST_STEP = 0.02
 LONGEST_STEP = 0.05
 
-# The fraction of the decrease predicted by the gradient that a step must achieve (Armijo), and the shortest step to try,
-# as a fraction of the first one tried.
+# The fraction of the decrease predicted by the gradient that a step must achieve (Armijo), and the length of the last
+# step that a line search tries, as a fraction of the first.
 ARMIJO = 1e-4
 SHORTEST = 1e-10
 
@@ -307,9 +307,9 @@ class LBFGSB(Optimizer):
     """SciPy's L-BFGS-B without bounds: the image is a smooth function of unbounded variables.
 
     With bounds, SciPy determines the set of active ones in every iteration (the Cauchy point and the subspace step), in
-    float64 on one core. At 512 px, this takes a quarter of the time of an evaluation; without bounds, an iteration takes
-    a twentieth. The variables are therefore mapped to [0, 1] by `fold`, which is the identity, up to a shift, except
-    near black and white. They are scaled such that the first step, whose length SciPy sets to 1, is `FIRST_STEP`.
+    float64 on one core. At 512 px, an iteration then takes a quarter of the time of an evaluation; without bounds, a
+    twentieth. The variables are therefore mapped to [0, 1] by `fold`, which is the identity, up to a shift, except near
+    black and white. They are scaled such that the first step, whose length SciPy sets to 1, is `FIRST_STEP`.
 
     References
     ----------

@@ -346,8 +346,8 @@ def _read_labels(source: Any, name: str, image: np.ndarray) -> dict[str, np.ndar
     found = np.unique(codes)
     if len(found) > MAX_LABELS:
         raise ImageError(
-            f"{name} has {len(found)} colours; a label image has one uniform colour for each region, so draw it without "
-            "smooth edges and save it as PNG."
+            f"{name} has {len(found)} colours; a label image has one uniform colour for each region, so draw it "
+            "without smooth edges and save it as PNG."
         )
     return {f"#{code:06x}": _fitted((codes == code).astype(np.float32), name, image) for code in found}
 

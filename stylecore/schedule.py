@@ -1,4 +1,4 @@
-"""The scales of a coarse-to-fine run: their sizes, the number of evaluations and the size of the style image at each."""
+"""The scales of a coarse-to-fine run: size, number of evaluations and size of the style image at each."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def schedule(
         if len(iterations) != len(sizes):
             sides = ", ".join(str(max(size)) for size in reversed(sizes))
             raise ParameterError(
-                f"iterations is {list(iterations)} and the scales are {sides} px; give one number for each scale, or one "
-                "in total."
+                f"iterations is {list(iterations)} and the scales are {sides} px; give one number for each scale, or "
+                "one in total."
             )
         return list(zip(reversed(sizes), map(int, iterations), strict=True))
     sizes = sizes[:iterations]

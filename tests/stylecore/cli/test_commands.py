@@ -353,7 +353,7 @@ def test_digest_that_does_not_match(run, index, tmp_path):
 def test_no_network_connection(run, tmp_path):
     process = run(*TRANSFER, STYLECORE_CACHE=str(tmp_path / "cache"), PIP_INDEX_URL="http://127.0.0.1:9")
     _, second, rest = process.stderr.split("\n", 2)
-    assert second == f"Downloading the network vgg19, once: 87.6 MB, kept in {tmp_path / 'cache'}."
+    assert second == f"Downloading the network vgg19 (87.6 MB) to {tmp_path / 'cache'}, once."
     process.stderr = rest
     assert_refused(process, ["127.0.0.1 does not answer"])
     assert os.listdir(tmp_path) == ["cache"] and os.listdir(tmp_path / "cache") == []

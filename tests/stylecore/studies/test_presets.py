@@ -105,8 +105,8 @@ def test_sheet(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[red", "is not a file of presets in TOML"),
-        ("\udcff", "is not a file of presets in TOML"),
+        ("[red", "is not valid TOML"),
+        ("\udcff", "is not valid TOML"),
         ("style_weight = 3", '"style_weight" outside of a preset'),
         ("[red]\nstyle_wieght = 3", r'"style_wieght" in \[red\], which is not a setting; near it are style_weight'),
         ("[red]\ncallback = 3", r'"callback" in \[red\]'),
