@@ -555,7 +555,7 @@ def refused(error, words):
         ({"regions": [("all", "none")]}, "region 1 is in no style image"),
         ({"network": "vgg18"}, 'network "vgg18" is not known .did you mean vgg1'),
         ({"network": None, "device": "gpu"}, 'device "gpu" is not known .did you mean cpu'),
-        ({"network": None, "dtype": "float16"}, 'dtype "float16" is not known .did you mean float32'),
+        ({"network": None, "dtype": "float16"}, 'dtype "float16" is not known .did you mean .*float32'),
         ({"network": None, "pooling": "sum"}, 'pooling "sum" is not known; choose from .*average'),
     ],
 )
