@@ -319,14 +319,15 @@ class LBFGSB(Optimizer):
     resumable = False
 
     def _minimize(self) -> None:
-        scale = FIRST_STEP * np.sqrt(self._x.size)
-        evaluations = self._left
+        scale, evaluations = FIRST_STEP * np.sqrt(self._x.size), self._left
+        gradient = np.empty(self._x.size)
 
-        def evaluate(variables: np.ndarray) -> tuple[float, np.ndarray]:
+        def evaluate(variables: np.ndarray) -> float:
             # The start is evaluated exactly, without the margin of `unfold`.
             x = fold(variables, scale) if self._left < evaluations else self._x
-            loss, gradient = self._evaluate(x)
-            return loss, fold_backward(variables, scale, gradient)
+            loss, by_image = self._evaluate(x)
+            fold_backward(variables, scale, by_image, gradient)
+            return loss
 
         def finish(variables: np.ndarray) -> None:
             self._x = fold(variables, scale)
@@ -336,9 +337,11 @@ class LBFGSB(Optimizer):
             minimize(
                 evaluate,
                 unfold(self._x, scale),
-                jac=True,
+                # SciPy requests it right after the loss. With jac=True, it would keep one more copy of the variables.
+                jac=lambda variables: gradient,
                 method="L-BFGS-B",
-                callback=finish,
+                # An iterate is needed for averages only; SciPy copies it for the callback.
+                callback=finish if self._averaging else None,
                 # SciPy checks its limits only between iterations, so a line search may exceed them; `_evaluate` does
                 # not let it.
                 options={"maxiter": np.inf, "maxfun": np.inf, "maxcor": SCIPY_PAIRS, "ftol": 0, "gtol": 0},
@@ -374,13 +377,19 @@ def fold(variables: np.ndarray, scale: float = 1.0) -> np.ndarray:
     """
     x = np.empty(variables.shape, np.float32)
     for block in _blocks(len(x)):
-        _, e, is_dark = _folded(scale * variables[block])
-        near = np.where(e < FOLD, e * e / (2 * FOLD), e - FOLD / 2)
-        x[block] = np.where(is_dark, near, 1 - near)
+        z, e = _reflected(scale * variables[block])
+        bent = np.minimum(e, FOLD)
+        e -= bent
+        bent *= bent
+        bent /= 2 * FOLD
+        e += bent
+        np.abs(z, out=z)
+        np.subtract(e, z > (1 + FOLD) / 2, out=e)
+        x[block] = np.abs(e, out=e)
     return x
 
 
-def fold_backward(variables: np.ndarray, scale: float, gradient: np.ndarray) -> np.ndarray:
+def fold_backward(variables: np.ndarray, scale: float, gradient: np.ndarray, result: np.ndarray) -> None:
     """Gradient with respect to the variables of `fold`, given the gradient with respect to its result.
 
     Parameters
@@ -388,16 +397,15 @@ def fold_backward(variables: np.ndarray, scale: float, gradient: np.ndarray) -> 
     variables : ndarray, (n,) float64
     scale : float
     gradient : ndarray, (n,)
-
-    Returns
-    -------
-    ndarray, (n,) float64
+    result : ndarray, (n,) float64
+        Overwritten with the gradient.
     """
-    product = np.empty(variables.shape)
-    for block in _blocks(len(product)):
-        sign, e, _ = _folded(scale * variables[block])
-        product[block] = scale * sign * np.minimum(e / FOLD, 1) * gradient[block]
-    return product
+    for block in _blocks(len(result)):
+        z, e = _reflected(scale * variables[block])
+        np.minimum(e, FOLD, out=e)
+        e *= scale / FOLD
+        np.copysign(e, z, out=e)
+        np.multiply(e, gradient[block], out=result[block])
 
 
 def unfold(x: np.ndarray, scale: float = 1.0) -> np.ndarray:
@@ -422,12 +430,13 @@ def unfold(x: np.ndarray, scale: float = 1.0) -> np.ndarray:
     return variables
 
 
-def _folded(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sign of the derivative, distance from the nearer end of the range, and whether that is the end at 0."""
+def _reflected(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Reduce z to one period, [-L, L] with L = 1 + w, where its sign is the derivative's; and the distance e."""
     length = 1 + FOLD
-    z = z - 2 * length * np.rint(z / (2 * length))
-    distance = np.abs(z)
-    return np.sign(z), np.minimum(distance, length - distance), distance < length / 2
+    if np.abs(z).max(initial=0) > length:
+        z -= 2 * length * np.rint(z / (2 * length))
+    e = np.abs(z)
+    return z, np.minimum(e, length - e, out=e)
 
 
 def _blocks(count: int) -> list[slice]:
@@ -490,6 +499,6 @@ def bytes_needed(optimizer: str, dtype: np.dtype, values: int) -> int:
         In bytes.
     """
     if optimizer == "lbfgsb":
-        return 8 * (2 * SCIPY_PAIRS + 14) * values
+        return 8 * (2 * SCIPY_PAIRS + 16) * values
     vectors = 14 if optimizer == "adam" else 2 * pairs_kept(values) + 11
     return vectors * dtype.itemsize * values
