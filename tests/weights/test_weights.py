@@ -57,6 +57,7 @@ def test_an_unknown_network_is_answered_with_the_known_ones(tmp_path, monkeypatc
         weights.load(name)
 
 
+@pytest.mark.vgg19
 def test_the_default_network_is_gatys_normalised_vgg19():
     vgg19 = weights.load("vgg19")
     assert vgg19.layers == weights.ARCHITECTURES["vgg19"]

@@ -16,6 +16,8 @@ import stylecore
 from stylecore import Checkpoint, ImageError, ParameterError, StylecoreError, optimizers, resume, transfer
 from stylecore.samples import PAINTING, PHOTOGRAPH
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = {
     "size": 80,
     "iterations": [14, 30],

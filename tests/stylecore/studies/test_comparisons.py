@@ -8,6 +8,8 @@ from stylecore.samples import PAINTING, PHOTOGRAPH
 from stylecore.studies.comparisons import compare
 from stylecore.weights import load
 
+pytestmark = pytest.mark.slow
+
 TINY = {"size": 64, "iterations": 2, "pyramid": 1}
 
 

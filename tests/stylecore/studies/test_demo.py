@@ -9,6 +9,8 @@ from stylecore.pictures.reading import read_image, read_settings
 from stylecore.samples import PAINTING, PHOTOGRAPH
 from stylecore.studies.demo import demo
 
+pytestmark = pytest.mark.slow
+
 SHALLOW = {
     "style_layers": ["relu1_1", "relu2_1"],
     "content_layers": ["relu2_2"],

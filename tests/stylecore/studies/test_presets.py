@@ -12,6 +12,8 @@ from stylecore.pictures.reading import read_image, read_settings
 from stylecore.samples import PAINTING, PHOTOGRAPH
 from stylecore.studies import presets
 
+pytestmark = pytest.mark.slow
+
 MINE = """
 [mine]
 description = "one of my own"
