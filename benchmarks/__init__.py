@@ -1,1 +1,1 @@
-"""How fast stylecore is and how much memory it takes, beside its peers; see README.md here."""
+"""Speed and memory of stylecore compared with its peers; see README.md here."""

@@ -1,17 +1,20 @@
-"""The benchmark: ``python -m benchmarks`` from the top of the repository; ``--help`` tells the options."""
+"""The benchmark: ``python -m benchmarks`` from the top of the repository; ``--help`` lists the options."""
+
+from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks import cuda, evaluation, layers, machine, memory, record, startup, threads, training, transfer
 from benchmarks.measuring import progress
-from benchmarks.setting import Setting, warm_up
+from benchmarks.setting import STYLE_LAYERS, Setting, warm_up
 from stylecore.errors import ParameterError, StylecoreError
 from stylecore.kernels import devices
-from stylecore.objective import STYLE_LAYERS
+from stylecore.optimizers import OPTIMIZERS
 from stylecore.samples import PAINTING, PHOTOGRAPH
 
 SECTIONS = {
@@ -26,8 +29,19 @@ SECTIONS = {
 }
 
 
-def main(arguments=None):
-    """Run the benchmark, or show a record; returns the exit status."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark, or show a record.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        By default those of the process.
+
+    Returns
+    -------
+    int
+        The exit status.
+    """
     given = _parse(arguments)
     try:
         shown = record.read(given.show) if given.show else _run(given)
@@ -38,10 +52,10 @@ def main(arguments=None):
         print(f"benchmarks: {error}", file=sys.stderr)
         return 2
     except MemoryError as error:
-        print(f"benchmarks: the memory is used up ({error}); choose smaller --sizes.", file=sys.stderr)
+        print(f"benchmarks: out of memory ({error}); choose smaller --sizes.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("benchmarks: stopped; what was finished before is in the record, if anything was.", file=sys.stderr)
+        print("benchmarks: stopped; the record holds the sections that were finished, if any.", file=sys.stderr)
         return 130
     return 0
 
@@ -65,27 +79,28 @@ def _run(given):
             "style": Path(given.style).name,
             "repetitions": given.repetitions,
             "transfer evaluations": given.transfer_evaluations,
+            "optimizers": given.optimizers,
             "training pictures": given.training_pictures,
         },
         "sections": {},
     }
     for name in sections:
         made["sections"][name] = SECTIONS[name].measure(setting)
-        # After each, so that a run that ends early, which may be after hours, has not been for nothing.
+        # After each section, so that a run that is stopped after hours is not lost.
         record.write(made, path)
     progress(f"the record is {path}")
     return made
 
 
 def _missing(given):
-    """Sections that cannot be measured here, and why not."""
+    """Sections that cannot be measured here, each with the reason."""
     missing = {}
     if given.no_peers or not find_spec("torch"):
-        missing["transfer"] = "PyTorch is left out or not installed, which `make bench-peers` does"
+        missing["transfer"] = "PyTorch is left out or not installed; `make bench-peers` installs it"
     if devices.problem():
         missing["cuda"] = devices.problem().rstrip(".")
     if sys.platform != "linux":
-        missing["memory"] = "only Linux tells the peak of a process"
+        missing["memory"] = "only Linux reports the peak memory of a process"
     return missing
 
 
@@ -101,6 +116,7 @@ def _setting(given, with_peers):
         sizes=given.sizes,
         threads=given.threads,
         repetitions=given.repetitions,
+        optimizers=given.optimizers,
         peers=peers,
         transfer_size=given.transfer_size,
         transfer_evaluations=given.transfer_evaluations,
@@ -117,34 +133,42 @@ def _setting(given, with_peers):
 def _parse(arguments):
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.partition(":")[0])
     add = parser.add_argument
-    add("--only", nargs="+", choices=SECTIONS, metavar="SECTION", help=f"sections to run, of {', '.join(SECTIONS)}")
-    add("--sizes", nargs="+", type=_count, default=[256, 512, 1024], metavar="PX", help="sides of the squares")
+    add("--only", nargs="+", choices=SECTIONS, metavar="SECTION", help=f"sections to run: {', '.join(SECTIONS)}")
+    add("--sizes", nargs="+", type=_count, default=[256, 512, 1024], metavar="PX", help="side lengths of the pictures")
     add("--threads", nargs="+", type=_threads, default=sorted({1, machine.ALL_THREADS}), metavar="N")
-    add("--repetitions", type=_count, default=5, metavar="N", help="of each measurement, transfers excepted")
-    add("--transfer-size", type=_count, default=512, metavar="PX", help="side of the transferred picture")
-    add("--transfer-evaluations", type=_count, default=300, metavar="N", help="evaluations that the peers have")
+    add("--repetitions", type=_count, default=5, metavar="N", help="of each measurement, except transfers")
+    add(
+        "--optimizers",
+        nargs="+",
+        choices=OPTIMIZERS,
+        default=[next(iter(OPTIMIZERS))],
+        metavar="NAME",
+        help=f"optimisers of stylecore to compare: {', '.join(OPTIMIZERS)}; memory and cuda take the first",
+    )
+    add("--transfer-size", type=_count, default=512, metavar="PX", help="side length of the picture of a transfer")
+    add("--transfer-evaluations", type=_count, default=300, metavar="N", help="evaluations of the peers")
     add("--transfer-repetitions", type=_count, default=3, metavar="N")
     add("--transfer-starts", nargs="+", choices=transfer.STARTS, default=list(transfer.STARTS), metavar="START")
-    add("--transfer-peers", nargs="+", choices=transfer.PEERS, default=list(transfer.PEERS), metavar="OPTIMISER")
-    add("--training-pictures", type=_count, default=50_000, metavar="N", help="of an epoch of training")
+    add("--transfer-peers", nargs="+", choices=transfer.PEERS, default=list(transfer.PEERS), metavar="NAME")
+    add("--training-pictures", type=_count, default=50_000, metavar="N", help="pictures of an epoch of training")
     add("--content", default=str(PHOTOGRAPH), metavar="PICTURE")
     add("--style", default=str(PAINTING), metavar="PICTURE")
-    add("--no-peers", action="store_true", help="leave PyTorch out even if it is installed")
-    add("--machine", default=machine.default_name(), metavar="NAME", help="as the record calls it")
-    add("--output", metavar="FILE", help="the record; benchmarks/results/DATE-MACHINE.json without")
-    add("--show", metavar="RECORD", help="print the tables of a record and measure nothing")
+    add("--no-peers", action="store_true", help="leave out PyTorch even if it is installed")
+    add("--machine", default=machine.default_name(), metavar="NAME", help="name of the machine in the record")
+    add("--output", metavar="FILE", help="the record (default: benchmarks/results/DATE-MACHINE.json)")
+    add("--show", metavar="RECORD", help="only print the tables of a record")
     return parser.parse_args(arguments)
 
 
 def _count(text):
     if not (text.isdecimal() and int(text)):
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of one or more")
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
     return int(text)
 
 
 def _threads(text):
     if _count(text) > machine.ALL_THREADS:
-        raise argparse.ArgumentTypeError(f"{text} is more than the {machine.ALL_THREADS} threads that there are")
+        raise argparse.ArgumentTypeError(f"{text} is more than the {machine.ALL_THREADS} available threads")
     return int(text)
 
 

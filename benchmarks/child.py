@@ -1,7 +1,9 @@
-"""What is measured in a process of its own: ``python -m benchmarks.child TASK ARGUMENTS-AS-JSON`` prints JSON.
+"""Measurements in a process of their own: ``python -m benchmarks.child TASK ARGUMENTS-AS-JSON`` prints JSON.
 
-Nothing heavy is imported up here, for imports are part of what is measured.
+The package is imported in the functions, since imports are part of what is measured.
 """
+
+from __future__ import annotations
 
 import ctypes
 import gc
@@ -9,31 +11,54 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 
-def startup(content, style, size):
-    """Seconds from before the import: until it is done, and until the first evaluation is."""
+def startup(content: str, style: str, size: int) -> dict[str, float]:
+    """Seconds from the start of the import to its end, to that of a first evaluation and to that of a first transfer.
+
+    Parameters
+    ----------
+    content, style : str
+        Paths of pictures.
+    size : int
+
+    Returns
+    -------
+    dict of str to float
+    """
     began = time.perf_counter()
     import stylecore
 
     imported = time.perf_counter() - began
     from benchmarks.setting import square
 
-    x = square(content, size)
-    stylecore.Objective(x, square(style, size))(x)
-    return {"import": imported, "first evaluation": time.perf_counter() - began}
+    x, painting = square(content, size), square(style, size)
+    stylecore.Objective(x, painting)(x)
+    evaluated = time.perf_counter() - began
+    # A few steps, so that the kernels of the optimiser are compiled as well.
+    stylecore.transfer(x, painting, size=size, iterations=3, pyramid=1)
+    return {"import": imported, "first evaluation": evaluated, "first transfer": time.perf_counter() - began}
 
 
-def evaluation_memory(side, content, style, size, threads, memory_format):
-    """Peak of one evaluation above what the process held after its imports, in bytes; network and targets count.
+def evaluation_memory(
+    side: str, content: str, style: str, size: int, threads: int, memory_format: str | None
+) -> dict[str, int]:
+    """Peak memory of one evaluation, with network and targets, above that of the process after its imports.
 
     Parameters
     ----------
     side : {"ours", "pytorch"}
     content, style : str
+        Paths of pictures.
     size, threads : int
     memory_format : str or None
         Of the peer.
+
+    Returns
+    -------
+    dict of str to int
+        In bytes.
     """
     from benchmarks.machine import use_threads
     from benchmarks.setting import NETWORK, square
@@ -48,30 +73,40 @@ def evaluation_memory(side, content, style, size, threads, memory_format):
             objective = Objective(x, painting, network=NETWORK)
         else:
             objective = peers.Objective(x, painting, weights.load(NETWORK), memory_format)
-        _forget_peak()
+        _reset_peak()
         objective(x)
         objective(x)
     return {"above import": _peak() - imported}
 
 
-def predicted_memory(content, style, size, threads):
-    """Peaks of ours beyond network and images, and what is predicted of them, in bytes.
+def predicted_memory(content: str, style: str, size: int, threads: int, optimizer: str) -> dict[str, dict[str, int]]:
+    """Peak memory of stylecore beyond network and images, measured and predicted.
 
-    Of one evaluation, and of a transfer at one scale that is long enough for L-BFGS to keep all its pairs.
+    Parameters
+    ----------
+    content, style : str
+        Paths of pictures.
+    size, threads : int
+    optimizer : str
+
+    Returns
+    -------
+    dict of str to dict of str to int
+        In bytes, "measured" and "predicted" of one "evaluation" and of a "transfer" at one scale, which is long enough
+        for L-BFGS to hold all its pairs.
     """
     from benchmarks.machine import use_threads
-    from benchmarks.setting import NETWORK, SMALL, square
-    from stylecore import Objective
-    from stylecore._transfer import transfer
+    from benchmarks.setting import CONTENT_LAYERS, NETWORK, SMALL, STYLE_LAYERS, square
+    from stylecore import Objective, transfer
     from stylecore.budget import predicted_bytes
     from stylecore.network import load_network
-    from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS
     from stylecore.optimizers import pairs_kept
 
     with use_threads(threads):
         network = load_network(NETWORK)
-        # Loads the compiled code, which is no part of what is predicted.
-        transfer(square(content, SMALL), square(style, SMALL), size=SMALL, iterations=2, network=network)
+        settings: dict[str, Any] = {"network": network, "optimizer": optimizer}
+        # Loads the compiled code, which is not part of the prediction.
+        transfer(square(content, SMALL), square(style, SMALL), size=SMALL, iterations=2, **settings)
         x, painting = square(content, size), square(style, size)
 
         objective = Objective(x, painting, network=network)
@@ -82,43 +117,43 @@ def predicted_memory(content, style, size, threads):
 
         del objective
         before = _held_after_release(network)
-        transfer(x, painting, size=size, iterations=pairs_kept(x.size) + 5, pyramid=1, network=network)
-        predicted = predicted_bytes(network, CONTENT_LAYERS, STYLE_LAYERS, x.shape[:2], painting.shape[:2], "lbfgs")
+        transfer(x, painting, size=size, iterations=pairs_kept(x.size) + 5, pyramid=1, **settings)
+        predicted = predicted_bytes(network, CONTENT_LAYERS, STYLE_LAYERS, (size, size), (size, size), optimizer)
     return {"evaluation": evaluation, "transfer": {"measured": _peak() - before, "predicted": predicted["memory"]}}
 
 
-def _held_after_release(network):
-    """What is held after all that is not needed has gone back to the system; the peak starts again from there."""
+def _held_after_release(network: Any) -> int:
+    """Memory of the process after unused memory has been returned to the system, from where a new peak is measured."""
     network.backend.release_scratch()
     gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # GNU's library has it.
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # Of the GNU C library.
     if trim:
         trim(0)
-    _forget_peak()
+    _reset_peak()
     return _held()
 
 
-def _held():
+def _held() -> int:
     return _memory("VmRSS")
 
 
-def _peak():
+def _peak() -> int:
     return _memory("VmHWM")
 
 
-def _memory(kind):
-    """What Linux tells of this process, in bytes."""
+def _memory(kind: str) -> int:
+    """A figure of Linux on the memory of this process, in bytes."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(kind + ":"):
             return 1024 * int(line.split()[1])
     raise OSError(f"/proc/self/status has no {kind}")
 
 
-def _forget_peak():
-    """Let the peak start again from what is held now."""
+def _reset_peak() -> None:
+    """Reset the peak to the present memory of the process."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
 if __name__ == "__main__":
-    TASKS = {task.__name__: task for task in (startup, evaluation_memory, predicted_memory)}
+    TASKS: dict[str, Any] = {task.__name__: task for task in (startup, evaluation_memory, predicted_memory)}
     print(json.dumps(TASKS[sys.argv[1]](**json.loads(sys.argv[2]))))

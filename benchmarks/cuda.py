@@ -1,38 +1,42 @@
-"""An NVIDIA GPU beside the processor, and beside PyTorch with cuDNN on the same GPU: layers, evaluation and transfer.
+"""An NVIDIA GPU compared with the CPU, and with PyTorch and cuDNN on the same GPU: layers, evaluation and transfer.
 
-What runs on the GPU is timed by events of the device, between which it does nothing else; a whole evaluation and a
-transfer, which begin and end on the host, by its clock. Layers work on random numbers. PyTorch computes in plain
-float32, and with TF32 allowed, which is its convolutions' default and has 10 bits of mantissa.
+Kernels are timed by events of the device; a whole evaluation and a transfer, which begin and end on the host, by its
+clock. Layers work on random numbers. PyTorch computes in plain float32, and with TF32 allowed, which is the default for
+its convolutions and has 10 bits of mantissa.
 """
 
+from __future__ import annotations
+
 import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
 from benchmarks.evaluation import check_agreement
 from benchmarks.measuring import in_turn, progress, ratios, summary
 from benchmarks.record import number, spread, table
+from benchmarks.setting import CONTENT_LAYERS, STYLE_LAYERS, Setting
 from stylecore import Objective, transfer
 from stylecore.kernels import cpu, devices
-from stylecore.network import ConvRelu, ConvReluPool, load_network
-from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS
+from stylecore.network import ConvRelu, ConvReluPool, Network, load_network
 
-# Seconds that a timing on the GPU lasts at least.
+# Least duration of a timing on the GPU, in seconds.
 LEAST = 0.005
 
-# Evaluations of a transfer, few for the processor's sake.
+# Evaluations of a transfer; few, as the CPU is slow.
 STEPS = 20
 
-# Float32 multiply-adds that a multiprocessor does in a cycle, by compute capability.
+# Float32 multiply-adds of a multiprocessor in a cycle, by compute capability.
 MULTIPLY_ADDS = {(7, 5): 64, (8, 0): 64}
 OTHERS = 128
 
 WINOGRAD_SAVING = 4
 
 
-def measure(setting):
-    """Time it all at each size.
+def measure(setting: Setting) -> dict[str, Any]:
+    """Time layers, evaluation and transfer at each size.
 
     Returns
     -------
@@ -43,8 +47,10 @@ def measure(setting):
     return measure_networks(setting, setting.network, network, CONTENT_LAYERS, STYLE_LAYERS)
 
 
-def measure_networks(setting, processor, gpu, content_layers, style_layers):
-    """Time networks with the same weights, on the processor and on the GPU.
+def measure_networks(
+    setting: Setting, processor: Network, gpu: Network, content_layers: Sequence[str], style_layers: Sequence[str]
+) -> dict[str, Any]:
+    """Time two networks with the same weights, one on the CPU and one on the GPU.
 
     Parameters
     ----------
@@ -57,7 +63,9 @@ def measure_networks(setting, processor, gpu, content_layers, style_layers):
     dict
         As `measure` returns it.
     """
-    layers, evaluations, transfers = [], [], []
+    layers: list[dict[str, Any]] = []
+    evaluations: list[dict[str, Any]] = []
+    transfers: list[dict[str, Any]] = []
     for size in setting.sizes:
         layers += _layers(setting, processor, gpu, size, content_layers, style_layers)
         settings = {"content_layers": content_layers, "style_layers": style_layers}
@@ -66,8 +74,8 @@ def measure_networks(setting, processor, gpu, content_layers, style_layers):
     return {"device": _device(), "layers": layers, "evaluation": evaluations, "transfer": transfers}
 
 
-def _device():
-    """The GPU's name, and how fast it can compute and read its memory at most."""
+def _device() -> dict[str, Any]:
+    """Name of the GPU, and its peak rates of computation and of memory access."""
     if devices.simulated():
         return {"name": "simulator", "TFLOP/s": None, "GB/s": None}
     from numba import cuda
@@ -77,19 +85,19 @@ def _device():
     multiply_adds = MULTIPLY_ADDS.get(tuple(device.compute_capability), OTHERS)
     return {
         "name": name,
-        # Clocks are in kHz; memory moves two words a cycle, of as many bits as the bus has.
+        # Clocks are in kHz; memory transfers two words of the width of the bus in a cycle.
         "TFLOP/s": 2 * device.MULTIPROCESSOR_COUNT * multiply_adds * device.CLOCK_RATE * 1e3 / 1e12,
         "GB/s": 2 * device.MEMORY_CLOCK_RATE * 1e3 * device.GLOBAL_MEMORY_BUS_WIDTH / 8 / 1e9,
     }
 
 
-def device_seconds(function, repetitions):
-    """Seconds of the device that a call takes, by repetition; the first calls are not timed.
+def device_seconds(function: Callable[[], object], repetitions: int) -> list[float]:
+    """Device time of a call in seconds, by repetition, after a warm-up.
 
     Parameters
     ----------
     function : callable
-        Starts work on the device, and need not wait for it.
+        Launches work on the device; need not wait for its end.
     repetitions : int
 
     Returns
@@ -101,7 +109,7 @@ def device_seconds(function, repetitions):
     return [_device_time(function, calls) / calls for _ in range(repetitions)]
 
 
-def _device_time(function, calls):
+def _device_time(function: Callable[[], object], calls: int) -> float:
     from numba import cuda
 
     if devices.simulated():
@@ -119,8 +127,8 @@ def _device_time(function, calls):
 
 
 @contextmanager
-def tensor_cores(allowed):
-    """Let PyTorch compute in TF32 inside the ``with`` block, or not."""
+def tensor_cores(allowed: bool) -> Iterator[None]:
+    """Allow TF32 in PyTorch inside a ``with`` block, or forbid it."""
     import torch
 
     flags = (torch.backends.cudnn, torch.backends.cuda.matmul)
@@ -134,8 +142,8 @@ def tensor_cores(allowed):
             flag.allow_tf32 = value
 
 
-def _torch_sides(setting):
-    """Names of PyTorch's ways to compute, and whether TF32 is allowed; none where it has no GPU to work on."""
+def _torch_sides(setting: Setting) -> dict[str, bool]:
+    """PyTorch's modes by name, and whether each allows TF32; empty if PyTorch cannot use a GPU."""
     if not setting.peers or devices.simulated():
         return {}
     import torch
@@ -144,24 +152,32 @@ def _torch_sides(setting):
     return {"PyTorch fp32": False, "PyTorch TF32": True} if torch.cuda.is_available() else {}
 
 
-def _layers(setting, processor, gpu, size, content_layers, style_layers):
-    """Rows of each layer and of each term's part, forward and backward."""
-    wanted, shape = {*content_layers, *style_layers}, (1, size, size, 3)
+def _layers(
+    setting: Setting,
+    processor: Network,
+    gpu: Network,
+    size: int,
+    content_layers: Sequence[str],
+    style_layers: Sequence[str],
+) -> list[dict[str, Any]]:
+    """Rows for each layer and each term of the loss, forward and backward."""
+    used = {*content_layers, *style_layers}
+    shape: tuple[int, ...] = (1, size, size, 3)
     convolutions = iter(setting.weights.convolutions)
-    rows = []
-    for own, step in zip(processor.steps(size, size, wanted), gpu.steps(size, size, wanted), strict=True):
+    rows: list[dict[str, Any]] = []
+    for own, step in zip(processor.steps(size, size, used), gpu.steps(size, size, used), strict=True):
         if isinstance(step, ConvRelu | ConvReluPool):
             conv = next(convolutions)
             progress(f"cuda, {size} px: {conv.name}")
             rows += _layer(setting, conv, own, step, shape)
-        if step.name in wanted:
+        if step.name in used:
             progress(f"cuda, {size} px: terms of {step.name}")
             rows += _terms(setting, processor, gpu, step, style_layers)
         shape = step.shape
     return [{"size": size, **row} for row in rows]
 
 
-def _layer(setting, conv, own, step, shape):
+def _layer(setting: Setting, conv: Any, own: Any, step: Any, shape: tuple[int, ...]) -> list[dict[str, Any]]:
     x, dy = _noise(shape), _noise(step.shape)
     y, code, dx = np.empty(step.shape, np.float32), np.zeros(step.code_shape, np.uint8), np.empty_like(x)
     host = {
@@ -188,8 +204,10 @@ def _layer(setting, conv, own, step, shape):
     ]
 
 
-def _terms(setting, processor, gpu, step, style_layers):
-    """The Gram matrix of a layer that carries style, else the content term."""
+def _terms(
+    setting: Setting, processor: Network, gpu: Network, step: Any, style_layers: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The Gram matrix of a style layer, or the content term of another layer."""
     shape = (step.shape[1] * step.shape[2], step.shape[3])
     features, target, gradient = _noise(shape), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     if step.name in style_layers:
@@ -225,10 +243,20 @@ def _terms(setting, processor, gpu, step, style_layers):
     ]
 
 
-def _row(setting, name, way, host, gpu, peers, operations, saving, moved):
-    """One work, timed on all sides."""
+def _row(
+    setting: Setting,
+    name: str,
+    way: str,
+    host: Callable[[], object],
+    gpu: Callable[[], object],
+    peers: dict[str, Any],
+    operations: int,
+    saving: float,
+    moved: int,
+) -> dict[str, Any]:
+    """One pass of a layer or term, timed on all sides."""
     seconds = device_seconds(gpu, setting.repetitions)
-    row = {
+    row: dict[str, Any] = {
         "layer": name,
         "way": way,
         "seconds": summary(seconds),
@@ -244,19 +272,21 @@ def _row(setting, name, way, host, gpu, peers, operations, saving, moved):
     return row
 
 
-def _on_device(backend, array):
-    """A copy of an array in the backend's memory, of the same type."""
+def _on_device(backend: Any, array: np.ndarray) -> Any:
+    """A copy of an array in the memory of a backend."""
     copy = backend.empty(array.shape, array.dtype)
     copy[...] = array
     return copy
 
 
-def _noise(shape):
+def _noise(shape: tuple[int, ...]) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(shape, np.float32)
 
 
-def _evaluation(setting, processor, gpu, size, settings):
-    """One evaluation of the objective, with the image on its way down and the gradient on its way up."""
+def _evaluation(
+    setting: Setting, processor: Network, gpu: Network, size: int, settings: dict[str, Any]
+) -> dict[str, Any]:
+    """One evaluation of the objective, with the transfer of the image to the GPU and of the gradient back."""
     progress(f"cuda, {size} px: evaluation")
     pictures = setting.pictures(size)
     x = np.clip(pictures[0] + 0.1 * _noise(pictures[0].shape), 0, 1)
@@ -265,7 +295,9 @@ def _evaluation(setting, processor, gpu, size, settings):
         "cpu": Objective(*pictures, network=processor, **settings),
     }
     differences = check_agreement(ours["cuda"], ours["cpu"], x)
-    sides = {name: lambda objective=objective: objective(x) for name, objective in ours.items()}
+    sides: dict[str, Callable[[], object]] = {
+        name: lambda objective=objective: objective(x) for name, objective in ours.items()
+    }
     for name, allowed in _torch_sides(setting).items():
         with tensor_cores(allowed):
             theirs = setting.peers.Objective(*pictures, setting.weights, "channels last", "cuda")
@@ -284,19 +316,22 @@ def _evaluation(setting, processor, gpu, size, settings):
     }
 
 
-def _transfer(setting, processor, gpu, size, settings):
+def _transfer(
+    setting: Setting, processor: Network, gpu: Network, size: int, settings: dict[str, Any]
+) -> dict[str, Any]:
     """A whole transfer at one scale, once on each side."""
     progress(f"cuda, {size} px: transfer")
-    pictures, row = setting.pictures(size), {"size": size}
+    pictures, optimizer = setting.pictures(size), setting.optimizers[0]
+    row: dict[str, Any] = {"size": size, "optimizer": optimizer}
     for name, network in (("cuda", gpu), ("cpu", processor)):
         began = time.perf_counter()
-        transfer(*pictures, size=size, iterations=STEPS, pyramid=1, network=network, **settings)
+        transfer(*pictures, size=size, iterations=STEPS, pyramid=1, optimizer=optimizer, network=network, **settings)
         row[f"{name} seconds"] = time.perf_counter() - began
     cpu.release_scratch()
     return row
 
 
-def tables(section):
+def tables(section: dict[str, Any]) -> Iterator[str]:
     """Yield the tables of the section."""
     device = section["device"]
     peaks = ", ".join(f"{number(device[unit], '{:.1f}')} {unit}" for unit in ("TFLOP/s", "GB/s"))
@@ -305,7 +340,7 @@ def tables(section):
     for size in dict.fromkeys(row["size"] for row in section["layers"]):
         yield table(
             f"Layers at {size} px on {device['name']} (at most {peaks})",
-            ["layer", "way", "ms", "CPU ms", *theirs, "TFLOP/s", "of peak", "GB/s", "of peak"],
+            ["layer", "pass", "ms", "CPU ms", *theirs, "TFLOP/s", "of peak", "GB/s", "of peak"],
             [_layer_cells(row, device, peers) for row in section["layers"] if row["size"] == size],
         )
     yield table(
@@ -322,16 +357,20 @@ def tables(section):
     )
     yield table(
         f"A transfer of {STEPS} evaluations",
-        ["px", "s", "CPU s"],
+        ["px", "optimiser", "s", "CPU s"],
         [
-            [row["size"], *(number(row[f"{side} seconds"], "{:.2f}") for side in ("cuda", "cpu"))]
+            [
+                row["size"],
+                row.get("optimizer", "lbfgs"),
+                *(number(row[f"{side} seconds"], "{:.2f}") for side in ("cuda", "cpu")),
+            ]
             for row in section["transfer"]
         ],
     )
 
 
-def _layer_cells(row, device, peers):
-    """The share of the peak is that of the multiplications that the algorithm is left with."""
+def _layer_cells(row: dict[str, Any], device: dict[str, Any], peers: list[str]) -> list[object]:
+    """Cells of a row; fractions of the peak count multiplications of the algorithm, not of direct computation."""
     compute = device["TFLOP/s"] and row["TFLOP/s"] / row["saving"] / device["TFLOP/s"]
     memory = device["GB/s"] and row["GB/s"] / device["GB/s"]
     return [

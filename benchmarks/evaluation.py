@@ -1,30 +1,38 @@
-"""One evaluation of the objective, value and gradient: our time beside PyTorch's, and where ours goes."""
+"""One evaluation of the objective, value and gradient: its time beside PyTorch's, and its parts."""
+
+from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from benchmarks.machine import use_threads
 from benchmarks.measuring import in_turn, progress, ratios, summary
 from benchmarks.record import number, spread, table
+from benchmarks.setting import Setting
 from stylecore.errors import StylecoreError
 from stylecore.network import Network
 
-# Largest relative difference between both sides' losses and gradients that still counts as the same objective.
+# Largest relative difference between the losses and between the gradients of the two sides.
 AGREEMENT = {"loss": 1e-3, "gradient": 1e-2}
 
-# Functions of a backend that compute nothing.
-_BESIDE = ("prepare", "allocate", "empty", "scratch_bytes", "gram_scratch_bytes", "release_scratch")
+Evaluate = Callable[[np.ndarray], tuple[float, np.ndarray]]
+
+# Functions of a backend that do not compute.
+_NOT_TIMED = ("prepare", "allocate", "empty", "scratch_bytes", "gram_scratch_bytes", "release_scratch")
 
 
-def measure(setting):
+def measure(setting: Setting) -> dict[str, Any]:
     """Time the evaluation at each size and number of threads.
 
     Returns
     -------
     dict
-        "evaluation", a row for each size and number of threads.
+        "evaluation": a row for each size and number of threads.
     """
     rows = []
     for threads in setting.threads:
@@ -32,17 +40,17 @@ def measure(setting):
             theirs = setting.theirs(size, threads) if setting.peers else None
             progress(f"evaluation, {size} px, threads: {threads}")
             with use_threads(threads):
-                row = {"size": size, "threads": threads}
+                row: dict[str, Any] = {"size": size, "threads": threads}
                 if theirs:
                     row["memory format"] = setting.memory_format(size, threads)
                 rows.append({**row, **_row(setting, size, theirs)})
     return {"evaluation": rows}
 
 
-def _row(setting, size, theirs):
+def _row(setting: Setting, size: int, theirs: Evaluate | None) -> dict[str, Any]:
     ours, x = setting.ours(size), _near(setting.pictures(size)[0])
-    sides = {"ours": lambda: ours(x)}
-    row = {}
+    sides: dict[str, Callable[[], object]] = {"ours": lambda: ours(x)}
+    row: dict[str, Any] = {}
     if theirs:
         row["differences"] = check_agreement(ours, theirs, x)
         sides["pytorch"] = lambda: theirs(x)
@@ -54,29 +62,30 @@ def _row(setting, size, theirs):
     return {**row, **_breakdown(setting, size, x)}
 
 
-def _near(content):
-    """An image as it comes up on the way: the content, changed."""
+def _near(content: np.ndarray) -> np.ndarray:
+    """An image such as occurs during a transfer: the content with noise."""
     noise = np.random.default_rng(0).standard_normal(content.shape, np.float32)
     return np.clip(content + 0.1 * noise, 0, 1)
 
 
-def check_agreement(ours, theirs, x):
-    """Relative differences of two objectives' losses and gradients at an image.
+def check_agreement(ours: Evaluate, theirs: Evaluate, x: np.ndarray) -> dict[str, float]:
+    """Relative differences between the losses and between the gradients of two objectives at an image.
 
     Parameters
     ----------
     ours, theirs : callable
+        From an image to loss and gradient.
     x : ndarray, (H, W, 3)
 
     Returns
     -------
-    dict
+    dict of str to float
         "loss" and "gradient".
 
     Raises
     ------
     StylecoreError
-        If they are not the same objective.
+        If a difference is too large for the same objective.
     """
     (loss, gradient), (peer_loss, peer_gradient) = ours(x), theirs(x)
     differences = {
@@ -86,28 +95,32 @@ def check_agreement(ours, theirs, x):
     for what, difference in differences.items():
         if not difference <= AGREEMENT[what]:
             raise StylecoreError(
-                f"the {what} of stylecore and of PyTorch differ by {difference:.1e}, so their times cannot be "
-                f"compared; run the tests to see which of them is wrong."
+                f"the {what} of stylecore and that of PyTorch differ by {difference:.1e}, so their times cannot be "
+                f"compared; run the tests to see which is wrong."
             )
     return differences
 
 
 class TimedBackend:
-    """A backend that notes how long each of its functions takes.
+    """A backend that records the time of each of its functions.
+
+    Parameters
+    ----------
+    backend : module
 
     Attributes
     ----------
     seconds : dict of str to float
-        By function, since the last `clear` of it.
+        By function; to be cleared by the caller.
     """
 
-    def __init__(self, backend):
+    def __init__(self, backend: ModuleType) -> None:
         self._backend = backend
-        self.seconds = defaultdict(float)
+        self.seconds: defaultdict[str, float] = defaultdict(float)
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         function = getattr(self._backend, name)
-        if name in _BESIDE or not callable(function):
+        if name in _NOT_TIMED or not callable(function):
             return function
 
         def timed(*arguments):
@@ -120,12 +133,13 @@ class TimedBackend:
         return timed
 
 
-def _breakdown(setting, size, x):
-    """Milliseconds of one evaluation by function of the backend, and the share of all but the convolutions."""
+def _breakdown(setting: Setting, size: int, x: np.ndarray) -> dict[str, Any]:
+    """Seconds of one evaluation by function of the backend, and the fraction outside of convolutions."""
     backend = TimedBackend(setting.network.backend)
     objective = setting.ours(size, Network(setting.weights, backend))
     objective(x)
-    parts, shares = defaultdict(list), []
+    parts: defaultdict[str, list[float]] = defaultdict(list)
+    outside: list[float] = []
     for _ in range(setting.repetitions):
         backend.seconds.clear()
         began = time.perf_counter()
@@ -134,15 +148,15 @@ def _breakdown(setting, size, x):
         backend.seconds["all else"] = total - sum(backend.seconds.values())
         for name, seconds in backend.seconds.items():
             parts[name].append(seconds)
-        shares.append(1 - sum(s for name, s in backend.seconds.items() if name.startswith("conv")) / total)
+        outside.append(1 - sum(s for name, s in backend.seconds.items() if name.startswith("conv")) / total)
     return {
         "parts seconds": {name: summary(seconds) for name, seconds in parts.items()},
-        "outside convolutions": summary(shares),
+        "outside convolutions": summary(outside),
     }
 
 
-def tables(section):
-    """Yield the section's tables: the comparison, and the breakdown of our time."""
+def tables(section: dict[str, Any]) -> Iterator[str]:
+    """Yield the tables of the section: the comparison, and the parts of an evaluation."""
     rows = section["evaluation"]
     yield table(
         "One evaluation (value and gradient)",
@@ -160,13 +174,13 @@ def tables(section):
     )
     names = list(dict.fromkeys(name for row in rows for name in row["parts seconds"]))
     yield table(
-        "Where the time of one evaluation goes",
+        "Parts of one evaluation",
         ["ms in", *(f"{row['size']} px, {row['threads']} thr." for row in rows)],
         [[name, *(spread(row["parts seconds"].get(name), "{:.1f}", 1e3) for row in rows)] for name in names],
     )
 
 
-def _cells(row):
+def _cells(row: dict[str, Any]) -> list[object]:
     differences = row.get("differences", {})
     return [
         row["size"],

@@ -1,31 +1,33 @@
-"""Each layer of VGG-19 to relu5_1 by itself, and what the losses take at theirs: forward, and the gradient back.
+"""Each layer of VGG-19 up to relu5_1, and the losses at their layers: forward and backward pass.
 
-The features are those of the content picture, the gradients that come back are noise. Work is counted as direct
-computation does it; the bound is this machine's fastest product times what the algorithm saves.
+Features are those of the content image, incoming gradients are noise. Operations are those of direct computation; the
+bound is the fastest matrix product on this machine times the factor that the algorithm saves.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from benchmarks.machine import product_rates, use_threads
 from benchmarks.measuring import in_turn, progress, ratios, summary
 from benchmarks.record import number, spread, table
+from benchmarks.setting import CONTENT_LAYERS, STYLE_LAYERS, Setting
 from stylecore.kernels import reference
 from stylecore.network import ConvReluPool, Network
-from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS
 
-# Multiplications of direct computation for each of the algorithm's: Winograd's F(6 x 6, 3 x 3) takes 64 for 324, a
-# Gram matrix is symmetric, so half of it is enough.
+# Multiplications of direct computation for each of the algorithm: Winograd's F(6 x 6, 3 x 3) takes 64 for 324, and of a
+# Gram matrix, which is symmetric, half is computed.
 WINOGRAD_SAVING, GRAM_SAVING = 324 / 64, 2
 
-# Beyond this size the float64 reference takes seconds a layer.
+# At larger sizes the float64 reference takes seconds for a layer.
 LARGEST_CHECKED = 256
 
 
 class Work(NamedTuple):
-    """Something to measure, forward and backward.
+    """Operations to measure, a forward and a backward pass.
 
     Attributes
     ----------
@@ -34,30 +36,32 @@ class Work(NamedTuple):
         "forward" and "backward".
     peer : object with the methods forward and backward, or None
     operations : int or None
-        Floating-point operations of direct computation, each way; None where memory sets the pace.
+        Floating-point operations of direct computation, of each pass; None if the time is bound by memory.
     savings : dict of str to float
-        How many times fewer the algorithm needs.
+        Factor by which the algorithm needs fewer.
     errors : callable
-        Gives the relative errors against the reference, forward and backward.
+        Returns the relative errors against the reference, forward and backward.
     """
 
     name: str
-    ours: dict
-    peer: object | None
+    ours: dict[str, Callable[[], object]]
+    peer: Any
     operations: int | None
-    savings: dict
-    errors: Callable
+    savings: dict[str, float]
+    errors: Callable[[], dict[str, float]]
 
 
-def measure(setting):
-    """Time all works at each size and number of threads.
+def measure(setting: Setting) -> dict[str, Any]:
+    """Time all layers and losses at each size and number of threads.
 
     Returns
     -------
     dict
-        "products", the machine's rates, and "layers", a row for each work, way, size and number of threads.
+        "products": the rates of matrix products; "layers": a row for each layer or loss, pass, size and number of
+        threads.
     """
-    products, rows = [], []
+    products: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     true = Network(setting.weights, reference, dtype="float64")
     for threads in setting.threads:
         rates = product_rates(threads, setting.repetitions)
@@ -75,12 +79,12 @@ def measure(setting):
     return {"products": products, "layers": rows}
 
 
-def _row(work, way, repetitions, rate):
+def _row(work: Work, way: str, repetitions: int, rate: float) -> dict[str, Any]:
     sides = {"ours": work.ours[way]}
     if work.peer:
         sides["pytorch"] = getattr(work.peer, way)
     seconds = in_turn(sides, repetitions)
-    row = {"layer": work.name, "way": way, "seconds": summary(seconds["ours"])}
+    row: dict[str, Any] = {"layer": work.name, "way": way, "seconds": summary(seconds["ours"])}
     if work.operations:
         row["GFLOP/s"] = work.operations / row["seconds"]["median"] / 1e9
         row["bound GFLOP/s"] = rate * work.savings[way]
@@ -90,8 +94,8 @@ def _row(work, way, repetitions, rate):
     return row
 
 
-def _works(setting, true, size, memory_format):
-    """Yield the works of an evaluation, in order; each layer runs on what the one before gave."""
+def _works(setting: Setting, true: Network, size: int, memory_format: str | None) -> Iterator[Work]:
+    """Yield the layers and losses of an evaluation, in order; each layer is given the output of the one before."""
     layers = {*CONTENT_LAYERS, *STYLE_LAYERS}
     content, _ = setting.pictures(size)
     x = np.empty((1, size, size, 3), np.float32)
@@ -106,8 +110,10 @@ def _works(setting, true, size, memory_format):
             yield _content(setting, step.name, x, memory_format)
 
 
-def _layer(setting, name, step, true_step, x, memory_format):
-    """A convolution with what follows it, and its output."""
+def _layer(
+    setting: Setting, name: str, step: Any, true_step: Any, x: np.ndarray, memory_format: str | None
+) -> tuple[Work, np.ndarray]:
+    """A convolution with its ReLU and maybe a pool, and its output."""
     y, code = np.empty(step.shape, np.float32), np.empty(step.code_shape, np.uint8)
     dy, dx = _noise(step.shape), np.empty_like(x)
     pools = isinstance(step, ConvReluPool)
@@ -115,7 +121,7 @@ def _layer(setting, name, step, true_step, x, memory_format):
     saving = 1 if x.shape[3] == 3 else WINOGRAD_SAVING
 
     def errors():
-        # Backward the reference is given our mask or route, for near zero or a tie its own may differ.
+        # The reference is given this mask or route in the backward pass: its own may differ near zero and at ties.
         true_y, true_code, true_dx = np.empty(y.shape), np.empty_like(code), np.empty(dx.shape)
         true_step.forward(x.astype(np.float64), true_y, true_code)
         true_step.backward(dy.astype(np.float64), code, true_dx)
@@ -134,7 +140,7 @@ def _layer(setting, name, step, true_step, x, memory_format):
     return work, y
 
 
-def _gram(setting, layer, features, memory_format):
+def _gram(setting: Setting, layer: str, features: np.ndarray, memory_format: str | None) -> Work:
     """The Gram matrix of a layer."""
     backend, matrix = setting.network.backend, features.reshape(-1, features.shape[3])
     difference = _noise((matrix.shape[1],) * 2)
@@ -163,8 +169,8 @@ def _gram(setting, layer, features, memory_format):
     )
 
 
-def _content(setting, layer, features, memory_format):
-    """The content term at a layer, against the same features in another order."""
+def _content(setting: Setting, layer: str, features: np.ndarray, memory_format: str | None) -> Work:
+    """The content term at a layer, with the same features in reverse order as the target."""
     backend, matrix = setting.network.backend, features.reshape(-1, features.shape[3])
     target, gradient = matrix[::-1].copy(), np.zeros_like(matrix)
 
@@ -192,16 +198,16 @@ def _content(setting, layer, features, memory_format):
     )
 
 
-def _noise(shape):
+def _noise(shape: tuple[int, ...]) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(shape, np.float32)
 
 
-def _relative_error(got, true):
+def _relative_error(got: np.ndarray, true: np.ndarray) -> float:
     return float(np.linalg.norm(got - true) / np.linalg.norm(true))
 
 
-def tables(section):
-    """Yield the tables of the section: the machine's products, then the layers of each size and number of threads."""
+def tables(section: dict[str, Any]) -> Iterator[str]:
+    """Yield the tables of the section: matrix products, then the layers at each size and number of threads."""
     products = [
         [row["threads"], name, spread(rate, "{:.0f}")]
         for row in section["products"]
@@ -213,12 +219,12 @@ def tables(section):
     for size, threads in dict.fromkeys((row["size"], row["threads"]) for row in rows):
         yield table(
             f"Layers at {size} px, threads: {threads}",
-            ["layer", "way", "ms", "GFLOP/s", "of the bound", "relative error", "PyTorch ms", "times as fast"],
+            ["layer", "pass", "ms", "GFLOP/s", "of the bound", "relative error", "PyTorch ms", "times as fast"],
             [_cells(row) for row in rows if (row["size"], row["threads"]) == (size, threads)],
         )
 
 
-def _cells(row):
+def _cells(row: dict[str, Any]) -> list[object]:
     return [
         row["layer"],
         row["way"],

@@ -1,13 +1,17 @@
-"""The machine: what it is, how many threads are used of it, and how fast it multiplies matrices."""
+"""The machine: its description, the number of threads in use, and its speed at multiplying matrices."""
+
+from __future__ import annotations
 
 import os
 import platform
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
@@ -18,8 +22,8 @@ from benchmarks.measuring import ROOT, in_turn, progress, summary
 ALL_THREADS = numba.config.NUMBA_NUM_THREADS
 
 
-def cpu_model():
-    """Name of the processor, as the system calls it."""
+def cpu_model() -> str:
+    """Name of the processor, as reported by the system."""
     try:
         rows = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -28,14 +32,14 @@ def cpu_model():
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def default_name():
-    """A name for the machine that can stand in a file's name, from the processor and its number of cores."""
+def default_name() -> str:
+    """A name for the machine, for file names: its processor and number of threads."""
     model = re.sub(r"\((r|tm)\)|\b(cpu|processor)\b|@.*", " ", cpu_model().lower())
     return "-".join([*re.findall(r"[a-z0-9]+", model), f"{ALL_THREADS}-threads"])
 
 
-def describe():
-    """What the figures depend on: processor, memory, and the versions of everything that computes."""
+def describe() -> dict[str, Any]:
+    """The machine as recorded: processor, memory, and versions of the libraries that compute."""
     return {
         "cpu": cpu_model(),
         "logical cores": os.cpu_count(),
@@ -49,21 +53,21 @@ def describe():
     }
 
 
-def _memory():
+def _memory() -> float | None:
     if sys.platform == "win32":
         return None
     return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
 
 
-def _version(package):
+def _version(package: str) -> str | None:
     try:
         return version(package)
     except PackageNotFoundError:
         return None
 
 
-def _commit():
-    """The checkout's commit, with a plus if files of it have changed since; None outside of git."""
+def _commit() -> str | None:
+    """The commit of the checkout, with a plus if files have changed since; None outside of git."""
     command = ["git", "describe", "--always", "--exclude=*", "--dirty=+"]
     try:
         return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
@@ -72,8 +76,8 @@ def _commit():
 
 
 @contextmanager
-def use_threads(count):
-    """Let stylecore, and PyTorch if it is loaded, work on so many threads inside the ``with`` block."""
+def use_threads(count: int) -> Iterator[None]:
+    """Set the number of threads of stylecore, and of PyTorch if it is loaded, inside a ``with`` block."""
     torch = sys.modules.get("torch")
     before = numba.get_num_threads()
     numba.set_num_threads(count)
@@ -87,8 +91,8 @@ def use_threads(count):
             torch.set_num_threads(before)
 
 
-def product_rates(threads, repetitions):
-    """How fast this machine multiplies float32 matrices: what the kernels can reach at most.
+def product_rates(threads: int, repetitions: int) -> dict[str, dict[str, float]]:
+    """Rates of float32 matrix products on this machine, an upper bound for the kernels.
 
     Parameters
     ----------
@@ -98,10 +102,10 @@ def product_rates(threads, repetitions):
     Returns
     -------
     dict of str to summary
-        GFLOP/s by product: "NumPy" for its sgemm of large square matrices, "stylecore" for the package's own
-        register tiles on blocks that stay in the cache.
+        GFLOP/s by product: "NumPy" for sgemm of large square matrices, "stylecore" for the register tiles of the
+        package on blocks that stay in the cache.
     """
-    # One after the other: OpenBLAS's idle threads wait in a loop, and would take half of two cores from the other.
+    # One after the other: idle threads of OpenBLAS spin, and would slow down the other product.
     products = {"stylecore": _own_product(threads), "NumPy": _numpy_product()}
     progress(f"rate of products, threads: {threads}: {' and '.join(products)}")
     rates = {}
@@ -112,15 +116,15 @@ def product_rates(threads, repetitions):
     return rates
 
 
-def _numpy_product(side=2048):
-    """The function and its floating-point operations."""
+def _numpy_product(side: int = 2048) -> tuple[Callable[[], object], int]:
+    """A function, and the number of its floating-point operations."""
     a, b = np.random.default_rng(0).random((2, side, side), np.float32)
     c = np.empty_like(a)
     return lambda: np.matmul(a, b, out=c), 2 * side**3
 
 
-def _own_product(threads, depth=256, repeats=2000):
-    """As `_numpy_product`, a small product many times over on each thread."""
+def _own_product(threads: int, depth: int = 256, repeats: int = 2000) -> tuple[Callable[[], object], int]:
+    """As `_numpy_product`, for many repetitions of a small product on each thread."""
     from stylecore.kernels.cpu.product import ROWS, multiply, panel_columns
 
     rows, columns = 3 * ROWS, panel_columns(np.float32)

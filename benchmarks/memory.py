@@ -1,49 +1,59 @@
-"""Peak memory of one evaluation, each side in its own process, and what stylecore predicts of its own."""
+"""Peak memory of one evaluation, each side in its own process, and the memory that stylecore predicts for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
 
 from benchmarks.measuring import in_own_process, progress, ratios, summary
 from benchmarks.record import number, spread, table
+from benchmarks.setting import Setting
 
 
-def measure(setting):
-    """Measure at each size, with the most threads, the processes of both sides in turn; on Linux only.
+def measure(setting: Setting) -> dict[str, Any]:
+    """Measure at each size with the largest number of threads; on Linux only.
+
+    Evaluations are repeated, the two sides in turn. The predictions are compared once, with a whole transfer.
 
     Returns
     -------
     dict
-        "memory", a row for each size.
+        "memory": a row for each size.
     """
     return {"memory": [_row(setting, size, max(setting.threads)) for size in setting.sizes]}
 
 
-def _row(setting, size, threads):
-    given = {"content": setting.content, "style": setting.style, "size": size, "threads": threads}
-    row = {"size": size, "threads": threads}
-    tasks = {
-        "ours": ("evaluation_memory", {"side": "ours", "memory_format": None, **given}),
-        "predicted": ("predicted_memory", given),
-    }
+def _row(setting: Setting, size: int, threads: int) -> dict[str, Any]:
+    given: dict[str, Any] = {"content": setting.content, "style": setting.style, "size": size, "threads": threads}
+    row: dict[str, Any] = {"size": size, "threads": threads}
+    sides: dict[str, dict[str, Any]] = {"ours": {"memory_format": None}}
     if setting.peers:
         row["memory format"] = setting.memory_format(size, threads)
-        tasks["pytorch"] = ("evaluation_memory", {"side": "pytorch", "memory_format": row["memory format"], **given})
-    runs = {name: [] for name in tasks}
+        sides["pytorch"] = {"memory_format": row["memory format"]}
+    peaks: dict[str, list[float]] = {side: [] for side in sides}
     for repetition in range(setting.repetitions):
         progress(f"memory, {size} px, {repetition + 1} of {setting.repetitions}")
-        for name, (task, arguments) in tasks.items():
-            runs[name].append(in_own_process(task, **arguments))
-    peaks = [run["above import"] for run in runs["ours"]]
-    row["bytes"] = summary(peaks)
+        for side, more in sides.items():
+            run = in_own_process("evaluation_memory", side=side, **given, **more)
+            peaks[side].append(run["above import"])
+    row["bytes"] = summary(peaks["ours"])
     if setting.peers:
-        peer_peaks = [run["above import"] for run in runs["pytorch"]]
-        row["pytorch bytes"] = summary(peer_peaks)
-        row["ratio"] = ratios(peer_peaks, peaks)
+        row["pytorch bytes"] = summary(peaks["pytorch"])
+        row["ratio"] = ratios(peaks["pytorch"], peaks["ours"])
+    return {**row, **_predictions(setting, size, given)}
+
+
+def _predictions(setting: Setting, size: int, given: dict[str, Any]) -> dict[str, Any]:
+    row: dict[str, Any] = {"optimizer": setting.optimizers[0]}
+    progress(f"memory, {size} px, predictions with {row['optimizer']}")
+    run = in_own_process("predicted_memory", optimizer=row["optimizer"], **given)
     for work in ("evaluation", "transfer"):
-        measured = summary([run[work]["measured"] for run in runs["predicted"]])
-        row[work] = {"measured bytes": measured, "predicted bytes": runs["predicted"][0][work]["predicted"]}
+        row[work] = {"measured bytes": summary([run[work]["measured"]]), "predicted bytes": run[work]["predicted"]}
     return row
 
 
-def tables(section):
-    """Yield the section's tables: the comparison, and the predictions."""
+def tables(section: dict[str, Any]) -> Iterator[str]:
+    """Yield the tables of the section: the comparison, and the predictions."""
     rows, megabytes = section["memory"], 1 / 2**20
     yield table(
         "Peak memory of one evaluation above import, network and targets included",
@@ -59,7 +69,7 @@ def tables(section):
         ],
     )
     yield table(
-        "Peak memory beyond network and images, and as it is predicted",
+        "Peak memory beyond network and images, and its prediction",
         ["px", "of", "MB", "predicted MB", "predicted / measured"],
         [
             [
@@ -70,6 +80,10 @@ def tables(section):
                 number(row[work]["predicted bytes"] / row[work]["measured bytes"]["median"], "{:.2f}"),
             ]
             for row in rows
-            for work, name in (("evaluation", "one evaluation"), ("transfer", "a transfer"))
+            for work, name in (("evaluation", "one evaluation"), ("transfer", f"a transfer with {_optimizer(row)}"))
         ],
     )
+
+
+def _optimizer(row: dict[str, Any]) -> str:
+    return row.get("optimizer", "lbfgs")  # Which records before December 2026 do not name.

@@ -1,10 +1,14 @@
-"""The peer: the same objective in PyTorch with autograd, and the optimisers that its users have.
+"""The peer: the same objective in PyTorch with autograd, and the optimisers available to its users.
 
-What is computed is what `stylecore.Objective` computes with its default settings: relative layer weights, one
-content and five style layers, max pooling. `benchmarks.evaluation` checks that the two agree before it times them.
+The objective is that of `stylecore.Objective` with its default settings: relative layer weights, one content and five
+style layers, max pooling. `benchmarks.evaluation` checks that the two agree before it times them.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +18,10 @@ from torch.nn import functional
 
 from benchmarks.machine import use_threads
 from benchmarks.measuring import Trace, in_turn, progress
+from benchmarks.setting import CONTENT_LAYERS, STYLE_LAYERS
 from stylecore.kernels import EPSILON
-from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS
+from stylecore.training.model import Model
+from stylecore.weights import Weights
 from stylecore.weights.architectures import Conv
 
 CONTENT_WEIGHT, STYLE_WEIGHT, TV_WEIGHT = 1.0, 20.0, 20.0
@@ -23,23 +29,23 @@ CONTENT_WEIGHT, STYLE_WEIGHT, TV_WEIGHT = 1.0, 20.0, 20.0
 MEMORY_FORMATS = {"channels last": torch.channels_last, "contiguous": torch.contiguous_format}
 
 
-def to_torch(array, memory_format):
-    """A tensor (N, C, H, W) of an array (N, H, W, C)."""
+def to_torch(array: np.ndarray, memory_format: str) -> torch.Tensor:
+    """A tensor (N, C, H, W) from an array (N, H, W, C)."""
     return torch.from_numpy(array).permute(0, 3, 1, 2).contiguous(memory_format=MEMORY_FORMATS[memory_format])
 
 
-def filters_to_torch(filters, memory_format):
-    """Filters as conv2d takes them, (K, C, k, k), of an array (k, k, C, K)."""
+def filters_to_torch(filters: np.ndarray, memory_format: str) -> torch.Tensor:
+    """Filters (K, C, k, k), as conv2d takes them, from an array (k, k, C, K)."""
     return torch.from_numpy(filters).permute(3, 2, 0, 1).contiguous(memory_format=MEMORY_FORMATS[memory_format])
 
 
-def gram(features):
-    """Gram matrix of features (1, C, H, W); neither memory format needs a copy for it."""
+def gram(features: torch.Tensor) -> torch.Tensor:
+    """Gram matrix (C, C) of features (1, C, H, W); no copy is made in either memory format."""
     matrix = features.flatten(2)[0]
     return matrix @ matrix.T
 
 
-def squared_distance(a, b):
+def squared_distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Sum of squared differences."""
     return functional.mse_loss(a, b, reduction="sum")
 
@@ -51,13 +57,15 @@ class Objective:
     ----------
     content, style : ndarray, (H, W, 3)
     weights : Weights
-        Of a network of 3 x 3 convolutions and 2 x 2 pools.
+        Of a network with 3 x 3 convolutions and 2 x 2 pools.
     memory_format : str
-        A name in MEMORY_FORMATS.
+        A key of MEMORY_FORMATS.
     device : {"cpu", "cuda"}
     """
 
-    def __init__(self, content, style, weights, memory_format, device="cpu"):
+    def __init__(
+        self, content: np.ndarray, style: np.ndarray, weights: Weights, memory_format: str, device: str = "cpu"
+    ) -> None:
         self._format, self._device = memory_format, device
         self._layers = [
             (
@@ -91,24 +99,25 @@ class Objective:
                 layer: STYLE_WEIGHT / len(STYLE_LAYERS) / (target**2).sum() for layer, target in self._grams.items()
             }
 
-    def _features(self, image):
-        """Features of an image (H, W, 3) at the layers that carry a loss."""
+    def _features(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Features of an image (H, W, 3) at the content and style layers."""
         x = image.permute(2, 0, 1)[self._order] * self._factor - self._shift
         x = x[None].contiguous(memory_format=MEMORY_FORMATS[self._format])
-        wanted, features = {*CONTENT_LAYERS, *STYLE_LAYERS}, {}
+        layers = {*CONTENT_LAYERS, *STYLE_LAYERS}
+        features: dict[str, torch.Tensor] = {}
         for name, filters, bias in self._layers:
             if filters is None:
                 x = functional.max_pool2d(x, 2)
             else:
                 x = torch.relu_(functional.conv2d(x, filters, bias, padding=1))
-            if name in wanted:
+            if name in layers:
                 features[name] = x
-            if len(features) == len(wanted):
+            if len(features) == len(layers):
                 return features
         raise AssertionError("the network lacks a layer")
 
-    def loss(self, image):
-        """Loss of an image (H, W, 3), both of them tensors."""
+    def loss(self, image: torch.Tensor) -> torch.Tensor:
+        """Loss of an image (H, W, 3), as a tensor."""
         features = self._features(image)
         content = sum(
             factor * squared_distance(features[layer], self._contents[layer])
@@ -122,18 +131,18 @@ class Objective:
         variation = 0.5 * sum((difference**2).sum() for difference in differences)
         return content + style + TV_WEIGHT / image.numel() * variation
 
-    def __call__(self, x):
-        """Loss and gradient at an image, as `stylecore.Objective` gives them."""
+    def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+        """Loss and gradient at an image, as `stylecore.Objective` returns them."""
         image = torch.tensor(x, dtype=torch.float32, device=self._device, requires_grad=True)
         loss = self.loss(image)
         loss.backward()
         return loss.item(), image.grad.cpu().numpy()
 
 
-def faster_format(content, style, weights, threads):
-    """Name of the memory format in which an evaluation takes less time, measured in turn, the best of two."""
+def faster_format(content: np.ndarray, style: np.ndarray, weights: Weights, threads: int) -> str:
+    """Name of the memory format with the faster evaluation, measured in turn, the best of two."""
     with use_threads(threads):
-        sides = {}
+        sides: dict[str, Callable[[], object]] = {}
         for name in MEMORY_FORMATS:
             objective = Objective(content, style, weights, name)
             sides[name] = lambda objective=objective: objective(content)
@@ -145,7 +154,7 @@ def faster_format(content, style, weights, threads):
 
 
 class Layer:
-    """A convolution, its ReLU and perhaps a 2 x 2 max pool on one input.
+    """A convolution with its ReLU, and optionally a 2 x 2 max pool, on one input.
 
     Parameters
     ----------
@@ -153,13 +162,22 @@ class Layer:
     bias : ndarray, (K,)
     pool : bool
     x : ndarray, (1, H, W, C)
-    dy : ndarray, of the output's shape
-        Gradient that comes back.
+    dy : ndarray
+        Gradient with respect to the output, of its shape.
     memory_format : str
     device : {"cpu", "cuda"}
     """
 
-    def __init__(self, filters, bias, pool, x, dy, memory_format, device="cpu"):
+    def __init__(
+        self,
+        filters: np.ndarray,
+        bias: np.ndarray,
+        pool: bool,
+        x: np.ndarray,
+        dy: np.ndarray,
+        memory_format: str,
+        device: str = "cpu",
+    ) -> None:
         self._filters = filters_to_torch(filters, memory_format).to(device)
         self._bias = torch.from_numpy(bias).to(device)
         self._pool = pool
@@ -167,64 +185,74 @@ class Layer:
         self._dy = to_torch(dy, memory_format).to(device)
         self._y = self.forward()
 
-    def forward(self):
-        """The output, ready for the way back."""
+    def forward(self) -> torch.Tensor:
+        """The output, with its graph for the backward pass."""
         y = torch.relu_(functional.conv2d(self._x, self._filters, self._bias, padding=1))
         return functional.max_pool2d(y, 2) if self._pool else y
 
-    def backward(self):
+    def backward(self) -> torch.Tensor:
         """Gradient with respect to the input."""
         return torch.autograd.grad(self._y, self._x, self._dy, retain_graph=True)[0]
 
 
 class Term:
-    """A function of a feature map, with its gradient.
+    """A function of a feature map and its gradient.
 
     Parameters
     ----------
     function : callable
-        From a tensor (1, C, H, W) to one of any shape.
+        From a tensor (1, C, H, W) to a tensor of any shape.
     features : ndarray, (1, H, W, C)
     memory_format : str
     dy : ndarray, optional
-        Gradient that comes back, of the function's shape; one, without.
+        Gradient with respect to the output, of its shape; 1 by default.
     """
 
-    def __init__(self, function, features, memory_format, dy=None):
+    def __init__(
+        self,
+        function: Callable[[torch.Tensor], torch.Tensor],
+        features: np.ndarray,
+        memory_format: str,
+        dy: np.ndarray | None = None,
+    ) -> None:
         self._function = function
         self._x = to_torch(features, memory_format).requires_grad_()
         self._y = self.forward()
         self._dy = torch.ones_like(self._y) if dy is None else torch.from_numpy(dy)
 
-    def forward(self):
-        """The value, ready for the way back."""
+    def forward(self) -> torch.Tensor:
+        """The value, with its graph for the backward pass."""
         return self._function(self._x)
 
-    def backward(self):
+    def backward(self) -> torch.Tensor:
         """Gradient with respect to the features."""
         return torch.autograd.grad(self._y, self._x, self._dy, retain_graph=True)[0]
 
 
-def distance_term(features, target, memory_format):
+def distance_term(features: np.ndarray, target: np.ndarray, memory_format: str) -> Term:
     """The content term 1/2 sum (F - P)^2 of arrays (1, H, W, C)."""
-    target = to_torch(target, memory_format)
-    return Term(lambda x: squared_distance(x, target) / 2, features, memory_format)
+    tensor = to_torch(target, memory_format)
+    return Term(lambda x: squared_distance(x, tensor) / 2, features, memory_format)
 
 
 class Classifier:
-    """A classifier of ours in training, with the same parameters, and SGD.
+    """The training of one of stylecore's classifiers by SGD, from the same parameters.
 
     Parameters
     ----------
     model : stylecore.training.model.Model
     smoothing : float
-        Of the labels.
+        Label smoothing.
     memory_format : str
     momentum, weight_decay, rate : float
     """
 
-    def __init__(self, model, smoothing, memory_format, momentum, weight_decay, rate):
-        self._format, modules = MEMORY_FORMATS[memory_format], []
+    def __init__(
+        self, model: Model, smoothing: float, memory_format: str, momentum: float, weight_decay: float, rate: float
+    ) -> None:
+        self._format = MEMORY_FORMATS[memory_format]
+        modules: list[nn.Module] = []
+        layer: Any
         for layer in model.layers:
             kind = type(layer).__name__
             if kind == "ConvolutionRelu":
@@ -247,29 +275,29 @@ class Classifier:
         self._optimizer = torch.optim.SGD(groups, lr=rate, momentum=momentum)
         self._loss = nn.CrossEntropyLoss(label_smoothing=smoothing)
 
-    def step(self, x, labels):
+    def step(self, x: np.ndarray, labels: np.ndarray) -> float:
         """One step on a batch (N, H, W, C); returns the loss before it."""
         self._optimizer.zero_grad()
-        x = torch.from_numpy(x).permute(0, 3, 1, 2).contiguous(memory_format=self._format)
-        loss = self._loss(self._model(x), torch.from_numpy(labels))
+        batch = torch.from_numpy(x).permute(0, 3, 1, 2).contiguous(memory_format=self._format)
+        loss = self._loss(self._model(batch), torch.from_numpy(labels))
         loss.backward()
         self._optimizer.step()
         return loss.item()
 
 
-def torch_lbfgs(make_objective, start, trace):
-    """Minimise by torch.optim.LBFGS with its strong Wolfe line search; it knows no bounds.
+def torch_lbfgs(make_objective: Callable[[], Objective], start: np.ndarray, trace: Trace) -> None:
+    """Minimise without bounds by torch.optim.LBFGS with its strong Wolfe line search.
 
     Parameters
     ----------
     make_objective : callable
-        Makes an `Objective`; called here so that its time counts.
+        Creates an `Objective`; it is called here so that its time counts.
     start : ndarray, (H, W, 3)
     trace : Trace
     """
     objective = make_objective()
     image = torch.tensor(start, requires_grad=True)
-    # Never done before the evaluations are used up: the tolerances are meant for losses of another magnitude.
+    # Without the tolerances, which suit losses of another magnitude: it ends when the evaluations are used up.
     optimizer = torch.optim.LBFGS(
         [image], max_iter=10**6, max_eval=10**6, tolerance_grad=0, tolerance_change=0, line_search_fn="strong_wolfe"
     )
@@ -285,8 +313,8 @@ def torch_lbfgs(make_objective, start, trace):
         optimizer.step(evaluate)
 
 
-def scipy_lbfgs(make_objective, start, trace):
-    """Minimise by SciPy's L-BFGS-B within [0, 1]; parameters as of `torch_lbfgs`."""
+def scipy_lbfgs(make_objective: Callable[[], Objective], start: np.ndarray, trace: Trace) -> None:
+    """Minimise in [0, 1] by SciPy's L-BFGS-B; parameters as of `torch_lbfgs`."""
     objective = make_objective()
 
     def evaluate(x):

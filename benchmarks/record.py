@@ -1,9 +1,13 @@
-"""What is kept of a run: a JSON record, and the tables that are printed from it."""
+"""The JSON record of a run, and the tables that are printed from it."""
+
+from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from benchmarks.measuring import ROOT
 from stylecore.errors import StylecoreError
@@ -12,8 +16,8 @@ from stylecore.files import replacing
 RESULTS = ROOT / "benchmarks" / "results"
 
 
-def default_path(machine):
-    """A file for today's run on a machine that does not exist yet, so that no record is lost."""
+def default_path(machine: str) -> Path:
+    """A new file for today's run on a machine: earlier records are kept."""
     name, path, count = f"{date.today()}-{machine}", RESULTS / f"{date.today()}-{machine}.json", 1
     while path.exists():
         count += 1
@@ -21,13 +25,13 @@ def default_path(machine):
     return path
 
 
-def write(record, path):
+def write(record: dict[str, Any], path: str | Path) -> None:
     """Write a record, whole or not at all.
 
     Parameters
     ----------
     record : dict
-    path : path
+    path : str or path
 
     Raises
     ------
@@ -45,15 +49,15 @@ def write(record, path):
         ) from error
 
 
-def check_writable(path):
-    """Raise StylecoreError, before the work, if a record cannot be written there."""
+def check_writable(path: str | Path) -> None:
+    """Raise StylecoreError if a record cannot be written to this path."""
     probe = Path(path).with_name(f".{secrets.token_hex(8)}.tmp")
     write({}, probe)
     probe.unlink()
 
 
-def read(path):
-    """Read a record; raises StylecoreError if there is none."""
+def read(path: str | Path) -> dict[str, Any]:
+    """Read a record; raises StylecoreError if it cannot be read."""
     try:
         return json.loads(Path(path).read_text())
     except (OSError, ValueError) as error:
@@ -62,15 +66,15 @@ def read(path):
         ) from error
 
 
-def table(title, header, rows):
-    """Lay out a table, in Markdown that is also readable as it stands.
+def table(title: str, header: list[str], rows: Sequence[Sequence[object]]) -> str:
+    """Format a table in Markdown, aligned so that it can be read as plain text.
 
     Parameters
     ----------
     title : str
     header : list of str
-    rows : list of lists
-        Cells that are text, or are shown as Python shows them.
+    rows : sequence of sequences
+        Cells, formatted with `str`.
 
     Returns
     -------
@@ -83,13 +87,13 @@ def table(title, header, rows):
     return "\n".join([f"**{title}**", "", lines[0], rule, *lines[1:]])
 
 
-def number(value, style):
-    """A number in a style such as "{:.2f}"; a dash if there is none."""
+def number(value: float | None, style: str) -> str:
+    """A number in a format such as "{:.2f}"; a dash for None."""
     return "-" if value is None else style.format(value)
 
 
-def spread(summary, style, factor=1):
-    """Median and spread of a summary, ``2.1 (2.0..2.4)``; a dash if there is none."""
+def spread(summary: dict[str, float] | None, style: str, factor: float = 1) -> str:
+    """Median and range of a summary, times a factor, as in ``2.1 (2.0..2.4)``; a dash for None."""
     if summary is None:
         return "-"
     median, least, most = (style.format(factor * summary[name]) for name in ("median", "min", "max"))

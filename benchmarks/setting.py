@@ -1,30 +1,37 @@
-"""What is measured on: pictures, network and objectives, ours and the peer's."""
+"""What the sections measure on: pictures, network and objectives, those of stylecore and of the peer."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from types import ModuleType
+from typing import Any
+
+import numpy as np
 
 from stylecore import Objective, weights
 from stylecore.network import Network, load_network
 from stylecore.pictures.geometry import resize
 from stylecore.pictures.reading import read_image
+from stylecore.weights import Weights
+from stylecore.weights.architectures import DEFAULT_LAYERS
 
 NETWORK = "vgg19"
+CONTENT_LAYERS, STYLE_LAYERS = DEFAULT_LAYERS[NETWORK]
 
-# Side of the pictures on which compiled code is loaded, in pixels.
+# Side length of the pictures on which kernels are compiled or loaded, in pixels.
 SMALL = 64
 
 
-def square(path, size):
-    """The picture in a file, as a square array (size, size, 3)."""
+def square(path: str, size: int) -> np.ndarray:
+    """The picture in a file, resized to (size, size, 3)."""
     return resize(read_image(path)[0], (size, size))
 
 
-def warm_up(content, style):
-    """Load the compiled kernels, and start our threads.
+def warm_up(content: str, style: str) -> None:
+    """Compile or load the kernels, and start the threads of stylecore.
 
-    It must be done before PyTorch is imported: both run on OpenMP then, and the one that comes first brings it along.
-    Here that is what stylecore works with where there is no PyTorch.
+    It must be called before PyTorch is imported: both use OpenMP, and the first to start threads determines which
+    OpenMP library is loaded. So stylecore works with the one that it has without PyTorch.
     """
     x = square(content, SMALL)
     Objective(x, square(style, SMALL), network=NETWORK)(x)
@@ -32,62 +39,65 @@ def warm_up(content, style):
 
 @dataclass(frozen=True)
 class Setting:
-    """What the sections are given to measure.
+    """The parameters of the benchmark, and the objects that the sections share.
 
     Attributes
     ----------
     content, style : str
         Paths of pictures.
     sizes, threads : list of int
-        Sides of the squares that the pictures are brought to, in pixels; and numbers of threads.
+        Side lengths that the pictures are resized to, in pixels; and numbers of threads.
     repetitions : int
+    optimizers : list of str
+        Optimisers of stylecore, as `transfer` takes them.
     peers : module or None
-        `benchmarks.peers` if PyTorch is to be compared with.
+        `benchmarks.peers`, or None to leave out the comparison with PyTorch.
     transfer_size, transfer_evaluations, transfer_repetitions : int
-        Of the whole transfer; the evaluations are the peers'.
+        Of whole transfers; the evaluations are those of the peers.
     transfer_starts, transfer_peers : list of str
-        What transfers start from, and the peers' optimisers.
+        Starting points of transfers, and optimisers of the peers.
     training_pictures : int
-        Of an epoch of training.
+        Number of pictures in an epoch of training.
     """
 
     content: str
     style: str
-    sizes: list
-    threads: list
+    sizes: list[int]
+    threads: list[int]
     repetitions: int
-    peers: ModuleType | None
+    optimizers: list[str]
+    peers: Any
     transfer_size: int
     transfer_evaluations: int
     transfer_repetitions: int
-    transfer_starts: list
-    transfer_peers: list
+    transfer_starts: list[str]
+    transfer_peers: list[str]
     training_pictures: int
-    _formats: dict = field(default_factory=dict, repr=False)
+    _formats: dict[tuple[int, int], str] = field(default_factory=dict, repr=False)
 
     @cached_property
-    def weights(self):
-        """Weights of the network, the same for all sides."""
+    def weights(self) -> Weights:
+        """Weights of the network, the same for stylecore and the peer."""
         return weights.load(NETWORK)
 
     @cached_property
     def network(self) -> Network:
-        """The network on our CPU kernels."""
+        """The network on the CPU kernels."""
         return load_network(self.weights)
 
-    def pictures(self, size):
-        """Content and style as squares."""
+    def pictures(self, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Content and style image, (size, size, 3)."""
         return square(self.content, size), square(self.style, size)
 
-    def ours(self, size, network=None):
-        """Our objective, on our CPU kernels or on another network's."""
+    def ours(self, size: int, network: Network | None = None) -> Objective:
+        """The objective of stylecore, by default with `network`."""
         return Objective(*self.pictures(size), network=network or self.network)
 
-    def theirs(self, size, threads):
-        """The peer's objective, in the memory format that is faster for it at this size with so many threads."""
+    def theirs(self, size: int, threads: int) -> Any:
+        """The objective of the peer, in its faster memory format at this size with this number of threads."""
         return self.peers.Objective(*self.pictures(size), self.weights, self.memory_format(size, threads))
 
-    def memory_format(self, size, threads):
+    def memory_format(self, size: int, threads: int) -> str:
         """The memory format in which the peer is faster; measured once."""
         if (size, threads) not in self._formats:
             self._formats[size, threads] = self.peers.faster_format(*self.pictures(size), self.weights, threads)

@@ -1,25 +1,33 @@
-"""How one evaluation gets faster with more threads, and whether it gives the same bits with each number."""
+"""Speed-up of one evaluation with the number of threads, and whether each number gives the same bits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
 
 from benchmarks.machine import ALL_THREADS, use_threads
 from benchmarks.measuring import in_turn, progress, ratios, summary
 from benchmarks.record import spread, table
+from benchmarks.setting import Setting
 
 
-def _counts():
-    """1, 2, 3 ... up to all threads; from 8 on doubled."""
+def _counts() -> list[int]:
+    """1, 2, 3 and so on up to all threads; from 8 on doubled."""
     counts = [*range(1, min(8, ALL_THREADS) + 1)]
     while counts[-1] < ALL_THREADS:
         counts.append(min(2 * counts[-1], ALL_THREADS))
     return counts
 
 
-def measure(setting):
+def measure(setting: Setting) -> dict[str, Any]:
     """Evaluate and time with each number of threads, at each size.
 
     Returns
     -------
     dict
-        "threads", a row for each size and number of threads.
+        "threads": a row for each size and number of threads.
     """
     rows = []
     for size in setting.sizes:
@@ -46,15 +54,15 @@ def measure(setting):
     return {"threads": rows}
 
 
-def _evaluate(setting, size, x, count):
-    """Loss and gradient, bit by bit, of an objective that was made with so many threads too."""
+def _evaluate(setting: Setting, size: int, x: np.ndarray, count: int) -> tuple[str, bytes]:
+    """Bits of the loss and the gradient of an objective that was also built on this number of threads."""
     with use_threads(count):
         loss, gradient = setting.ours(size)(x)
     return loss.hex(), gradient.tobytes()
 
 
-def tables(section):
-    """Yield the section's table."""
+def tables(section: dict[str, Any]) -> Iterator[str]:
+    """Yield the table of the section."""
     yield table(
         "One evaluation by number of threads",
         ["px", "threads", "ms", "speed-up", "same bits as with 1"],

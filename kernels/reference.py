@@ -1,22 +1,33 @@
-"""The reference: every operation in plain NumPy and float64, as its formula says.
+"""The reference: every operation in plain NumPy and float64, as its formula is written.
 
-Slow and obvious on purpose; the other backends are tested against it, and it against finite differences.
-See `stylecore.kernels` for what a backend is. Besides the backend's functions there are here the single steps
-that those are made of: `conv2d`, `relu` and their gradients.
+It is slow and obvious on purpose: the other backends are tested against it, and it against finite differences. See
+`stylecore.kernels.backend` for what a backend is. Besides the functions of a backend, this module has the single steps
+that they consist of: `conv2d`, `relu` and their gradients.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from stylecore.kernels import BLOCKED, EPSILON
 
-# Values of a strip of features: few enough to stay in the processor's last-level cache.
 STRIP_VALUES = 2**21
+"""Values of a strip of a feature map: few enough to fit into the last-level cache of a processor."""
 
 
 class Convolution(NamedTuple):
-    """Filters and bias of a convolution, as the functions here take them; made by `prepare`."""
+    """Filters and bias of a convolution in the form that the functions here take; made by `prepare`.
+
+    Attributes
+    ----------
+    filters : ndarray, (k, k, C, K)
+    bias : ndarray, (K,)
+    stride, padding : int
+    """
 
     filters: np.ndarray
     bias: np.ndarray
@@ -24,12 +35,12 @@ class Convolution(NamedTuple):
     padding: int
 
     @property
-    def fuses_pool(self):
-        """Whether `conv_relu_pool` takes this convolution: here any."""
+    def fuses_pool(self) -> bool:
+        """Whether `conv_relu_pool` accepts this convolution: always."""
         return True
 
 
-def prepare(filters, bias, stride, padding, dtype):
+def prepare(filters: np.ndarray, bias: np.ndarray, stride: int, padding: int, dtype: DTypeLike) -> Convolution:
     """Bring a convolution into the form that the functions here take.
 
     Parameters
@@ -47,13 +58,14 @@ def prepare(filters, bias, stride, padding, dtype):
     return Convolution(np.asarray(filters, dtype), np.asarray(bias, dtype), stride, padding)
 
 
-def scratch_bytes(conv, positions):
-    """Bytes that a convolution takes for a moment: a product of the size of its output, and its padded input.
+def scratch_bytes(conv: Convolution, positions: tuple[int, ...]) -> int:
+    """Bytes that a convolution takes temporarily: products of the size of its output, and its padded input.
 
     Parameters
     ----------
     conv : Convolution
     positions : tuple of int, (N, H', W')
+        Of its output, before a pool.
 
     Returns
     -------
@@ -63,43 +75,43 @@ def scratch_bytes(conv, positions):
     return 8 * n * height * width * (3 * conv.filters.shape[3] + conv.stride**2 * conv.filters.shape[2])
 
 
-def allocate(size):
-    """Memory of so many bytes, with arbitrary content: (size,) uint8."""
+def allocate(size: int) -> np.ndarray:
+    """Memory of `size` bytes with arbitrary content, (size,) uint8."""
     return np.empty(size, np.uint8)
 
 
-def empty(shape, dtype):
-    """An array of the backend with arbitrary content."""
+def empty(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+    """An array with arbitrary content."""
     return np.empty(shape, dtype)
 
 
-def release_scratch():
-    """Do nothing: memory is returned as soon as it is used."""
+def release_scratch() -> None:
+    """Do nothing: no scratch memory is kept."""
 
 
-def available_bytes():
-    """Memory that a device of its own has left; None, as this is the computer's."""
+def available_bytes() -> int | None:
+    """Return None: the arrays are in the memory of the computer."""
     return None
 
 
-def upload(array):
-    """An array of the host as one of the backend: the same."""
+def upload(array: np.ndarray) -> np.ndarray:
+    """An array of the backend with the content of one of the host: the same array."""
     return array
 
 
-def download(array):
-    """An array of the backend as one of the host: the same."""
+def download(array: np.ndarray) -> np.ndarray:
+    """An array of the host with the content of one of the backend: the same array."""
     return array
 
 
-def preprocess(image, order, scale, shift, out):
-    """Network input of an image: its channels in another order, scaled and shifted.
+def preprocess(image: np.ndarray, order: Sequence[int], scale: ArrayLike, shift: ArrayLike, out: np.ndarray) -> None:
+    """Input of the network for an image: its channels reordered, scaled and shifted.
 
     Parameters
     ----------
     image : ndarray, (H, W, 3)
     order : sequence of int
-        Where in a pixel each input channel of the network stands; its own inverse.
+        The channel of the image that each input channel of the network is; a permutation that is its own inverse.
     scale, shift : ndarray, (3,)
     out : ndarray, (1, H, W, 3)
         Result: scale x - shift.
@@ -108,8 +120,8 @@ def preprocess(image, order, scale, shift, out):
     out -= shift
 
 
-def preprocess_backward(gradient, order, scale):
-    """Gradient with respect to the image, given that with respect to the network's input.
+def preprocess_backward(gradient: np.ndarray, order: Sequence[int], scale: ArrayLike) -> np.ndarray:
+    """Gradient with respect to the image, given that with respect to the input of the network.
 
     Parameters
     ----------
@@ -122,12 +134,12 @@ def preprocess_backward(gradient, order, scale):
     -------
     ndarray, (H, W, 3)
     """
-    # NumPy gives the three channels one after the other where it is asked for some of an axis.
+    # Indexing with a list leaves the result in another memory layout than C's.
     return np.ascontiguousarray((gradient[0] * scale)[..., order])
 
 
-def _windows(size, stride, height, width):
-    """For each place (u, v) of a filter, the slices of the padded input that it sees."""
+def _windows(size: int, stride: int, height: int, width: int) -> Iterator[tuple[int, int, tuple[slice, ...]]]:
+    """For each position (u, v) of a window, the slices of the input that it covers in all windows."""
     for u in range(size):
         for v in range(size):
             yield (
@@ -141,7 +153,9 @@ def _windows(size, stride, height, width):
             )
 
 
-def conv2d(x, filters, bias, stride=1, padding=1):
+def conv2d(
+    x: np.ndarray, filters: np.ndarray, bias: np.ndarray | float, stride: int = 1, padding: int = 1
+) -> np.ndarray:
     """Convolution: y[i, j] = bias + sum over (u, v) of x[i stride + u - padding, j stride + v - padding] w[u, v].
 
     Parameters
@@ -150,7 +164,7 @@ def conv2d(x, filters, bias, stride=1, padding=1):
     filters : ndarray, (k, k, C, K)
     bias : ndarray, (K,)
     stride, padding : int
-        `padding` rows and columns of zeros on each side.
+        `padding` is the number of rows and columns of zeros on each side.
 
     Returns
     -------
@@ -166,7 +180,9 @@ def conv2d(x, filters, bias, stride=1, padding=1):
     return y
 
 
-def conv2d_backward(dy, filters, x_shape, stride=1, padding=1):
+def conv2d_backward(
+    dy: np.ndarray, filters: np.ndarray, x_shape: tuple[int, ...], stride: int = 1, padding: int = 1
+) -> np.ndarray:
     """Gradient of `conv2d` with respect to x.
 
     Parameters
@@ -187,8 +203,8 @@ def conv2d_backward(dy, filters, x_shape, stride=1, padding=1):
     return padded[:, padding : padding + height, padding : padding + width]
 
 
-def convolve(x, conv, y):
-    """The sum of a convolution alone, without bias: y = x * filters.
+def convolve(x: np.ndarray, conv: Convolution, y: np.ndarray) -> None:
+    """Convolve without bias: y = x * filters.
 
     Parameters
     ----------
@@ -200,7 +216,7 @@ def convolve(x, conv, y):
     y[...] = conv2d(x, conv.filters, 0, conv.stride, conv.padding)
 
 
-def convolve_backward(dy, conv, dx):
+def convolve_backward(dy: np.ndarray, conv: Convolution, dx: np.ndarray) -> None:
     """Gradient of `convolve` with respect to x.
 
     Parameters
@@ -213,7 +229,7 @@ def convolve_backward(dy, conv, dx):
     dx[...] = conv2d_backward(dy, conv.filters, dx.shape, conv.stride, conv.padding)
 
 
-def convolve_backward_filters(x, dy, conv, dfilters):
+def convolve_backward_filters(x: np.ndarray, dy: np.ndarray, conv: Convolution, dfilters: np.ndarray) -> None:
     """Gradient of `convolve` with respect to the filters; that of a bias added to y is the sum of dy.
 
     Parameters
@@ -230,13 +246,13 @@ def convolve_backward_filters(x, dy, conv, dfilters):
         dfilters[u, v] = np.tensordot(padded[seen], dy, axes=((0, 1, 2), (0, 1, 2)))
 
 
-def relu(x):
-    """max(x, 0)."""
+def relu(x: np.ndarray) -> np.ndarray:
+    """Rectified linear unit: max(x, 0)."""
     return np.maximum(x, 0)
 
 
-def relu_mask(y):
-    """Mask of a ReLU's output.
+def relu_mask(y: np.ndarray) -> np.ndarray:
+    """Mask of the output of a ReLU.
 
     Parameters
     ----------
@@ -250,7 +266,7 @@ def relu_mask(y):
     return np.packbits(y > 0, axis=-1, bitorder="little")
 
 
-def relu_backward(dy, mask):
+def relu_backward(dy: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Gradient of `relu`: dy where the output was positive, else 0.
 
     Parameters
@@ -265,8 +281,8 @@ def relu_backward(dy, mask):
     return dy * np.unpackbits(mask, axis=-1, count=dy.shape[-1], bitorder="little")
 
 
-def conv_relu(x, conv, y, mask, above=0):
-    """Convolve, add the bias and cut at zero: y = max(x * filters + bias, 0).
+def conv_relu(x: np.ndarray, conv: Convolution, y: np.ndarray, mask: np.ndarray, above: int = 0) -> None:
+    """Convolve, add the bias and apply the ReLU: y = max(x * filters + bias, 0).
 
     Parameters
     ----------
@@ -275,16 +291,16 @@ def conv_relu(x, conv, y, mask, above=0):
     y : ndarray, (N, H', W', K)
         Result.
     mask : ndarray, (N, H', W', ceil(K / 8)) uint8
-        Where y is positive.
+        Result: where y is positive.
     above : int
-        Rows of x above those that y belongs to, if y is a strip of the whole.
+        Rows of the halo above, if y is a strip: rows of x above those at the position of y.
     """
     y[...] = relu(conv2d(x, *conv))[:, above : above + y.shape[1]]
     mask[...] = relu_mask(y)
 
 
-def conv_relu_backward(dy, mask, conv, dx, above=0):
-    """Gradient of `conv_relu` with respect to x.
+def conv_relu_backward(dy: np.ndarray, mask: np.ndarray, conv: Convolution, dx: np.ndarray, above: int = 0) -> None:
+    """Gradient of `conv_relu` with respect to x: dy where y was positive, else 0, back through the convolution.
 
     Parameters
     ----------
@@ -294,12 +310,12 @@ def conv_relu_backward(dy, mask, conv, dx, above=0):
     dx : ndarray, (N, H, W, C)
         Result.
     above : int
-        Rows of dy above those that dx belongs to, if dx is a strip of the whole.
+        Rows of the halo of dy above, if dx is a strip.
     """
     _conv2d_backward_strip(relu_backward(dy, mask), conv, dx, above)
 
 
-def conv_relu_pool(x, conv, y, route, above=0):
+def conv_relu_pool(x: np.ndarray, conv: Convolution, y: np.ndarray, route: np.ndarray, above: int = 0) -> None:
     """`conv_relu`, then a 2 x 2 max pool with stride 2.
 
     Parameters
@@ -309,15 +325,17 @@ def conv_relu_pool(x, conv, y, route, above=0):
     y : ndarray, (N, H' // 2, W' // 2, K)
         Result.
     route : ndarray, (N, H' // 2, W' // 2, K) uint8
-        Where each maximum stood, or BLOCKED where it was not positive.
+        Result: where each maximum was, or `BLOCKED` where it was not positive.
     above : int
-        Rows of x above those that y belongs to, if y is a strip of the whole.
+        Rows of the halo above, if y is a strip.
     """
     max_pool(relu(conv2d(x, *conv))[:, above:], 2, 2, y, route)
     route[y <= 0] = BLOCKED
 
 
-def conv_relu_pool_backward(dy, route, conv, dx, above=0):
+def conv_relu_pool_backward(
+    dy: np.ndarray, route: np.ndarray, conv: Convolution, dx: np.ndarray, above: int = 0
+) -> None:
     """Gradient of `conv_relu_pool` with respect to x.
 
     Parameters
@@ -328,7 +346,7 @@ def conv_relu_pool_backward(dy, route, conv, dx, above=0):
     dx : ndarray, (N, H, W, C)
         Result.
     above : int
-        Rows of the map before the pool that dy has above those that dx belongs to, if dx is a strip of the whole.
+        Rows of the halo above in the map before the pool, if dx is a strip.
     """
     size = conv.filters.shape[0]
     height, width = ((side + 2 * conv.padding - size) // conv.stride + 1 for side in dx.shape[1:3])
@@ -338,13 +356,13 @@ def conv_relu_pool_backward(dy, route, conv, dx, above=0):
 
 
 def _conv2d_backward_strip(dy, conv, dx, above):
-    """Rows of the gradient with respect to x, of which dy has `above` more on top and perhaps some more below."""
+    """Rows of the gradient with respect to x, for which dy has `above` rows more above, and maybe some below."""
     rows = max(above + dx.shape[1], (dy.shape[1] - 1) * conv.stride + conv.filters.shape[0] - 2 * conv.padding)
     whole = conv2d_backward(dy, conv.filters, (len(dx), rows, *dx.shape[2:]), conv.stride, conv.padding)
     dx[...] = whole[:, above : above + dx.shape[1]]
 
 
-def max_pool(x, size, stride, y, route):
+def max_pool(x: np.ndarray, size: int, stride: int, y: np.ndarray, route: np.ndarray) -> None:
     """Take the maximum of each window of size x size positions.
 
     Parameters
@@ -354,15 +372,15 @@ def max_pool(x, size, stride, y, route):
     y : ndarray, (N, H', W', C)
         Result, H' = (H - size) // stride + 1: rows and columns that no whole window covers are dropped.
     route : ndarray, (N, H', W', C) uint8
-        Where in its window each maximum stood, row by row; the first of equals.
+        Result: where in its window each maximum was, counted row by row; the first of equal ones.
     """
     windows = np.stack([x[seen] for _, _, seen in _windows(size, stride, *y.shape[1:3])])
     route[...] = windows.argmax(axis=0)
     y[...] = windows.max(axis=0)
 
 
-def max_pool_backward(dy, route, size, stride, dx):
-    """Gradient of `max_pool`: each maximum's gradient goes where it came from.
+def max_pool_backward(dy: np.ndarray, route: np.ndarray, size: int, stride: int, dx: np.ndarray) -> None:
+    """Gradient of `max_pool`: the gradient of each maximum goes to where the maximum was.
 
     Parameters
     ----------
@@ -377,7 +395,7 @@ def max_pool_backward(dy, route, size, stride, dx):
         dx[seen] += dy * (route == u * size + v)
 
 
-def average_pool(x, size, stride, y):
+def average_pool(x: np.ndarray, size: int, stride: int, y: np.ndarray) -> None:
     """Take the mean of each window of size x size positions.
 
     Parameters
@@ -390,8 +408,8 @@ def average_pool(x, size, stride, y):
     y[...] = sum(x[seen] for _, _, seen in _windows(size, stride, *y.shape[1:3])) / size**2
 
 
-def average_pool_backward(dy, size, stride, dx):
-    """Gradient of `average_pool`: each window's gradient is shared out evenly.
+def average_pool_backward(dy: np.ndarray, size: int, stride: int, dx: np.ndarray) -> None:
+    """Gradient of `average_pool`: the gradient of each window is divided evenly among its positions.
 
     Parameters
     ----------
@@ -405,8 +423,8 @@ def average_pool_backward(dy, size, stride, dx):
         dx[seen] += dy / size**2
 
 
-def gram(features, scale, total, guide=None):
-    """Add scale G, with the Gram matrix G = F^T F (paper, section 5.2), or of a region F^T diag(g) F, to a matrix.
+def gram(features: np.ndarray, scale: float, total: np.ndarray, guide: np.ndarray | None = None) -> None:
+    """Add scale G to a matrix, where G = F^T F is the Gram matrix (paper, section 5.2), or F^T diag(g) F with a guide.
 
     Parameters
     ----------
@@ -416,13 +434,15 @@ def gram(features, scale, total, guide=None):
     total : ndarray, (C, C)
         Changed in place.
     guide : ndarray, (M,), optional
-        g, weight of each position, zero or more.
+        g, the weight of each position, zero or more.
     """
     total += scale * (features.T @ _guided(features, guide))
 
 
-def gram_backward(features, difference, scale, gradient, guide=None):
-    """Add scale F D, or scale diag(g) F D, to the gradient: of 1/4 sum (G - A)^2 that is F (G - A) (section 5.2).
+def gram_backward(
+    features: np.ndarray, difference: np.ndarray, scale: float, gradient: np.ndarray, guide: np.ndarray | None = None
+) -> None:
+    """Add scale F D, or scale diag(g) F D with a guide, to the gradient; that of 1/4 sum (G - A)^2 is F (G - A).
 
     Parameters
     ----------
@@ -442,13 +462,13 @@ def _guided(matrix, guide):
     return matrix if guide is None else guide[:, None] * matrix
 
 
-def gram_scratch_bytes(positions, channels, dtype):
-    """Bytes that `gram_backward` takes for a moment, which is more than `gram` does."""
+def gram_scratch_bytes(positions: int, channels: int, dtype: DTypeLike) -> int:
+    """Bytes that `gram_backward` takes temporarily, which is more than `gram` does."""
     return 2 * positions * channels * np.dtype(dtype).itemsize
 
 
-def channel_sums(features, scale, total, guide=None):
-    """Add scale times the sum of each channel over the positions, F^T 1, or over a region F^T g, to a row.
+def channel_sums(features: np.ndarray, scale: float, total: np.ndarray, guide: np.ndarray | None = None) -> None:
+    """Add scale times the sum of each channel over the positions, F^T 1, or F^T g with a guide, to a vector.
 
     Parameters
     ----------
@@ -457,13 +477,13 @@ def channel_sums(features, scale, total, guide=None):
     total : ndarray, (C,), float64
         Changed in place.
     guide : ndarray, (M,), optional
-        g, weight of each position, zero or more.
+        g, the weight of each position, zero or more.
     """
     total += scale * _guided(features, guide).sum(axis=0)
 
 
-def channel_sums_backward(row, scale, gradient, guide=None):
-    """Add scale times the same row, or g times that, to each position of the gradient.
+def channel_sums_backward(row: np.ndarray, scale: float, gradient: np.ndarray, guide: np.ndarray | None = None) -> None:
+    """Add scale times a row, or scale g times it with a guide, to each position of the gradient.
 
     Parameters
     ----------
@@ -478,13 +498,13 @@ def channel_sums_backward(row, scale, gradient, guide=None):
     gradient += scale * (row if guide is None else np.outer(guide, row))
 
 
-def half_squared_distance(a, b=None):
+def half_squared_distance(a: np.ndarray, b: np.ndarray | None = None) -> float:
     """Half the sum of squared differences: the content term 1/2 sum (F - P)^2 (paper, section 5.1).
 
     Parameters
     ----------
     a, b : ndarray, of the same shape
-        Without `b`, it is zero.
+        The default of `b` is zero.
 
     Returns
     -------
@@ -493,7 +513,7 @@ def half_squared_distance(a, b=None):
     return 0.5 * float(np.sum((a if b is None else a - b) ** 2))
 
 
-def half_squared_distance_backward(a, b, scale, gradient):
+def half_squared_distance_backward(a: np.ndarray, b: np.ndarray, scale: float, gradient: np.ndarray) -> None:
     """Add scale (a - b), the gradient with respect to a, to `gradient` in place.
 
     Parameters
@@ -504,8 +524,8 @@ def half_squared_distance_backward(a, b, scale, gradient):
     gradient += scale * (a - b)
 
 
-def total_variation(x):
-    """Half the sum of squared differences between neighbours in a column and in a row (section 5.4).
+def total_variation(x: np.ndarray) -> float:
+    """Half the sum of squared differences between vertical and horizontal neighbours (paper, section 5.4).
 
     Parameters
     ----------
@@ -518,7 +538,7 @@ def total_variation(x):
     return 0.5 * float(np.sum(np.diff(x, axis=0) ** 2) + np.sum(np.diff(x, axis=1) ** 2))
 
 
-def total_variation_backward(x, scale, gradient):
+def total_variation_backward(x: np.ndarray, scale: float, gradient: np.ndarray) -> None:
     """Add scale times the gradient of `total_variation` to `gradient` in place.
 
     Parameters
@@ -536,8 +556,8 @@ def total_variation_backward(x, scale, gradient):
 # For training.
 
 
-def bias_relu(x, bias, y):
-    """Add the bias and cut at zero: y = max(x + bias, 0).
+def bias_relu(x: np.ndarray, bias: np.ndarray, y: np.ndarray) -> None:
+    """Add the bias and apply the ReLU: y = max(x + bias, 0).
 
     Parameters
     ----------
@@ -549,7 +569,7 @@ def bias_relu(x, bias, y):
     y[...] = relu(x + bias)
 
 
-def bias_relu_backward(dy, x, bias, dx, dbias):
+def bias_relu_backward(dy: np.ndarray, x: np.ndarray, bias: np.ndarray, dx: np.ndarray, dbias: np.ndarray) -> None:
     """Gradient of `bias_relu` with respect to x and bias.
 
     Parameters
@@ -565,9 +585,12 @@ def bias_relu_backward(dy, x, bias, dx, dbias):
     dbias[...] = dx.sum((0, 1, 2))
 
 
-def batch_norm_relu(x, scale, shift, y, mean, variance):
-    """Give each channel mean `shift` and deviation `scale` over the batch and all positions, and cut at zero.
+def batch_norm_relu(
+    x: np.ndarray, scale: np.ndarray, shift: np.ndarray, y: np.ndarray, mean: np.ndarray, variance: np.ndarray
+) -> None:
+    """Normalise each channel to mean `shift` and standard deviation `scale`, and apply the ReLU.
 
+    Mean and variance are over the batch and all positions:
     y = max(scale (x - mean) / sqrt(variance + EPSILON) + shift, 0).
 
     Parameters
@@ -588,7 +611,17 @@ def batch_norm_relu(x, scale, shift, y, mean, variance):
     y[...] = relu(scale * (x - mean) / np.sqrt(variance + EPSILON) + shift)
 
 
-def batch_norm_relu_backward(dy, x, scale, shift, mean, variance, dx, dscale, dshift):
+def batch_norm_relu_backward(
+    dy: np.ndarray,
+    x: np.ndarray,
+    scale: np.ndarray,
+    shift: np.ndarray,
+    mean: np.ndarray,
+    variance: np.ndarray,
+    dx: np.ndarray,
+    dscale: np.ndarray,
+    dshift: np.ndarray,
+) -> None:
     """Gradient of `batch_norm_relu` with respect to x, scale and shift.
 
     Parameters
@@ -608,8 +641,8 @@ def batch_norm_relu_backward(dy, x, scale, shift, mean, variance, dx, dscale, ds
     dx[...] = scale / deviation * (gated - dshift / count - normal * dscale / count)
 
 
-def upsample(x, factor, y):
-    """Repeat each position factor x factor times, as its nearest neighbours.
+def upsample(x: np.ndarray, factor: int, y: np.ndarray) -> None:
+    """Repeat each position factor x factor times.
 
     Parameters
     ----------
@@ -621,8 +654,8 @@ def upsample(x, factor, y):
     y[...] = x.repeat(factor, axis=1).repeat(factor, axis=2)
 
 
-def upsample_backward(dy, factor, dx):
-    """Gradient of `upsample`: each position gets the sum of its copies' gradients.
+def upsample_backward(dy: np.ndarray, factor: int, dx: np.ndarray) -> None:
+    """Gradient of `upsample`: the sum of the gradients of a position's copies.
 
     Parameters
     ----------
@@ -635,8 +668,8 @@ def upsample_backward(dy, factor, dx):
     dx[...] = dy.reshape(n, height, factor, width, factor, channels).sum((2, 4))
 
 
-def dense(x, weights, bias, y):
-    """A dense layer: y = x weights + bias.
+def dense(x: np.ndarray, weights: np.ndarray, bias: np.ndarray, y: np.ndarray) -> None:
+    """Apply a dense layer: y = x weights + bias.
 
     Parameters
     ----------
@@ -649,7 +682,9 @@ def dense(x, weights, bias, y):
     y[...] = x @ weights + bias
 
 
-def dense_backward(dy, x, weights, dx, dweights, dbias):
+def dense_backward(
+    dy: np.ndarray, x: np.ndarray, weights: np.ndarray, dx: np.ndarray, dweights: np.ndarray, dbias: np.ndarray
+) -> None:
     """Gradient of `dense` with respect to x, weights and bias.
 
     Parameters
@@ -663,8 +698,8 @@ def dense_backward(dy, x, weights, dx, dweights, dbias):
     dx[...], dweights[...], dbias[...] = dy @ weights.T, x.T @ dy, dy.sum(axis=0)
 
 
-def dropout(x, kept, rate, y):
-    """Set to zero what is not kept, and scale up the rest so that the mean stays: y = x kept / (1 - rate).
+def dropout(x: np.ndarray, kept: np.ndarray, rate: float, y: np.ndarray) -> None:
+    """Set values that are not kept to zero, and scale the others so that the mean stays: y = x kept / (1 - rate).
 
     Parameters
     ----------
@@ -683,11 +718,20 @@ def dropout(x, kept, rate, y):
     y[...] = x * (kept / x.dtype.type(1 - rate))
 
 
-dropout_backward = dropout
-"""Gradient of `dropout`, which is linear: the same function, of dy."""
+def dropout_backward(dy: np.ndarray, kept: np.ndarray, rate: float, dx: np.ndarray) -> None:
+    """Gradient of `dropout`, which is linear: the same function, of dy.
+
+    Parameters
+    ----------
+    dy, kept : ndarray
+    rate : float
+    dx : ndarray
+        Result; may be dy itself.
+    """
+    dropout(dy, kept, rate, dx)
 
 
-def softmax_cross_entropy(scores, labels, smoothing, gradient):
+def softmax_cross_entropy(scores: np.ndarray, labels: np.ndarray, smoothing: float, gradient: np.ndarray) -> float:
     """Mean over the batch of the cross-entropy between softmax(scores) and the labels, and its gradient.
 
     Parameters
@@ -695,24 +739,24 @@ def softmax_cross_entropy(scores, labels, smoothing, gradient):
     scores : ndarray, (N, K)
     labels : ndarray, (N,) int
     smoothing : float
-        Share of the truth that is spread over all K classes (Szegedy et al. 2016, section 7).
+        In [0, 1): share of the target that is spread evenly over all K classes (Szegedy et al. 2016, section 7).
     gradient : ndarray, (N, K)
-        Result: (softmax(scores) - truth) / N.
+        Result: (softmax(scores) - target) / N.
 
     Returns
     -------
     float
     """
     count, classes = scores.shape
-    truth = np.full(scores.shape, smoothing / classes, scores.dtype)
-    truth[np.arange(count), labels] += 1 - smoothing
+    target = np.full(scores.shape, smoothing / classes, scores.dtype)
+    target[np.arange(count), labels] += 1 - smoothing
     shifted = scores - scores.max(axis=1, keepdims=True)
     log_softmax = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    gradient[...] = (np.exp(log_softmax) - truth) / count
-    return -float(np.sum(truth * log_softmax)) / count
+    gradient[...] = (np.exp(log_softmax) - target) / count
+    return -float(np.sum(target * log_softmax)) / count
 
 
-def mean_squared_error(x, target, gradient):
+def mean_squared_error(x: np.ndarray, target: np.ndarray, gradient: np.ndarray) -> float:
     """Mean of (x - target)^2, and its gradient with respect to x.
 
     Parameters

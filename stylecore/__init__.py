@@ -1,31 +1,59 @@
 """Neural style transfer on an engine of its own.
 
-`transfer` makes a picture and `resume` goes on with one that was interrupted; `Objective` is the function that is
-minimised, with its gradient. See the README.
+`transfer` makes a picture and `resume` continues one that was interrupted; `Objective` is the function that is
+minimised, with its gradient. `Settings` documents every setting. See the README.
 """
 
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stylecore.version import __version__
+
+if TYPE_CHECKING:
+    from stylecore._transfer import Result, resume, transfer
+    from stylecore.errors import (
+        DataError,
+        ImageError,
+        ParameterError,
+        StylecoreError,
+        TooLargeError,
+        TrainingError,
+        WeightsError,
+    )
+    from stylecore.objective import Objective
+    from stylecore.pictures.reading import read_settings
+    from stylecore.runs.checkpoint import Checkpoint
+    from stylecore.runs.history import Evaluation, History
+    from stylecore.settings import Settings
+    from stylecore.studies.presets import preset
+    from stylecore.training import Training, train_autoencoder, train_classifier
 
 # In a checkout, `stylecore.kernels` and `stylecore.weights` are the folders beside this one; installed, they are in it.
 if not Path(__file__).with_name("kernels").is_dir():
     __path__.append(str(Path(__file__).resolve().parents[1]))
 
-from stylecore._transfer import Result, resume, transfer
-from stylecore.errors import (
-    DataError,
-    ImageError,
-    ParameterError,
-    StylecoreError,
-    TooLargeError,
-    TrainingError,
-    WeightsError,
-)
-from stylecore.objective import Objective
-from stylecore.runs.checkpoint import Checkpoint
-from stylecore.runs.history import Evaluation, History
-from stylecore.studies.presets import preset
-from stylecore.training import Training, train_autoencoder, train_classifier
-from stylecore.version import __version__
+# Imported when first used: the command line must be able to start, and be interrupted, without Numba and SciPy.
+_MODULES = {
+    "stylecore._transfer": ("Result", "resume", "transfer"),
+    "stylecore.errors": (
+        "DataError",
+        "ImageError",
+        "ParameterError",
+        "StylecoreError",
+        "TooLargeError",
+        "TrainingError",
+        "WeightsError",
+    ),
+    "stylecore.objective": ("Objective",),
+    "stylecore.pictures.reading": ("read_settings",),
+    "stylecore.runs.checkpoint": ("Checkpoint",),
+    "stylecore.runs.history": ("Evaluation", "History"),
+    "stylecore.settings": ("Settings",),
+    "stylecore.studies.presets": ("preset",),
+    "stylecore.training": ("Training", "train_autoencoder", "train_classifier"),
+}
+_SUBPACKAGES = ("cli", "kernels", "pictures", "runs", "samples", "studies", "training", "weights")
 
 __all__ = [
     "Checkpoint",
@@ -36,6 +64,7 @@ __all__ = [
     "Objective",
     "ParameterError",
     "Result",
+    "Settings",
     "StylecoreError",
     "TooLargeError",
     "Training",
@@ -43,8 +72,22 @@ __all__ = [
     "WeightsError",
     "__version__",
     "preset",
+    "read_settings",
     "resume",
     "train_autoencoder",
     "train_classifier",
     "transfer",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(module), name)
+    if name in _SUBPACKAGES:
+        return import_module(f"stylecore.{name}")
+    raise AttributeError(f"module 'stylecore' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, *_SUBPACKAGES]

@@ -2,6 +2,6 @@
 
 import sys
 
-from stylecore.cli.commands import main
+from stylecore.cli import main
 
 sys.exit(main())

@@ -1,33 +1,38 @@
-"""Style transfer: an image that has the content of one picture and the style of another."""
+"""Style transfer: an image with the content of one picture and the style of another."""
 
-import inspect
-from dataclasses import dataclass, field
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import partial
-from numbers import Real
+from typing import Any, BinaryIO
 
 import numpy as np
+from PIL import Image
 
-from stylecore import memory
-from stylecore.budget import GPU_MEMORY, check_memory, predicted_bytes
+from stylecore.budget import Budget
 from stylecore.errors import ParameterError
-from stylecore.messages import near_matches
-from stylecore.network import load_network
-from stylecore.objective import Objective, checked_blend, checked_layers, checked_style_loss, chosen_layers, read_styles
+from stylecore.inputs import Inputs, read_inputs
+from stylecore.network import Network, load_network
+from stylecore.objective import Objective
 from stylecore.optimizers import OPTIMIZERS
 from stylecore.pictures import colour as colours
-from stylecore.pictures import geometry as images
 from stylecore.pictures.arrays import to_pil
-from stylecore.pictures.reading import read_image
+from stylecore.pictures.geometry import resize
 from stylecore.pictures.tones import suited_style_weight
 from stylecore.pictures.writing import write_image
-from stylecore.regions import crop_regions, read_regions
+from stylecore.regions import style_name
 from stylecore.runs import checkpoint as checkpoints
+from stylecore.runs.history import Evaluation, History
 from stylecore.runs.run import Run
 from stylecore.runs.watching import NotebookPicture, together
-from stylecore.schedule import schedule
-from stylecore.version import __version__
+from stylecore.schedule import schedule, style_shape
+from stylecore.settings import Settings, describe, keywords_of, without_folders
 
-STYLE_PYRAMIDS = ("scaled", "full")
+METADATA = ("names", "paths", "none")
+"""What a picture's metadata may say of its making."""
 
 
 @dataclass
@@ -41,131 +46,104 @@ class Result:
     alpha : ndarray, (H, W), or None
         The content image's transparency.
     history : History
-        List of `Evaluation`; ``history.columns()`` gives it as columns.
+        List of `Evaluation`; ``history.columns()`` returns it as columns.
     settings : dict
-        The settings of the run, as they are stored with the picture.
+        The record of the run: version, inputs and all settings, with paths as they were given.
     stopped : bool
         Whether the callback ended the run early.
     """
 
     array: np.ndarray
     alpha: np.ndarray | None
-    history: list
-    settings: dict
+    history: History
+    settings: dict[str, Any]
     stopped: bool = field(default=False)
 
     @property
-    def image(self):
+    def image(self) -> Image.Image:
         """The picture as a PIL image."""
         return to_pil(self.array, self.alpha)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         height, width = self.array.shape[:2]
         return f"<Result of {width} x {height} pixels after {len(self.history)} evaluations>"
 
-    def _repr_png_(self):
+    def _repr_png_(self) -> bytes | None:
         """The picture as a notebook shows it."""
         return self.image._repr_png_()
 
-    def save(self, path):
+    def metadata(self, which: str = "names") -> dict[str, Any] | None:
+        """The record of the run as it is stored with a picture.
+
+        Parameters
+        ----------
+        which : {"names", "paths", "none"}
+            Whether input files are recorded by their names only, by their paths as given, or nothing is recorded.
+
+        Returns
+        -------
+        dict or None
+
+        Raises
+        ------
+        ParameterError
+            If `which` is not known.
+        """
+        if which not in METADATA:
+            raise ParameterError(f'metadata is "{which}"; choose "names", "paths" or "none".')
+        return {"names": without_folders(self.settings), "paths": self.settings, "none": None}[which]
+
+    def save(self, path: str | os.PathLike | BinaryIO, *, format: str | None = None, metadata: str = "names") -> None:
         """Write the picture, with an sRGB profile and the settings of the run in its metadata.
 
         Parameters
         ----------
-        path : str or path
-            Ends in .png, .jpg, .webp or .tif (16 bit).
+        path : str, path or binary stream
+            A file that ends in .png, .jpg, .webp or .tif (16 bit); or a stream open for writing.
+        format : {"png", "jpg", "webp", "tif"}, optional
+            Needed for a stream; for a file its suffix decides.
+        metadata : {"names", "paths", "none"}
+            As in `metadata`.
 
         Raises
         ------
         ImageError
-            If it cannot be written; then nothing is left behind.
+            If it cannot be written; then no partial file remains.
         """
-        write_image(path, self.array, alpha=self.alpha, settings=self.settings)
+        write_image(path, self.array, alpha=self.alpha, settings=self.metadata(metadata), format=format)
 
 
+@keywords_of(Settings)
 def transfer(
-    content,
-    style,
+    content: Any,
+    style: Any,
     *,
-    style_blend=None,
-    regions=None,
-    labels=None,
-    style_loss="gram",
-    size=512,
-    iterations=200,
-    init="content",
-    seed=0,
-    pyramid=3,
-    optimizer="lbfgs",
-    averaging=0.0,
-    network="vgg19",
-    content_layers=None,
-    style_layers=None,
-    content_weight=1.0,
-    style_weight=20.0,
-    regularization_weight=0.0,
-    tv_weight=20.0,
-    layer_weights="relative",
-    style_scale=1.0,
-    style_pyramid="scaled",
-    colour="style",
-    pooling="max",
-    device="cpu",
-    dtype="float32",
-    callback=None,
-    progress=False,
-    checkpoint=None,
-):
+    callback: Callable[[Evaluation, np.ndarray], Any] | None = None,
+    progress: bool | str = False,
+    checkpoint: Any = None,
+    **settings: Any,
+) -> Result:
     """Make a picture with the content of one image and the style of another, or of several.
 
     Parameters
     ----------
-    content : path, PIL image or array
+    content : path, binary stream, PIL image or array
         Arrays are (H, W, 3), sRGB in [0, 1].
-    style : path, PIL image or array, or list or tuple of these
-    style_blend, regions, labels, style_loss
-        As `Objective` takes them.
-    size : int, (int, int) or str
-        Of the result: its longer side in pixels; its width and height, to whose aspect the content image is cropped
-        about its middle; or a factor of the content image's size, such as "1.5x".
-    iterations : int or sequence of int
-        Evaluations of the loss over all scales, see `schedule` for how they are divided; or at each scale.
-    init : {"content", "noise"}, path, PIL image or array
-        What to start from: the content image, white noise as in the paper, or an image of one's own, cropped to the
-        result's aspect. With ``pyramid=1``, a finished picture is so continued at a larger size.
-    seed : int
-        Of the white noise.
-    pyramid : int or sequence of int
-        Number of scales, each twice the size of the one before, 1 works at the final size only; or the longer sides
-        of the scales before the final one, in pixels.
-    optimizer : {"lbfgs", "adam", "scipy"}
-        Limited-memory BFGS; Adam; or SciPy's L-BFGS-B, which takes more time and memory for the same.
-    averaging : float
-        In [0, 1): at each scale the result is the average of the iterates, in which each counts this much less than
-        the one after it (such as 0.95, for calmer pictures with Adam). 0 takes the image of the lowest loss.
-    network, content_layers, style_layers, content_weight, style_weight, regularization_weight, tv_weight, \
-layer_weights, pooling, device, dtype
-        As `Objective` takes them; ``style_weight="auto"`` takes 20, and less where most of the style image is nearly
-        one dark tone (see `stylecore.pictures.tones.auto_style_weight`).
-    style_scale : float
-        Longer side of the style image relative to the result's: above 1 for larger strokes. The style image is never
-        enlarged beyond its own size.
-    style_pyramid : {"scaled", "full"}
-        Whether the style image shrinks with the picture at the smaller scales, so that the same strokes are found at
-        each, or keeps its full size at all of them, so that the small scales lay out large strokes.
-    colour : {"style", "content", "match", "histogram"}
-        Whose colours the picture gets: those of the style image; those of the content image, place by place, so that
-        only luminance is transferred; or those of the content image by changing the style image beforehand, to its
-        mean and covariance or to its histograms (extra ``colour``). See `stylecore.pictures.colour`.
+    style : path, binary stream, PIL image or array, or list or tuple of these
+        Of a style image with transparency, only what is visible counts.
     callback : callable, optional
-        Called as ``callback(evaluation, image)`` after each evaluation, with an `Evaluation` and the image (H, W, 3)
-        it was made at, in the colours that the picture would have; the run ends early when it returns something true.
+        Called as ``callback(evaluation, image)`` after each evaluation, with an `Evaluation` and a read-only view of
+        the image (H, W, 3) that was evaluated, in the colours that the picture would have; the run ends early when it
+        returns something true.
     progress : bool or "notebook"
-        Whether to show a progress bar with the loss, the scale and the time left; in a notebook, "notebook" shows the
-        picture too as it grows (extra ``notebook``).
+        Whether to show a progress bar with the loss, the scale and the time left; "notebook" also shows the picture
+        as it grows (needs IPython).
     checkpoint : path or Checkpoint, optional
-        File that the state of the run is written to every ten seconds, or as the `Checkpoint` says. If it is there
-        already, from the same run, the run goes on from it; see also `resume`. It stays when the run ends.
+        File that the state of the run is written to every ten seconds, or as the `Checkpoint` says. If it exists
+        already, from the same run, the run resumes from it; see also `resume`. It stays when the run ends.
+    **settings
+        The fields of `stylecore.settings.Settings`: ``size``, ``iterations``, ``style_weight``, ``optimizer`` and so
+        on, each documented there.
 
     Returns
     -------
@@ -176,11 +154,17 @@ layer_weights, pooling, device, dtype
     ImageError
         If an image cannot be read.
     ParameterError
-        If a setting is out of its range, the size is too small for the layers, or masks do not fit the images.
+        If a setting is not known or out of its range, the size is too small for the layers, or masks do not fit the
+        images.
     TooLargeError
         If the work would need more memory than there is; says which size would fit.
     WeightsError
-        If the network's weights cannot be had.
+        If the network's weights cannot be fetched or read.
+
+    Warns
+    -----
+    UserWarning
+        If no optimizer is named and "lbfgs" is taken in place of SciPy's, for a checkpoint or for want of memory.
 
     References
     ----------
@@ -194,105 +178,26 @@ layer_weights, pooling, device, dtype
     >>> result.image.size
     (128, 96)
     """
-    content_layers, style_layers = chosen_layers(network, content_layers, style_layers)
-    content_layers = checked_layers("content_layers", content_layers)
-    style_layers = checked_layers("style_layers", style_layers)
-    arguments = {name: value for name, value in locals().items() if name not in _NOT_SETTINGS}
-    arguments.update(content_layers=_as_named(content_layers), style_layers=_as_named(style_layers))
-    settings = {"stylecore": __version__, **_storable(arguments)}
-    for name, value in (("iterations", iterations), ("pyramid", pyramid)):
-        for count in value if isinstance(value, list | tuple) else [value]:
-            _check_count(name, count)
-    if not (isinstance(style_scale, Real) and 0 < style_scale < np.inf):
-        raise ParameterError(f"style_scale is {style_scale!r}; it must be a number above zero.")
-    if optimizer not in OPTIMIZERS:
-        raise ParameterError(f'optimizer "{optimizer}" is not known{near_matches(optimizer, list(OPTIMIZERS))}.')
-    if not (isinstance(averaging, Real) and 0 <= averaging < 1):
-        raise ParameterError(f"averaging is {averaging!r}; it must be a number from zero to below one.")
-    if style_pyramid not in STYLE_PYRAMIDS:
-        raise ParameterError(f'style_pyramid "{style_pyramid}" is not known; choose "scaled" or "full".')
-    colours.check(colour)
-    if progress not in (True, False, "notebook"):
-        raise ParameterError(f'progress is {progress!r}; it must be True, False or "notebook".')
-    if progress == "notebook":
-        callback = together(callback, NotebookPicture())
-    run = Run(callback, progress, _checked_checkpoint(checkpoint, optimizer), arguments)
-    content, alpha = read_image(content, name="content image")
-    styles = read_styles(style)
-    checked_blend(style_blend, len(styles))
-    shape = images.shape_for(size, content.shape)
-    regions = crop_regions(read_regions(regions, labels, content, styles), shape)
-    content = images.crop(content, shape)
-    seen, styles = colours.prepare(colour, content, styles)
-    style_weight = settings["style_weight"] = suited_style_weight(style_weight, styles)
-    x = _start(init, seen, seed)
-    if x is not None:  # It may be a finished picture with the content's colours, which the network is not to see.
-        x, _ = colours.prepare(colour, images.crop(x, shape), [])
-    network = load_network(network, device, pooling, dtype, [*content_layers, *style_layers])
-    options = {
-        "style_blend": style_blend,
-        "regions": regions,
-        "style_loss": checked_style_loss(style_loss),
-        "network": network,
-        "content_layers": content_layers,
-        "style_layers": style_layers,
-        "content_weight": content_weight,
-        "style_weight": style_weight,
-        "regularization_weight": regularization_weight,
-        "tv_weight": tv_weight,
-        "layer_weights": layer_weights,
-    }
-    scales = schedule(shape, iterations, pyramid, network.smallest_size([*content_layers, *style_layers]))
-
-    def predict(shape):
-        more = optimizer, style_loss, len(regions)
-        style_shapes = [_style_shape(style, max(shape) * style_scale) for style in styles]
-        needs = [predicted_bytes(network, content_layers, style_layers, shape, s, *more) for s in style_shapes]
-        return {kind: max(need[kind] for need in needs) for kind in needs[0]}
-
-    check_memory(predict, shape, {"memory": memory.available(), GPU_MEMORY: network.backend.available_bytes()})
-
-    with run.over(scales):
-        for scale, count in scales[run.first :]:
-            style_side = max(scale if style_pyramid == "scaled" else shape) * style_scale
-            objective = Objective(
-                images.resize(seen, scale),
-                [images.resize(style, _style_shape(style, style_side)) for style in styles],
-                **options,
-            )
-            x = images.resize(x, scale) if x is not None else _noise(scale, seed)
-            finish = partial(colours.restore, colour, content=images.resize(content, scale))
-            x = run.minimize(objective, OPTIMIZERS[optimizer](x, count, averaging), finish)
-            if run.stopped:
-                break
-    x = colours.restore(colour, images.resize(x, shape), images.resize(content, shape))
-    if alpha is not None:
-        alpha = images.resize(images.crop(alpha, shape), shape)
-    return Result(x, alpha, run.history, settings, run.stopped)
+    chosen = Settings.of(settings).with_layers()
+    inputs = read_inputs(content, style, chosen)
+    watching = {"callback": callback, "progress": progress, "checkpoint": checkpoint}
+    return paint(inputs, chosen, optimizer_named="optimizer" in settings, **watching)
 
 
-# The arguments of `transfer` that do not shape the picture.
-_NOT_SETTINGS = ("callback", "progress", "checkpoint")
-
-
-SETTINGS = {
-    name: parameter.default
-    for name, parameter in inspect.signature(transfer).parameters.items()
-    if parameter.kind is parameter.KEYWORD_ONLY and name not in _NOT_SETTINGS
-}
-
-"""The settings of `transfer` with their defaults."""
-
-
-def resume(path, *, callback=None, progress=False):
-    """Go on with a run from its checkpoint, to the same picture, bit for bit, that it would have made.
+def resume(
+    path: str | os.PathLike,
+    *,
+    callback: Callable[[Evaluation, np.ndarray], Any] | None = None,
+    progress: bool | str = False,
+) -> Result:
+    """Resume a run from its checkpoint, to the same picture, bit for bit, that it would have made.
 
     Parameters
     ----------
     path : str or path
-        File that `transfer` wrote; it is written on.
+        File that `transfer` wrote; it is updated as the run goes on.
     callback, progress
-        As `transfer` takes them.
+        As in `transfer`.
 
     Returns
     -------
@@ -301,60 +206,127 @@ def resume(path, *, callback=None, progress=False):
     Raises
     ------
     StylecoreError
-        If the file is missing, damaged or of another version, or an input has changed since; and as `transfer` does.
+        If the file is missing, damaged or of another version, or an input has changed since; and as in `transfer`.
     """
     arguments, checkpoint = checkpoints.read(path)
     return transfer(**arguments, callback=callback, progress=progress, checkpoint=checkpoint)
 
 
-def _checked_checkpoint(checkpoint, optimizer):
-    if checkpoint is None:
-        return None
-    if not OPTIMIZERS[optimizer].resumable:
+def paint(
+    inputs: Inputs,
+    settings: Settings,
+    *,
+    optimizer_named: bool = True,
+    callback: Callable[[Evaluation, np.ndarray], Any] | None = None,
+    progress: bool | str = False,
+    checkpoint: Any = None,
+) -> Result:
+    """Make the picture of a transfer whose images have been read: the loop over the scales.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    settings : Settings
+        With its layers.
+    optimizer_named : bool
+        Whether the optimizer is the user's choice, and not to be replaced by one that the run can do with.
+    callback, progress, checkpoint
+        As in `transfer`.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    StylecoreError
+        As in `transfer`.
+    """
+    if progress not in (True, False, "notebook"):
+        raise ParameterError(f'progress is {progress!r}; it must be True, False or "notebook".')
+    if progress == "notebook":
+        callback = together(callback, NotebookPicture())
+    chosen = settings
+    if checkpoint is not None:
+        settings = _resumable(settings, optimizer_named)
+    run = Run(callback, progress, _as_checkpoint(checkpoint), {**inputs.sources, **settings.as_given()})
+    if settings != chosen:
+        _warn_of_lbfgs("SciPy's L-BFGS-B cannot be resumed from a checkpoint")
+    style_weight = suited_style_weight(settings.style_weight, inputs.styles, inputs.opacities)
+    settings = replace(settings, style_weight=style_weight)
+    network = load_network(settings.network, settings.device, settings.pooling, settings.dtype, settings.layers)
+    _check_styles(inputs, settings, network)
+    settings = _within_memory(inputs, settings, network, optimizer_named)
+    scales = schedule(inputs.shape, settings.iterations, settings.pyramid, network.smallest_size(settings.layers))
+    x, alpha = inputs.start, inputs.start_alpha
+    with run.over(scales):
+        for shape, count in scales[run.first :]:
+            x = inputs.noise_at(shape, settings.seed) if x is None else resize(x, shape, alpha)
+            alpha = inputs.alpha_at(shape)
+            optimizer = OPTIMIZERS[settings.optimizer](x, count, settings.averaging)
+            finish = partial(colours.restore, settings.colour, content=inputs.content_at(shape))
+            x = run.minimize(_objective_at(shape, inputs, settings, network), optimizer, finish)
+            if run.stopped:
+                break
+    picture = resize(x, inputs.shape, alpha)
+    picture = colours.restore(settings.colour, picture, inputs.content_at(inputs.shape))
+    record = describe(inputs.names["content"], inputs.names["style"], settings)
+    return Result(picture, inputs.alpha_at(inputs.shape), run.history, record, run.stopped)
+
+
+def _objective_at(shape: tuple[int, int], inputs: Inputs, settings: Settings, network: Network) -> Objective:
+    """The objective at a scale, with the style images at the size that belongs to it."""
+    side = max(shape if settings.style_pyramid == "scaled" else inputs.shape) * settings.style_scale
+    shapes = _style_shapes(side, inputs, settings, network)
+    styles = [resize(style, size) for style, size in zip(inputs.styles, shapes, strict=True)]
+    return Objective.of_arrays(inputs.seen_at(shape), styles, inputs.regions, network, settings, inputs.grey)
+
+
+def _style_shapes(side: float, inputs: Inputs, settings: Settings, network: Network) -> list[tuple[int, int]]:
+    """Sizes of the style images for a longer side."""
+    smallest = network.smallest_size(settings.style_layers) if settings.style_layers else 1
+    return [style_shape(style.shape, side, smallest) for style in inputs.styles]
+
+
+def _check_styles(inputs: Inputs, settings: Settings, network: Network) -> None:
+    """Refuse style images that do not reach the deepest style layer even at their own size."""
+    for i, style in enumerate(inputs.styles if settings.style_layers else ()):
+        name = style_name(i, len(inputs.styles))
+        network.check_size(*style.shape[:2], settings.style_layers, name)
+
+
+def _resumable(settings: Settings, optimizer_named: bool) -> Settings:
+    """The same with an optimizer whose state a checkpoint can hold."""
+    if OPTIMIZERS[settings.optimizer].resumable:
+        return settings
+    if optimizer_named:
         raise ParameterError(
-            f'optimizer "{optimizer}" cannot be resumed from a checkpoint, as it keeps its pairs to itself; choose '
-            '"lbfgs" or "adam".'
+            f'optimizer "{settings.optimizer}" cannot be resumed from a checkpoint, since its state is not accessible; '
+            'choose "lbfgs" or "adam".'
         )
-    return checkpoint if isinstance(checkpoint, checkpoints.Checkpoint) else checkpoints.Checkpoint(checkpoint)
+    return replace(settings, optimizer="lbfgs")
 
 
-def _as_named(layers):
-    """Layers with their weights, or their names alone where all weights are 1."""
-    return layers if any(weight != 1 for weight in layers.values()) else list(layers)
+def _within_memory(inputs: Inputs, settings: Settings, network: Network, optimizer_named: bool) -> Settings:
+    """The same with an optimizer that fits the memory, if there is one; raises TooLargeError if nothing fits."""
+
+    def styles_at(longer_side: float) -> list[tuple[int, int]]:
+        return _style_shapes(longer_side * settings.style_scale, inputs, settings, network)
+
+    candidates = [settings.optimizer]
+    if settings.optimizer == "lbfgsb" and not optimizer_named:
+        candidates.append("lbfgs")
+    optimizer = Budget(network, settings, styles_at, len(inputs.regions)).optimizer(inputs.shape, candidates)
+    if optimizer != settings.optimizer:
+        _warn_of_lbfgs("the memory does not suffice for SciPy's L-BFGS-B at this size")
+    return replace(settings, optimizer=optimizer)
 
 
-def _storable(value):
-    if isinstance(value, dict):
-        return {str(key): _storable(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_storable(item) for item in value]
-    if value is None or isinstance(value, (str, int, float)):
-        return value
-    if isinstance(value, (np.integer, np.floating)):
-        return value.item()
-    return str(value) if hasattr(value, "__fspath__") else f"a {type(value).__name__}"
+def _warn_of_lbfgs(reason: str) -> None:
+    warnings.warn(f'the optimizer is "lbfgs", since {reason}; name an optimizer to choose another.', stacklevel=4)
 
 
-def _check_count(name, value):
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ParameterError(f"{name} is {value!r}; it must be a whole number of one or more.")
-
-
-def _start(init, content, seed):
-    """The image to start from; None for noise, which is drawn at the first scale's size."""
-    if isinstance(init, str) and init == "noise":
-        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-            raise ParameterError(f"seed is {seed!r}; it must be a whole number of zero or more.")
-        return None
-    if isinstance(init, str) and init == "content":
-        return content
-    return read_image(init, name="initial image")[0]
-
-
-def _noise(shape, seed):
-    return np.random.default_rng(seed).random((*shape, 3), np.float32)
-
-
-def _style_shape(style, longer_side):
-    """(height, width) of the style image at a size, never larger than it is."""
-    return images.fit(style.shape, max(1, round(min(longer_side, max(style.shape)))))
+def _as_checkpoint(checkpoint: Any) -> checkpoints.Checkpoint | None:
+    if checkpoint is None or isinstance(checkpoint, checkpoints.Checkpoint):
+        return checkpoint
+    return checkpoints.Checkpoint(checkpoint)

@@ -1,17 +1,34 @@
 """The memory of a transfer: predicted before the work begins, and refused where there is too little."""
 
-from math import prod
+from __future__ import annotations
 
+from collections.abc import Callable, Collection, Sequence
+from math import prod
+from typing import TYPE_CHECKING
+
+from stylecore import memory
 from stylecore.errors import ParameterError, TooLargeError
+from stylecore.network import Network
 from stylecore.optimizers import bytes_needed
-from stylecore.pictures import geometry as images
+from stylecore.pictures.geometry import fit
 from stylecore.plan import Plan
+
+if TYPE_CHECKING:
+    from stylecore.settings import Settings
 
 GPU_MEMORY = "the GPU's memory"
 
 
-def evaluation_bytes(network, content_layers, style_layers, height, width, style_loss="gram", regions=1):
-    """Memory that evaluations of an objective take beside the network, in bytes.
+def evaluation_bytes(
+    network: Network,
+    content_layers: Collection[str],
+    style_layers: Collection[str],
+    height: int,
+    width: int,
+    style_loss: str = "gram",
+    regions: int = 1,
+) -> int:
+    """Memory of an evaluation of an objective without the network, in bytes.
 
     Parameters
     ----------
@@ -32,15 +49,24 @@ def evaluation_bytes(network, content_layers, style_layers, height, width, style
     # Targets; and the image, the mean and the gradient.
     values = sum(prod(network.features_shape(height, width, layer)) for layer in content_layers)
     values += 3 * 3 * height * width
-    # A moment of the style, of the image and the gradient by it; and the guides.
+    # A moment of the style, one of the image, and the gradient with respect to it; and the guides.
     moments = 3 * regions * sum(channels**2 for _, channels in matrices)
     values += moments if style_loss == "gram" else 2 * moments  # In float64.
     values += regions * sum(positions for positions, _ in matrices) if regions > 1 else 0
     return plan.bytes + scratch + values * network.dtype.itemsize
 
 
-def predicted_bytes(network, content_layers, style_layers, shape, style_shape, optimizer, style_loss="gram", regions=1):
-    """Memory that a transfer takes at its largest scale, beyond the images and the network themselves.
+def predicted_bytes(
+    network: Network,
+    content_layers: Collection[str],
+    style_layers: Collection[str],
+    shape: tuple[int, int],
+    style_shape: tuple[int, int],
+    optimizer: str,
+    style_loss: str = "gram",
+    regions: int = 1,
+) -> dict[str, int]:
+    """Memory of a transfer at its largest scale, without the images and the network themselves.
 
     Parameters
     ----------
@@ -48,7 +74,7 @@ def predicted_bytes(network, content_layers, style_layers, shape, style_shape, o
     content_layers, style_layers : collection of str
     shape, style_shape : tuple of int
         (height, width) of the result and of the style image.
-    optimizer : {"lbfgs", "adam", "scipy"}
+    optimizer : {"lbfgsb", "lbfgs", "adam"}
     style_loss : {"gram", "mean_covariance", "wasserstein"}
     regions : int
 
@@ -68,30 +94,87 @@ def predicted_bytes(network, content_layers, style_layers, shape, style_shape, o
     return {"memory": optimiser, GPU_MEMORY: max(evaluation, analysis)}
 
 
-def check_memory(predict, shape, free):
-    """Raise TooLargeError, naming a size that fits, if a picture of this shape does not."""
-    short = [kind for kind, needed in predict(shape).items() if free[kind] is not None and needed > free[kind]]
-    if not short:
-        return
-    fitting = _fitting_size(predict, shape, free)
-    needed, left = predict(shape)[short[0]] / 2**30, free[short[0]] / 2**30
-    raise TooLargeError(
-        f"a picture of {shape[1]} x {shape[0]} pixels needs {needed:.1f} GB of {short[0]} and {left:.1f} GB are free; "
-        + (f"a size of {fitting} would fit." if fitting else "no smaller size would fit, so end other programs.")
-    )
+class Budget:
+    """The memory that a transfer needs at its largest scale, compared with what is free.
 
+    Parameters
+    ----------
+    network : Network
+    settings : Settings
+        With its layers.
+    style_shapes : callable
+        From the longer side of the result to the (height, width) of each style image.
+    regions : int
+        Number of regions.
+    """
 
-def _fitting_size(predict, shape, free):
-    """Largest size at which a picture of this shape fits, where that size itself does not; None if none does."""
-    fitting, small, large = None, 0, max(shape)
-    while large - small > 1:
-        middle = (small + large) // 2
-        try:
-            needed = predict(images.fit(shape, middle))
-            if all(free[kind] is None or needed[kind] <= free[kind] for kind in needed):
+    def __init__(
+        self,
+        network: Network,
+        settings: Settings,
+        style_shapes: Callable[[float], list[tuple[int, int]]],
+        regions: int,
+    ) -> None:
+        self._network = network
+        self._settings = settings
+        self._style_shapes = style_shapes
+        self._regions = regions
+        self._free = {"memory": memory.available(), GPU_MEMORY: network.backend.available_bytes()}
+
+    def optimizer(self, shape: tuple[int, int], candidates: Sequence[str]) -> str:
+        """The first of some optimizers with which a picture of this shape fits.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            (height, width)
+        candidates : sequence of str
+            In order of preference.
+
+        Returns
+        -------
+        str
+
+        Raises
+        ------
+        TooLargeError
+            If it fits with none of them; names a size that does.
+        """
+        for optimizer in candidates:
+            if not self._short(shape, optimizer):
+                return optimizer
+        optimizer = candidates[-1]
+        kind = self._short(shape, optimizer)[0]
+        needed, free = self._needed(shape, optimizer)[kind] / 2**30, (self._free[kind] or 0) / 2**30
+        fitting = self._fitting_size(shape, candidates)
+        raise TooLargeError(
+            f"a picture of {shape[1]} x {shape[0]} pixels needs {needed:.1f} GB of {kind} and {free:.1f} GB are free; "
+            + (f"a size of {fitting} would fit." if fitting else "no smaller size would fit, so close other programs.")
+        )
+
+    def _needed(self, shape: tuple[int, int], optimizer: str) -> dict[str, int]:
+        layers = self._settings.content_layers or (), self._settings.style_layers or ()
+        more = optimizer, self._settings.style_loss, self._regions
+        needs = [predicted_bytes(self._network, *layers, shape, s, *more) for s in self._style_shapes(max(shape))]
+        return {kind: max(need[kind] for need in needs) for kind in needs[0]}
+
+    def _short(self, shape: tuple[int, int], optimizer: str) -> list[str]:
+        """The kinds of memory of which there is too little, as far as that is known."""
+        needed = self._needed(shape, optimizer).items()
+        return [kind for kind, bytes in needed if (free := self._free[kind]) is not None and bytes > free]
+
+    def _fitting_size(self, shape: tuple[int, int], candidates: Sequence[str]) -> int | None:
+        """Largest size at which a picture of this shape fits, given that `shape` does not; None if none does."""
+        fitting, small, large = None, 0, max(shape)
+        while large - small > 1:
+            middle = (small + large) // 2
+            try:
+                fits = not all(self._short(fit(shape, middle), optimizer) for optimizer in candidates)
+            except ParameterError:  # Too small for the network.
+                small = middle
+                continue
+            if fits:
                 fitting = small = middle
             else:
                 large = middle
-        except ParameterError:  # Too small for the network.
-            small = middle
-    return fitting
+        return fitting

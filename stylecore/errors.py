@@ -29,5 +29,9 @@ class ParameterError(StylecoreError, ValueError):
     """A setting is out of its range, or names something that does not exist."""
 
 
+class BackendError(StylecoreError, RuntimeError):
+    """The kernels cannot run in this process: its environment variables, threads or a fork are in the way."""
+
+
 class TooLargeError(StylecoreError, MemoryError):
     """The work would need more memory than there is."""

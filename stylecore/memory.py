@@ -1,48 +1,95 @@
-"""How much memory there is, so that work that does not fit is refused before it starts."""
+"""How much memory is free, so that work that does not fit can be refused before it starts."""
 
-import os
-import sys
-from pathlib import Path
+from __future__ import annotations
 
-# Folders in which Linux keeps the limits of the group of processes that this one belongs to (cgroups, 2 and 1), with
-# the names of the limit, of the usage, and of the part of it that holds files not in use, which gives way.
-_GROUPS = (
-    ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
-    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import psutil
+
+
+class _Hierarchy(NamedTuple):
+    """Where a version of Linux's control groups (cgroups) is mounted, and its names for a group's memory."""
+
+    mount: Path
+    controller: str
+    limits: tuple[str, ...]
+    usage: str
+    cache: str
+
+
+# The controller is the second field of a line of /proc/self/cgroup, empty in version 2. `cache` is the part of the
+# usage that holds files no process has in use; the kernel reclaims it before it enforces a limit.
+_HIERARCHIES = (
+    _Hierarchy(Path("/sys/fs/cgroup"), "", ("memory.max", "memory.high"), "memory.current", "inactive_file"),
+    _Hierarchy(
+        Path("/sys/fs/cgroup/memory"),
+        "memory",
+        ("memory.limit_in_bytes",),
+        "memory.usage_in_bytes",
+        "total_inactive_file",
+    ),
 )
+_MEMBERSHIP = Path("/proc/self/cgroup")
 
 
-def available():
-    """Memory that this process can still take, in bytes, without swapping.
+def available() -> int | None:
+    """Memory that this process can still allocate without swapping, in bytes.
+
+    This is the free memory of the machine, or what is left in one of the control groups (cgroups) that contain this
+    process, if that is less. A control group is how a container, a batch system or systemd limits memory.
 
     Returns
     -------
     int or None
-        None where the system does not tell.
+        None if the system does not say.
+
+    References
+    ----------
+    "Control Group v2" and "Memory Resource Controller" (v1), https://docs.kernel.org/admin-guide/.
     """
-    amounts = [amount for amount in (_free(), *map(_left_in_group, _GROUPS)) if amount is not None]
-    return min(amounts, default=None)
+    amounts = [amount for hierarchy in _HIERARCHIES for amount in _left_in_groups(hierarchy)]
+    free = _free()
+    return min(amounts if free is None else [free, *amounts], default=None)
 
 
-def _free():
+def _free() -> int | None:
     try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return 1024 * int(line.split()[1])
-    except OSError:
-        pass
-    if sys.platform == "win32":
+        return int(psutil.virtual_memory().available)
+    except OSError:  # Linux without /proc.
         return None
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _left_in_group(group):
-    folder, limit, usage, files = group
+def _left_in_groups(hierarchy: _Hierarchy) -> Iterator[int]:
+    """What is left below each limit of the groups that contain this process."""
+    for group in _groups(hierarchy):
+        for limit in hierarchy.limits:
+            try:
+                yield max(_number(group / limit) - _used(group, hierarchy), 0)
+            except (OSError, ValueError):  # No such file, or a limit of "max".
+                continue
+
+
+def _groups(hierarchy: _Hierarchy) -> Iterator[Path]:
+    """Folders of this process's group and of all that contain it, whether they are visible here or not."""
+    group = PurePosixPath("/")
     try:
-        used = int(Path(folder, usage).read_text())
-        for line in Path(folder, "memory.stat").read_text().splitlines():
-            if line.startswith(files + " "):
-                used -= int(line.split()[1])
-        return max(int(Path(folder, limit).read_text()) - used, 0)
+        for line in _MEMBERSHIP.read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if hierarchy.controller in controllers.split(","):
+                group = PurePosixPath(path)
     except (OSError, ValueError):
-        return None
+        pass
+    # In a container the path may be that of the host, and the mount be of the container's own group.
+    return (hierarchy.mount / str(level).lstrip("/") for level in (group, *group.parents))
+
+
+def _used(group: Path, hierarchy: _Hierarchy) -> int:
+    """Bytes that the processes of a group have allocated, and that the kernel cannot reclaim at once."""
+    statistics = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    return _number(group / hierarchy.usage) - int(statistics.get(hierarchy.cache, 0))
+
+
+def _number(path: Path) -> int:
+    return int(path.read_text())

@@ -1,24 +1,28 @@
-"""Pieces of error messages that several modules share."""
+"""Parts of error messages that several modules share."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
 from difflib import get_close_matches
 
 
-def near_matches(word, known):
-    """Continue a sentence about an unknown name: ``; near it are relu4_1, relu4_2`` or ``; there are ...``.
+def near_matches(word: object, known: Iterable[str]) -> str:
+    """Continue a sentence about an unknown name: `` (did you mean relu4_1 or relu4_2?)`` or ``; choose from a, b``.
 
     Parameters
     ----------
     word : str
-        What was asked for.
-    known : sequence of str
-        What there is.
+        The unknown name.
+    known : iterable of str
+        The valid names.
 
     Returns
     -------
     str
         Without the full stop.
     """
+    known = list(known)
     near = get_close_matches(str(word), known, n=3)
     if near:
-        return "; near it are " + ", ".join(near)
-    return "; there are " + ", ".join(known)
+        return f" (did you mean {' or '.join(near)}?)"
+    return "; choose from " + ", ".join(known)

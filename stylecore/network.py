@@ -18,6 +18,10 @@ from stylecore.weights import architectures
 from stylecore.weights.architectures import Conv, features_names, until
 
 POOLINGS = ("max", "average")
+DTYPES = ("float32", "float64")
+
+CONTENT_LAYERS, STYLE_LAYERS = architectures.DEFAULT_LAYERS["vgg19"]
+"""Default layers of the default network."""
 
 
 class Network:
@@ -292,9 +296,6 @@ class AveragePool:
 def _pooled(shape, layer):
     n, *sides, channels = shape
     return (n, *((side - layer.size) // layer.stride + 1 for side in sides), channels)
-
-
-DTYPES = ("float32", "float64")
 
 
 def load_network(network, device="cpu", pooling="max", dtype="float32", layers=None):

@@ -1,15 +1,19 @@
-"""The networks as tables: a row a layer, in the order in which an image passes through them.
+"""Network architectures as tables of layers, one row per layer, in the order of the forward pass.
 
-A convolution is always followed by its ReLU, which carries the convolution's number: ``conv4_2`` is
-followed by ``relu4_2``. Convolutions pad with zeros; pools drop an odd last row or column.
+Each convolution is followed by a ReLU that carries the convolution's number: ``conv4_2`` is followed by ``relu4_2``.
+Convolutions are padded with zeros; a pooling layer drops an odd last row or column.
 """
 
+from __future__ import annotations
+
 import json
+import math
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 
 class Conv(NamedTuple):
-    """A convolution with bias, and the ReLU behind it."""
+    """A convolution with bias, and the ReLU that follows it."""
 
     name: str
     in_channels: int
@@ -19,22 +23,38 @@ class Conv(NamedTuple):
     padding: int = 1
 
     @property
-    def relu(self):
-        """Name of the ReLU behind the convolution: ``relu4_2`` for ``conv4_2``."""
+    def relu(self) -> str:
+        """Name of the ReLU that follows the convolution: ``relu4_2`` for ``conv4_2``."""
         return "relu" + self.name.removeprefix("conv")
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the parameters: ``filters`` (kh, kw, C_in, C_out) and ``bias`` (C_out,)."""
+        return {
+            "filters": (self.size, self.size, self.in_channels, self.out_channels),
+            "bias": (self.out_channels,),
+        }
 
 
 class Pool(NamedTuple):
-    """A pool over windows of size x size positions; whether it takes maxima or means is the user's choice."""
+    """A pooling layer over windows of size x size positions; the user chooses between maximum and average."""
 
     name: str
     size: int = 2
     stride: int = 2
 
 
-def _vgg(*convolutions_per_block):
-    """Blocks of 3 x 3 convolutions, each followed by a pool (Simonyan and Zisserman 2014, table 1)."""
-    layers, channels = [], 3
+Layers = Sequence[Conv | Pool]
+"""An architecture."""
+
+MOST_PARAMETERS = 100_000_000
+"""Parameters that an architecture may have: five times those of VGG-19, the largest one here."""
+
+
+def _vgg(*convolutions_per_block: int) -> tuple[Conv | Pool, ...]:
+    """Blocks of 3 x 3 convolutions, each followed by a pooling layer (Simonyan and Zisserman 2014, table 1)."""
+    layers: list[Conv | Pool] = []
+    channels = 3
     for block, count in enumerate(convolutions_per_block, start=1):
         width = min(64 * 2 ** (block - 1), 512)
         for i in range(1, count + 1):
@@ -44,10 +64,10 @@ def _vgg(*convolutions_per_block):
     return tuple(layers)
 
 
-ARCHITECTURES = {
+ARCHITECTURES: dict[str, tuple[Conv | Pool, ...]] = {
     "vgg19": _vgg(2, 2, 4, 4, 4),
     "vgg16": _vgg(2, 2, 3, 3, 3),
-    # AlexNet as torchvision has it (Krizhevsky 2014, "One weird trick", one column).
+    # torchvision's AlexNet (Krizhevsky 2014, "One weird trick", with a single column).
     "alexnet": (
         Conv("conv1", 3, 64, size=11, stride=4, padding=2),
         Pool("pool1", size=3),
@@ -61,41 +81,56 @@ ARCHITECTURES = {
 }
 
 
-def features_names(layers):
-    """Names of the layers of a table that can carry a loss, in order: the ReLUs and the pools."""
-    return [layer.relu if isinstance(layer, Conv) else layer.name for layer in layers]
-
-
-def until(layers, wanted):
-    """The rows of a table up to the deepest of the layers that are wanted; all, if one of them is not there.
+def features_names(layers: Layers) -> list[str]:
+    """Names of the layers that a loss can be attached to.
 
     Parameters
     ----------
-    layers : list of Conv and Pool
-    wanted : collection of str
-        Of `features_names`.
+    layers : sequence of Conv and Pool
+
+    Returns
+    -------
+    list of str
+        The ReLUs and the pooling layers, in the order of the forward pass.
     """
-    names = features_names(layers)
-    if not set(wanted) <= set(names):
+    return [layer.relu if isinstance(layer, Conv) else layer.name for layer in layers]
+
+
+def until(layers: Layers, names: Collection[str]) -> Layers:
+    """Truncate an architecture after the deepest of some layers.
+
+    Parameters
+    ----------
+    layers : sequence of Conv and Pool
+    names : collection of str
+        Some of `features_names`.
+
+    Returns
+    -------
+    sequence of Conv and Pool
+        All the layers if `names` is empty or holds an unknown name.
+    """
+    known = features_names(layers)
+    if not set(names) <= set(known):
         return layers
-    return layers[: 1 + max((names.index(name) for name in wanted), default=len(names))]
+    return layers[: 1 + max((known.index(name) for name in names), default=len(known))]
 
 
 _FIRST_OF_BLOCKS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
-DEFAULT_LAYERS = {
+DEFAULT_LAYERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "vgg19": (("relu4_2",), _FIRST_OF_BLOCKS),
-    # At relu4_2 the painting buries the photograph; the deep layers of AlexNet add nothing but grain.
+    # With relu4_2 the painting hides the photograph; the deep layers of AlexNet add nothing but grain.
     "vgg16": (("relu4_1",), _FIRST_OF_BLOCKS),
     "alexnet": (("relu2",), ("relu1", "relu2", "relu3")),
-    # The built-in classifier of `stylecore.training`; without relu1_1 the painting's colours do not come over.
+    # The built-in classifier of `stylecore.training`; without relu1_1 the painting's colours are lost.
     "cnn": (("relu2_2",), ("relu1_1", "relu2_1", "relu3_1", "relu4_1")),
 }
-"""Layers for content and for style that give a network's best picture, found by looking."""
+"""Content layers and style layers that gave the best picture by eye."""
 
 
-def default_layers(network, layers):
-    """Layers to compare content and style by, where nobody names any.
+def default_layers(network: str, layers: Layers) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Content layers and style layers to use when the user names none.
 
     Parameters
     ----------
@@ -106,25 +141,24 @@ def default_layers(network, layers):
     Returns
     -------
     content, style : tuple of str
-        Those of `DEFAULT_LAYERS`; for another network the first ReLU of each block, which ends with a pool, and for the
-        content the last one of the last block but one.
+        Those in `DEFAULT_LAYERS`. For other networks, the style layers are the first ReLU of each block, where a block
+        ends with a pooling layer, and the content layer is the last ReLU of the last block but one.
     """
-    relus = [layer.relu for layer in layers if isinstance(layer, Conv)]
     known = DEFAULT_LAYERS.get(network, ((), ()))
-    if known[0] and {*known[0], *known[1]} <= {*relus}:
-        return known
-    blocks = [[]]
+    blocks: list[list[str]] = [[]]
     for layer in layers:
         if isinstance(layer, Conv):
             blocks[-1].append(layer.relu)
         elif blocks[-1]:
             blocks.append([])
     blocks = [block for block in blocks if block]
+    if known[0] and {*known[0], *known[1]} <= {name for block in blocks for name in block}:
+        return known
     return (blocks[max(len(blocks) - 2, 0)][-1],), tuple(block[0] for block in blocks)
 
 
-def to_json(layers):
-    """Write a table of layers as JSON.
+def to_json(layers: Layers) -> str:
+    """Write an architecture as JSON.
 
     Parameters
     ----------
@@ -133,13 +167,18 @@ def to_json(layers):
     Returns
     -------
     str
-        A list with an object a layer, whose ``kind`` is "conv" or "pool".
+        A list with one object per layer, whose ``kind`` is "conv" or "pool".
+
+    Examples
+    --------
+    >>> to_json([Pool("pool1")])
+    '[{"kind": "pool", "name": "pool1", "size": 2, "stride": 2}]'
     """
     return json.dumps([{"kind": type(layer).__name__.lower(), **layer._asdict()} for layer in layers])
 
 
-def from_json(text):
-    """Read a table of layers that `to_json` wrote.
+def from_json(text: str) -> tuple[Conv | Pool, ...]:
+    """Read an architecture that `to_json` wrote.
 
     Parameters
     ----------
@@ -152,7 +191,7 @@ def from_json(text):
     Raises
     ------
     ValueError
-        If the text is no such table, or its layers cannot follow one another.
+        If the text is not such a table, or `check_table` rejects it.
     """
     kinds = {"conv": Conv, "pool": Pool}
     try:
@@ -163,8 +202,8 @@ def from_json(text):
     return layers
 
 
-def check_table(layers):
-    """Refuse layers with impossible sizes, names that occur twice, or channels that do not follow.
+def check_table(layers: Layers) -> None:
+    """Reject an architecture with impossible sizes, repeated names, or channels that do not match.
 
     Parameters
     ----------
@@ -173,20 +212,26 @@ def check_table(layers):
     Raises
     ------
     ValueError
-        If they cannot follow one another.
+        If the layers cannot follow one another, there is no convolution, or there are more than `MOST_PARAMETERS`
+        parameters.
     """
     if len({layer.name for layer in layers}) < len(layers):
         raise ValueError("two layers have the same name")
-    channels = 3
     for name, *sizes in layers:
         if not isinstance(name, str) or not name or "/" in name or name.startswith("."):
-            raise ValueError(f"{name!r} is no name for a layer")
+            raise ValueError(f"{name!r} is not a valid name for a layer")
         if any(type(size) is not int or size < 0 for size in sizes):
-            raise ValueError(f"{name} has a size that is no whole number")
+            raise ValueError(f"{name} has a size that is not a non-negative integer")
+    channels, parameters = 3, 0
     for layer in layers:
         if layer.size < 1 or layer.stride < 1:
-            raise ValueError(f"{layer.name} has no extent")
+            raise ValueError(f"{layer.name} has a size or a stride of 0")
         if isinstance(layer, Conv):
             if layer.in_channels != channels or layer.out_channels < 1:
-                raise ValueError(f"{layer.name} does not take the {channels} channels that it is given")
+                raise ValueError(f"{layer.name} does not take the {channels} channels of the layer before it")
             channels = layer.out_channels
+            parameters += sum(math.prod(shape) for shape in layer.shapes.values())
+    if not parameters:
+        raise ValueError("there is no convolution in it")
+    if parameters > MOST_PARAMETERS:
+        raise ValueError(f"it has {parameters:,} parameters, and at most {MOST_PARAMETERS:,} are supported")

@@ -1,151 +1,55 @@
-"""What a network's weights consist of, and the one HDF5 layout in which they are stored.
+"""The HDF5 layout in which networks are stored.
 
-The file's attributes are ``format``, ``format_version``, ``network``, ``architecture`` (the layer table as
-JSON), ``channel_order``, ``scale``, ``mean``, ``std``, ``source`` and ``sha256``. Each convolution has a
-group of its name with the datasets ``filters`` (kh, kw, C_in, C_out) and ``bias`` (C_out,), both float32, or float16
-where half the size matters more than the last digits.
+A file begins with an HDF5 user block of 512 bytes: ``stylecore-weights``, a line feed, the SHA-256 of all that follows
+the block in hexadecimal digits, a line feed, and zeros. The digest is checked before the HDF5 library opens the file,
+since the library crashes on some damaged files. Files that older versions wrote have no such block; they are read in a
+child process.
+
+The attributes of the file are ``format``, ``format_version``, ``network``, ``architecture`` (the layers as JSON),
+``channel_order``, ``scale``, ``mean``, ``std``, ``source`` and ``sha256``. Each convolution has a group of its name
+with the datasets ``filters`` (kh, kw, C_in, C_out) and ``bias`` (C_out,), both float32, or float16 where a small file
+matters more than the last digits.
 """
 
+from __future__ import annotations
+
+import hashlib
 import io
 import os
-from dataclasses import dataclass
+from collections.abc import Collection
+from contextlib import suppress
+from typing import Any
 
 import numpy as np
 
 from stylecore.errors import WeightsError
 from stylecore.files import replacing
-from stylecore.weights.architectures import Conv, Pool, default_layers, from_json, to_json, until
+from stylecore.weights.architectures import MOST_PARAMETERS, Conv, Pool, from_json, to_json, until
+from stylecore.weights.isolation import isolated
+from stylecore.weights.network import Preprocessing, Weights, check_shapes
+from stylecore.weights.readers.arrays import Stored
+from stylecore.weights.readers.hdf5 import FORMAT, member, stored
 
-FORMAT = "stylecore-weights"
 FORMAT_VERSION = 1
 
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How a network wants its input: ``(scale * image[..., order] - mean) / std``.
-
-    Parameters
-    ----------
-    channel_order : str
-        "RGB" or "BGR": the order in which the network takes the channels of an sRGB image in [0, 1].
-    scale : float
-        255 for a network that was trained on bytes, 1 for one that was trained on [0, 1].
-    mean, std : tuple of 3 floats
-        In the network's channel order, in units of the scaled image.
-
-    Raises
-    ------
-    WeightsError
-        If a value is not one of the above, not finite, or no positive scale or deviation.
-    """
-
-    channel_order: str
-    scale: float
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-    def __post_init__(self):
-        numbers = np.array([self.scale, *self.mean, *self.std], dtype=float)
-        if (
-            self.channel_order not in ("RGB", "BGR")
-            or len(self.mean) != 3
-            or len(self.std) != 3
-            or not np.isfinite(numbers).all()
-            or min(self.scale, *self.std) <= 0
-        ):
-            raise WeightsError(
-                f"the preprocessing {self} cannot be used; the order must be RGB or BGR, mean and std three "
-                f"finite numbers each, scale and std positive."
-            )
-
-    def __str__(self):
-        numbers = [", ".join(f"{value:g}" for value in values) for values in (self.mean, self.std)]
-        return f"({self.scale:g} x {self.channel_order} - ({numbers[0]})) / ({numbers[1]})"
+LARGEST_FILE = 10 * MOST_PARAMETERS
+"""Bytes; twice as many as the parameters have."""
+_LARGEST_ATTRIBUTE = 2**16
+"""Bytes; HDF5's own limit for attributes that are stored the usual way."""
+_BLOCK = 512
+_MAGIC = FORMAT.encode() + b"\n"
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
-PREPROCESSINGS = {
-    # For torchvision's networks, and for the many that were trained like them.
-    "torchvision": Preprocessing("RGB", 1.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    # For the VGG networks as their authors published them for Caffe, and Keras' copies of them.
-    "caffe": Preprocessing("BGR", 255.0, (103.939, 116.779, 123.68), (1.0, 1.0, 1.0)),
-    # For copies of those whose first layer was turned round to take RGB.
-    "caffe-rgb": Preprocessing("RGB", 255.0, (123.68, 116.779, 103.939), (1.0, 1.0, 1.0)),
-}
-
-
-@dataclass(frozen=True, eq=False)
-class Weights:
-    """A network: its layers, their filters and biases, and how to feed it. Whatever exists, fits together.
-
-    Parameters
-    ----------
-    network : str
-        Name of the architecture, such as "vgg19".
-    layers : tuple of Conv and Pool
-        In the order in which an image passes through them.
-    filters : dict of str to ndarray of float32, shape (kh, kw, C_in, C_out)
-        By the name of the convolution.
-    biases : dict of str to ndarray of float32, shape (C_out,)
-        By the name of the convolution.
-    preprocessing : Preprocessing
-        From an sRGB image in [0, 1] to the network's input.
-    source : str
-        Where the numbers came from, in words.
-    sha256 : str
-        Digest of the file from which they were read.
-
-    Raises
-    ------
-    WeightsError
-        If an array is missing, has another shape or type than the layers want, or holds NaN or infinity.
-    """
-
-    network: str
-    layers: tuple[Conv | Pool, ...]
-    filters: dict[str, np.ndarray]
-    biases: dict[str, np.ndarray]
-    preprocessing: Preprocessing
-    source: str
-    sha256: str
-
-    def __post_init__(self):
-        for conv in self.convolutions:
-            shape = (conv.size, conv.size, conv.in_channels, conv.out_channels)
-            self._check(self.filters.get(conv.name), shape, f"filters of {conv.name}")
-            self._check(self.biases.get(conv.name), shape[-1:], f"bias of {conv.name}")
-
-    def _check(self, array, shape, what):
-        if array is None:
-            raise WeightsError(f"{self.source} has no {what}, which {self.network} needs.")
-        if array.shape != shape:
-            raise WeightsError(f"{self.source} has {what} of shape {array.shape}, but {self.network} needs {shape}.")
-        if array.dtype != np.float32:
-            raise WeightsError(f"{self.source} has {what} of type {array.dtype}, but float32 is needed.")
-        if not np.isfinite(array).all():
-            raise WeightsError(
-                f"{self.source} has {what} with NaN or infinite values, so the file is damaged; get it anew."
-            )
-
-    @property
-    def default_layers(self):
-        """Layers to compare content and style by, where nobody names any."""
-        return default_layers(self.network, self.layers)
-
-    @property
-    def convolutions(self):
-        """The convolutions among the layers."""
-        return [layer for layer in self.layers if isinstance(layer, Conv)]
-
-
-def write(weights, path, dtype="float32"):
-    """Write weights in the project's HDF5 layout, whole or not at all; an existing file is replaced.
+def write(weights: Weights, path: str | os.PathLike[str], dtype: str = "float32") -> None:
+    """Write weights to a file in the project's layout, whole or not at all; an existing file is replaced.
 
     Parameters
     ----------
     weights : Weights
     path : str or path
     dtype : {"float32", "float16"}
-        How filters and biases are stored.
+        Type in which filters and biases are stored.
 
     Raises
     ------
@@ -154,19 +58,31 @@ def write(weights, path, dtype="float32"):
     """
     try:
         with replacing(path) as file:
-            file.write(_encode(weights, dtype))
+            file.write(encode(weights, dtype))
     except OSError as error:
         raise WeightsError(
             f"{path} cannot be written ({error.strerror}); choose a folder that exists, is writable and has room."
         ) from error
 
 
-def _encode(weights, dtype):
-    """Lay out the file in memory: on a full disk the HDF5 library crashes instead of raising an error."""
+def encode(weights: Weights, dtype: str = "float32") -> memoryview:
+    """Write weights in the project's layout to memory.
+
+    Parameters
+    ----------
+    weights : Weights
+    dtype : {"float32", "float16"}
+
+    Returns
+    -------
+    memoryview
+        The content of a file. It is not written by HDF5 itself, which crashes on a full disk instead of raising an
+        error.
+    """
     import h5py
 
     buffer = io.BytesIO()
-    with h5py.File(buffer, "w") as file:
+    with h5py.File(buffer, "w", userblock_size=_BLOCK) as file:
         file.attrs["format"] = _bytes(FORMAT)
         file.attrs["format_version"] = FORMAT_VERSION
         file.attrs["network"] = _bytes(weights.network)
@@ -178,25 +94,44 @@ def _encode(weights, dtype):
         file.attrs["sha256"] = _bytes(weights.sha256)
         for conv in weights.convolutions:
             group = file.create_group(conv.name)
-            # The checksums turn a flipped bit on the disk into an error.
-            group.create_dataset("filters", data=weights.filters[conv.name], dtype=dtype, fletcher32=True)
-            group.create_dataset("bias", data=weights.biases[conv.name], dtype=dtype, fletcher32=True)
-    return buffer.getbuffer()
+            group.create_dataset("filters", data=weights.filters[conv.name], dtype=dtype)
+            group.create_dataset("bias", data=weights.biases[conv.name], dtype=dtype)
+    content = buffer.getbuffer()
+    block = _MAGIC + hashlib.sha256(content[_BLOCK:]).hexdigest().encode() + b"\n"
+    content[: len(block)] = block
+    return content
 
 
-def _bytes(text):
-    """Text of fixed length: from that of variable length the HDF5 library may never return, if it is damaged."""
+def _bytes(text: str) -> np.bytes_:
+    """Text of fixed length: in a damaged file, the HDF5 library may never return from one of variable length."""
     return np.bytes_(text.encode(errors="backslashreplace"))
 
 
-def read(path, layers=None):
-    """Read weights from a file in the project's HDF5 layout.
+def decode(content: bytes | memoryview) -> Weights:
+    """Read weights from the content of a file that `encode` made.
+
+    Parameters
+    ----------
+    content : bytes or memoryview
+
+    Returns
+    -------
+    Weights
+    """
+    import h5py
+
+    with h5py.File(io.BytesIO(content), "r") as file:
+        return _weights(file, None)
+
+
+def read(path: str | os.PathLike[str], layers: Collection[str] | None = None) -> Weights:
+    """Read weights from a file in the project's layout.
 
     Parameters
     ----------
     path : str or path
     layers : collection of str, optional
-        The layers that will be asked for; what lies behind the deepest of them is not read.
+        Names of the layers that will be used; the layers after the deepest of them are not read.
 
     Returns
     -------
@@ -205,75 +140,187 @@ def read(path, layers=None):
     Raises
     ------
     WeightsError
-        If the file is missing, damaged, of another kind or of a newer version, or its parts do not fit.
+        If the file is missing, damaged, of another format or of a newer version, or its parts do not fit together.
     """
+    if _has_digest(path):
+        _check_digest(path)
+        return _open(path, layers)
+    return decode(isolated(_recode, path, layers=None if layers is None else list(layers)))
+
+
+def check(path: str | os.PathLike[str]) -> None:
+    """Check that a file in the project's layout is not damaged, as cheaply as possible.
+
+    Parameters
+    ----------
+    path : str or path
+
+    Raises
+    ------
+    WeightsError
+        If it cannot be read.
+    """
+    if _has_digest(path):
+        _check_digest(path)
+    else:
+        read(path)
+
+
+def add_digest(path: str | os.PathLike[str]) -> None:
+    """Rewrite a file of an older version with a digest, which makes it faster to read, if the folder is writable.
+
+    Parameters
+    ----------
+    path : str or path
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be read.
+    """
+    if not _has_digest(path):
+        weights = read(path)
+        with suppress(WeightsError):
+            write(weights, path)
+
+
+def is_hdf5(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a file is an HDF5 file, in the project's layout or any other, by its first bytes.
+
+    Parameters
+    ----------
+    path : str or path
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    WeightsError
+        If it is not a file, or cannot be read.
+    """
+    return _head(path).startswith((_MAGIC, _HDF5))
+
+
+def _has_digest(path: str | os.PathLike[str]) -> bool:
+    """Tell files with a digest from those of older versions, and reject what is neither."""
+    head = _head(path)
+    if not head.startswith((_MAGIC, _HDF5)):
+        raise _foreign(path)
+    size = os.path.getsize(path)
+    if size > LARGEST_FILE:
+        raise WeightsError(f"{path} has {size / 1e9:.1f} GB, more than any network here; give a file of weights.")
+    return head == _MAGIC
+
+
+def _head(path: str | os.PathLike[str]) -> bytes:
+    if not os.path.isfile(path):
+        raise WeightsError(f"{path} is not a file; give a file of weights, or the name of a network.")
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(_MAGIC))
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read ({error.strerror}); change its permissions.") from error
+
+
+def _check_digest(path: str | os.PathLike[str]) -> None:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        expected = file.read(_BLOCK)[len(_MAGIC) :].partition(b"\n")[0]
+        while block := file.read(2**20):
+            digest.update(block)
+    if digest.hexdigest().encode() != expected:
+        raise _damaged(path)
+
+
+def _recode(path: str, *, layers: list[str] | None) -> memoryview:
+    """Read a file of an older version, and write it as one with a digest; called in a child process."""
+    return encode(_open(path, layers))
+
+
+def _open(path: str | os.PathLike[str], layers: Collection[str] | None) -> Weights:
     import h5py
 
-    if not os.path.isfile(path):
-        raise WeightsError(f"{path} is not a file; name an HDF5 file of weights, or a network by its name.")
     try:
         with h5py.File(path, "r") as file:
-            _check_format(file.attrs, path)
-            return _read(file, path, layers)
-    except WeightsError:
+            if "format" not in file.attrs or _attribute(file, "format") != _bytes(FORMAT):
+                raise _foreign(path)
+            version = int(_attribute(file, "format_version"))
+            if version > FORMAT_VERSION:
+                raise WeightsError(
+                    f"{path} has version {version} of the format, which is newer than this program; upgrade stylecore."
+                )
+            try:
+                return _weights(file, layers)
+            except WeightsError as error:
+                raise WeightsError(f"{path} cannot be used: {error}") from error
+    except (WeightsError, MemoryError):
         raise
-    except PermissionError as error:
-        raise WeightsError(f"{path} may not be read; change its permissions.") from error
     except Exception as error:
-        # On damaged files h5py raises OSError, KeyError, RuntimeError and more: they have no common base.
-        if not h5py.is_hdf5(path):
-            raise _foreign(path) from error
-        raise WeightsError(f"{path} is damaged or incomplete; get it or convert it anew.") from error
+        # On damaged files h5py raises OSError, KeyError, RuntimeError and others, which have no common base.
+        raise _damaged(path) from error
 
 
-def _check_format(attributes, path):
-    if attributes.get("format") != _bytes(FORMAT):
-        raise _foreign(path)
-    version = int(attributes["format_version"])
-    if version > FORMAT_VERSION:
-        raise WeightsError(
-            f"{path} is of version {version} of the layout, which is newer than this program knows; upgrade stylecore."
-        )
-
-
-def _foreign(path):
+def _foreign(path: str | os.PathLike[str]) -> WeightsError:
     return WeightsError(
-        f"{path} is not a file of stylecore's weights; run `stylecore weights convert {path} "
-        f"--network NAME -o OUT.h5` and use OUT.h5."
+        f"{path} is not in stylecore's format; run `stylecore weights convert {path} --network NAME -o OUT.h5` and use "
+        "OUT.h5."
     )
 
 
-def _read(file, path, wanted):
-    layers = from_json(file.attrs["architecture"].decode())
-    if wanted:
-        layers = until(layers, wanted)
-    names = [layer.name for layer in layers if isinstance(layer, Conv)]
-    try:
-        return Weights(
-            network=file.attrs["network"].decode(),
-            layers=layers,
-            filters={name: _array(file[name]["filters"]) for name in names},
-            biases={name: _array(file[name]["bias"]) for name in names},
-            preprocessing=Preprocessing(
-                channel_order=file.attrs["channel_order"].decode(),
-                scale=float(file.attrs["scale"]),
-                mean=tuple(file.attrs["mean"].tolist()),
-                std=tuple(file.attrs["std"].tolist()),
-            ),
-            source=file.attrs["source"].decode(),
-            sha256=file.attrs["sha256"].decode(),
-        )
-    except WeightsError as error:
-        raise WeightsError(f"{path} does not fit together: {error}") from error
+def _damaged(path: str | os.PathLike[str]) -> WeightsError:
+    return WeightsError(f"{path} is damaged or incomplete; download or convert it again.")
 
 
-def _array(dataset):
-    array = dataset[()]
-    return array.astype(np.float32) if array.dtype == np.float16 else array
+def _weights(file: Any, names: Collection[str] | None) -> Weights:
+    network = _text(file, "network")
+    layers = tuple(until(from_json(_text(file, "architecture")), names or ()))
+    convolutions = [layer for layer in layers if isinstance(layer, Conv)]
+    groups = {conv.name: member(file, conv.name) for conv in convolutions}
+    filters = {name: stored(member(group, "filters")) for name, group in groups.items()}
+    biases = {name: stored(member(group, "bias")) for name, group in groups.items()}
+    # Before anything is read, so that no more is allocated than the architecture has.
+    check_shapes(network, convolutions, filters, biases)
+    return Weights(
+        network=network,
+        layers=layers,
+        filters={name: _read(array) for name, array in filters.items()},
+        biases={name: _read(array) for name, array in biases.items()},
+        preprocessing=Preprocessing(
+            channel_order=_text(file, "channel_order"),
+            scale=_numbers(file, "scale")[0],
+            mean=_numbers(file, "mean"),
+            std=_numbers(file, "std"),
+        ),
+        source=_text(file, "source"),
+        sha256=_text(file, "sha256"),
+    )
 
 
-def describe(path):
-    """Tell in a few lines what a file in the project's HDF5 layout holds.
+def _attribute(file: Any, name: str) -> Any:
+    if file.attrs.get_id(name).get_storage_size() > _LARGEST_ATTRIBUTE:
+        raise ValueError(f"the attribute {name} is too large")
+    return file.attrs[name]
+
+
+def _text(file: Any, name: str) -> str:
+    return _attribute(file, name).decode()
+
+
+def _numbers(file: Any, name: str) -> tuple[float, ...]:
+    return tuple(np.ravel(_attribute(file, name)).astype(float).tolist())
+
+
+def _read(array: Stored) -> np.ndarray:
+    if array.dtype.kind != "f":
+        raise ValueError("an array does not hold floating-point numbers")
+    numbers = array.read()
+    return numbers.astype(np.float32) if numbers.dtype == np.float16 else numbers
+
+
+def summary(path: str | os.PathLike[str]) -> str:
+    """Describe a file in the project's layout.
 
     Parameters
     ----------
@@ -282,12 +329,12 @@ def describe(path):
     Returns
     -------
     str
-        Several lines: network, source, digest, preprocessing, and a line a layer.
+        Several lines: file, network, source, digest, preprocessing, number of parameters, and one line per layer.
 
     Raises
     ------
     WeightsError
-        As `read` does.
+        As for `read`.
     """
     weights = read(path)
     count = sum(array.size for arrays in (weights.filters, weights.biases) for array in arrays.values())
@@ -303,6 +350,6 @@ def describe(path):
     return "\n".join(lines + [f"  {_row(layer)}" for layer in weights.layers])
 
 
-def _row(layer):
-    what = f"{layer.in_channels} -> {layer.out_channels} channels" if isinstance(layer, Conv) else "pool"
-    return f"{layer.name:<8} {layer.size} x {layer.size}, stride {layer.stride}, {what}"
+def _row(layer: Conv | Pool) -> str:
+    kind = f"{layer.in_channels} -> {layer.out_channels} channels" if isinstance(layer, Conv) else "pooling"
+    return f"{layer.name:<8} {layer.size} x {layer.size}, stride {layer.stride}, {kind}"

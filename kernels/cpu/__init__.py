@@ -1,12 +1,15 @@
 """The kernels on the CPU: Numba on all cores, in float32 or float64.
 
-See `stylecore.kernels` for what a backend is. Numba compiles a kernel at its first use and keeps the result on
-disk.
+See `stylecore.kernels.backend` for what a backend is. Numba compiles a kernel when it is first used, and the code is
+kept on disk.
 """
+
+from __future__ import annotations
 
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from stylecore.kernels.cpu import channels, features, lowering, pools, winograd
 from stylecore.kernels.cpu.runtime import allocate, empty, release_scratch
@@ -74,18 +77,30 @@ _NOTHING = np.empty((0, 0, 0, 0), np.uint8)
 
 
 class Convolution(NamedTuple):
-    """Filters and bias of a convolution, as the functions here take them; made by `prepare`."""
+    """Filters and bias of a convolution in the form that the functions here take; made by `prepare`.
 
-    filters: np.ndarray | tuple
+    Attributes
+    ----------
+    filters : tuple of ndarray
+        As `winograd.pack_filters` arranged them, or for the forward and the backward pass `lowering.pack_filters`.
+    bias : ndarray, (K,)
+    size, stride, padding : int
+    channels : tuple of int
+        C and K, of the input and the output.
+    fuses_pool : bool
+        Whether `conv_relu_pool` accepts this convolution: those that run by Winograd's algorithm.
+    """
+
+    filters: tuple[np.ndarray, ...]
     bias: np.ndarray
     size: int
     stride: int
     padding: int
-    channels: tuple
+    channels: tuple[int, int]
     fuses_pool: bool
 
 
-def prepare(filters, bias, stride, padding, dtype):
+def prepare(filters: np.ndarray, bias: np.ndarray, stride: int, padding: int, dtype: DTypeLike) -> Convolution:
     """Bring a convolution into the form that the functions here take.
 
     Parameters
@@ -99,16 +114,15 @@ def prepare(filters, bias, stride, padding, dtype):
     Returns
     -------
     Convolution
-        Its ``fuses_pool`` says whether `conv_relu_pool` takes it: those do that run by Winograd's algorithm.
     """
-    size, _, *channels = filters.shape
-    by_winograd = (size, stride, padding) == (3, 1, 1) and not any(count % 16 for count in channels)
-    pack = winograd.pack_filters if by_winograd else lowering.pack_filters
-    filters, bias = pack(np.asarray(filters, dtype)), np.ascontiguousarray(bias, dtype)
-    return Convolution(filters, bias, size, stride, padding, tuple(channels), by_winograd)
+    size, _, inputs, outputs = filters.shape
+    by_winograd = (size, stride, padding) == (3, 1, 1) and inputs % 16 == 0 and outputs % 16 == 0
+    filters, bias = np.asarray(filters, dtype), np.ascontiguousarray(bias, dtype)
+    packed = (winograd.pack_filters(filters),) if by_winograd else lowering.pack_filters(filters)
+    return Convolution(packed, bias, size, stride, padding, (inputs, outputs), by_winograd)
 
 
-def scratch_bytes(conv, positions):
+def scratch_bytes(conv: Convolution, positions: tuple[int, ...]) -> int:
     """Bytes of scratch memory that a convolution takes, forward or backward, whichever is more.
 
     Parameters
@@ -122,14 +136,18 @@ def scratch_bytes(conv, positions):
     int
     """
     if conv.fuses_pool:
-        size = max(winograd.scratch_size(winograd.F6, *way, positions) for way in (conv.channels, conv.channels[::-1]))
+        inputs, outputs = conv.channels
+        size = max(
+            winograd.scratch_size(winograd.F6, inputs, outputs, positions),
+            winograd.scratch_size(winograd.F6, outputs, inputs, positions),
+        )
     else:
         size = lowering.scratch_size(conv.filters, conv.channels[0], conv.size, conv.stride, positions[2])
     return size * conv.bias.itemsize
 
 
-def conv_relu(x, conv, y, mask, above=0):
-    """Convolve, add the bias and cut at zero: y = max(x * filters + bias, 0).
+def conv_relu(x: np.ndarray, conv: Convolution, y: np.ndarray, mask: np.ndarray, above: int = 0) -> None:
+    """Convolve, add the bias and apply the ReLU: y = max(x * filters + bias, 0).
 
     Parameters
     ----------
@@ -138,20 +156,19 @@ def conv_relu(x, conv, y, mask, above=0):
     y : ndarray, (N, H', W', K)
         Result, H' = (H + 2 padding - k) // stride + 1.
     mask : ndarray, (N, H', W', ceil(K / 8)) uint8
-        Where y is positive.
+        Result: where y is positive.
     above : int
-        Rows of x above those that y belongs to, if y is a strip of the whole: x then has its neighbours (halo) as well.
+        Rows of the halo above, if y is a strip: rows of x above those at the position of y.
     """
     if conv.fuses_pool:
-        reading, writing = winograd.PLAIN, winograd.RELU
-        way = reading, conv.filters, False, conv.bias, writing
-        winograd.convolve(winograd.F6, x, above, _NOTHING, *way, y.shape[:3], y, mask)
+        how = winograd.PLAIN, conv.filters[0], False, conv.bias, winograd.RELU
+        winograd.convolve(winograd.F6, x, above, _NOTHING, *how, y.shape[:3], y, mask)
     else:
         lowering.forward(x, above, conv.filters, conv.bias, conv.size, conv.stride, conv.padding, y, mask)
 
 
-def conv_relu_backward(dy, mask, conv, dx, above=0):
-    """Gradient of `conv_relu` with respect to x: dy where y was positive, else 0, through the convolution.
+def conv_relu_backward(dy: np.ndarray, mask: np.ndarray, conv: Convolution, dx: np.ndarray, above: int = 0) -> None:
+    """Gradient of `conv_relu` with respect to x: dy where y was positive, else 0, back through the convolution.
 
     Parameters
     ----------
@@ -161,36 +178,37 @@ def conv_relu_backward(dy, mask, conv, dx, above=0):
     dx : ndarray, (N, H, W, C)
         Result.
     above : int
-        Rows of dy above those that dx belongs to, if dx is a strip of the whole.
+        Rows of the halo of dy above, if dx is a strip.
     """
     if conv.fuses_pool:
-        _convolve_back(dy, above, mask, winograd.MASKED, conv, dx)
+        _convolve_backward(dy, above, mask, winograd.MASKED, conv, dx)
     else:
         lowering.backward(dy, above, mask, conv.filters, conv.size, conv.stride, conv.padding, dx)
 
 
-def conv_relu_pool(x, conv, y, route, above=0):
-    """`conv_relu` and a 2 x 2 max pool with stride 2 in one, without writing the map between them.
+def conv_relu_pool(x: np.ndarray, conv: Convolution, y: np.ndarray, route: np.ndarray, above: int = 0) -> None:
+    """`conv_relu` and a 2 x 2 max pool with stride 2 in one, without the map between them.
 
     Parameters
     ----------
     x : ndarray, (N, H, W, C)
     conv : Convolution
-        One with ``fuses_pool``.
+        With ``fuses_pool``.
     y : ndarray, (N, H // 2, W // 2, K)
         Result.
     route : ndarray, (N, H // 2, W // 2, K) uint8
-        Where each maximum stood, or BLOCKED where it was not positive.
+        Result: where each maximum was, or `BLOCKED` where it was not positive.
     above : int
-        Rows of x above those that y belongs to, if y is a strip of the whole.
+        Rows of the halo above, if y is a strip.
     """
-    shape = (len(x), 2 * y.shape[1], x.shape[2])
-    reading, writing = winograd.PLAIN, winograd.POOL
-    way = reading, conv.filters, False, conv.bias, writing
-    winograd.convolve(winograd.F6, x, above, _NOTHING, *way, shape, y, route)
+    positions = (len(x), 2 * y.shape[1], x.shape[2])
+    how = winograd.PLAIN, conv.filters[0], False, conv.bias, winograd.POOL
+    winograd.convolve(winograd.F6, x, above, _NOTHING, *how, positions, y, route)
 
 
-def conv_relu_pool_backward(dy, route, conv, dx, above=0):
+def conv_relu_pool_backward(
+    dy: np.ndarray, route: np.ndarray, conv: Convolution, dx: np.ndarray, above: int = 0
+) -> None:
     """Gradient of `conv_relu_pool` with respect to x.
 
     Parameters
@@ -201,19 +219,18 @@ def conv_relu_pool_backward(dy, route, conv, dx, above=0):
     dx : ndarray, (N, H, W, C)
         Result.
     above : int
-        Rows of the map before the pool, an even number, that dy has above those that dx belongs to, if dx is a strip
-        of the whole.
+        Rows of the halo above in the map before the pool, an even number, if dx is a strip.
     """
-    _convolve_back(dy, above, route, winograd.ROUTED, conv, dx)
+    _convolve_backward(dy, above, route, winograd.ROUTED, conv, dx)
 
 
-def _convolve_back(dy, above, gate, reading, conv, dx, points=winograd.F6):
-    way = reading, conv.filters, True, conv.bias, winograd.SUM
-    winograd.convolve(points, dy, above, gate, *way, dx.shape[:3], dx, _NOTHING)
+def _convolve_backward(dy, above, gate, reading, conv, dx, points=winograd.F6):
+    how = reading, conv.filters[0], True, conv.bias, winograd.SUM
+    winograd.convolve(points, dy, above, gate, *how, dx.shape[:3], dx, _NOTHING)
 
 
-def convolve(x, conv, y):
-    """The sum of a convolution alone, without bias: y = x * filters.
+def convolve(x: np.ndarray, conv: Convolution, y: np.ndarray) -> None:
+    """Convolve without bias: y = x * filters.
 
     Parameters
     ----------
@@ -223,14 +240,14 @@ def convolve(x, conv, y):
         Result.
     """
     if conv.fuses_pool:
-        way = winograd.PLAIN, conv.filters, False, conv.bias, winograd.SUM
-        # What is trained on has maps of a few positions, which suit the small tile.
-        winograd.convolve(winograd.F4, x, 0, _NOTHING, *way, y.shape[:3], y, _NOTHING)
+        how = winograd.PLAIN, conv.filters[0], False, conv.bias, winograd.SUM
+        # The maps in training have few positions, which suit the small tile.
+        winograd.convolve(winograd.F4, x, 0, _NOTHING, *how, y.shape[:3], y, _NOTHING)
     else:
         lowering.forward(x, 0, conv.filters, conv.bias, conv.size, conv.stride, conv.padding, y, _NOTHING)
 
 
-def convolve_backward(dy, conv, dx):
+def convolve_backward(dy: np.ndarray, conv: Convolution, dx: np.ndarray) -> None:
     """Gradient of `convolve` with respect to x.
 
     Parameters
@@ -241,12 +258,12 @@ def convolve_backward(dy, conv, dx):
         Result.
     """
     if conv.fuses_pool:
-        _convolve_back(dy, 0, _NOTHING, winograd.PLAIN, conv, dx, winograd.F4)
+        _convolve_backward(dy, 0, _NOTHING, winograd.PLAIN, conv, dx, winograd.F4)
     else:
         lowering.backward(dy, 0, _NOTHING, conv.filters, conv.size, conv.stride, conv.padding, dx)
 
 
-def convolve_backward_filters(x, dy, conv, dfilters):
+def convolve_backward_filters(x: np.ndarray, dy: np.ndarray, conv: Convolution, dfilters: np.ndarray) -> None:
     """Gradient of `convolve` with respect to the filters; that of a bias added to y is the sum of dy.
 
     Parameters
@@ -263,14 +280,14 @@ def convolve_backward_filters(x, dy, conv, dfilters):
         lowering.filters_gradient(x, dy, conv.size, conv.stride, conv.padding, dfilters)
 
 
-# What is done to the outputs of a network alone, few as they are, is done as fast by NumPy: these are the reference's,
-# imported above, in the arrays' own precision.
+# The functions of the few outputs of a network are as fast in NumPy: they are the reference's, imported above, and
+# compute in the precision of the arrays.
 
-# A dense layer is a 1 x 1 convolution of a map that is one row of positions, a position an element of the batch.
+# A dense layer is a 1 x 1 convolution of a map that is one row of positions, one for each element of the batch.
 
 
-def dense(x, weights, bias, y):
-    """A dense layer: y = x weights + bias.
+def dense(x: np.ndarray, weights: np.ndarray, bias: np.ndarray, y: np.ndarray) -> None:
+    """Apply a dense layer: y = x weights + bias.
 
     Parameters
     ----------
@@ -284,7 +301,9 @@ def dense(x, weights, bias, y):
     y += bias
 
 
-def dense_backward(dy, x, weights, dx, dweights, dbias):
+def dense_backward(
+    dy: np.ndarray, x: np.ndarray, weights: np.ndarray, dx: np.ndarray, dweights: np.ndarray, dbias: np.ndarray
+) -> None:
     """Gradient of `dense` with respect to x, weights and bias.
 
     Parameters
@@ -301,6 +320,7 @@ def dense_backward(dy, x, weights, dx, dweights, dbias):
     dbias[...] = dy.sum(axis=0)
 
 
+# Written in the modules of their kind.
 batch_norm_relu = channels.batch_norm_relu
 batch_norm_relu_backward = channels.batch_norm_relu_backward
 bias_relu = channels.bias_relu

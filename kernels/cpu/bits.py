@@ -1,13 +1,16 @@
-"""ReLU and its mask, which holds one bit per output, eight channels to a byte.
+"""The ReLU and its mask, which holds one bit per output, eight channels in a byte.
 
-The steps work on `wide_lanes` numbers at once; a plain loop over the bits was measured to take ten times as long and
-more.
+The steps work on `wide_lanes` numbers at once; a plain loop over the bits was measured to take more than ten times as
+long.
 """
 
-from numba import njit, types
+from __future__ import annotations
+
+import numpy as np
+from numba import types
 from numba.extending import intrinsic
 
-from stylecore.kernels.cpu.runtime import FAST
+from stylecore.kernels.cpu.runtime import subroutine
 from stylecore.kernels.cpu.vectors import Code, wide_lanes
 
 
@@ -47,21 +50,23 @@ def _gate_step(typingctx, mask, byte, source, start, target, at):
     return types.void(mask, index, source, index, target, index), generate
 
 
-@njit(**FAST)
-def bias_relu(values, start, bias, y, at, mask, byte):
-    """Add the bias at one position and cut at zero, and write the mask.
+@subroutine
+def bias_relu(
+    values: np.ndarray, start: int, bias: np.ndarray, y: np.ndarray, at: int, mask: np.ndarray, byte: int
+) -> None:
+    """Add the bias at one position, apply the ReLU, and write the mask.
 
     Parameters
     ----------
     values : ndarray, flat
-        The K numbers of the position begin at `start`.
+        Holds the K values of the position from `start` on.
     start : int
     bias : ndarray, (K,)
     y : ndarray, flat
-        The K results begin at `at`.
+        Gets the K results from `at` on.
     at : int
     mask : ndarray, flat uint8
-        The ceil(K / 8) bytes of the position begin at `byte`.
+        Gets the ceil(K / 8) bytes of the position from `byte` on.
     byte : int
     """
     zero, lanes = y.dtype.type(0), wide_lanes(y.dtype)
@@ -76,17 +81,19 @@ def bias_relu(values, start, bias, y, at, mask, byte):
         mask[byte + k // 8] = before | positive << k % 8
 
 
-@njit(**FAST)
-def gate(mask, byte, source, start, channels, target, at):
-    """Copy the numbers of one position where the mask is set, zero elsewhere.
+@subroutine
+def gate(
+    mask: np.ndarray, byte: int, source: np.ndarray, start: int, channels: int, target: np.ndarray, at: int
+) -> None:
+    """Copy the values of one position where the mask is set, and write zero elsewhere.
 
     Parameters
     ----------
     mask : ndarray, flat uint8
-        The bytes of the position begin at `byte`.
+        Holds the bytes of the position from `byte` on.
     byte : int
     source, target : ndarray, flat
-        The numbers of the position begin at `start` and at `at`.
+        Hold the values of the position from `start` and from `at` on.
     start, channels, at : int
     """
     zero, lanes = target.dtype.type(0), wide_lanes(target.dtype)

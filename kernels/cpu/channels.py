@@ -1,22 +1,24 @@
-"""What training does to each channel by itself: bias or batch normalisation, each with the ReLU behind it.
+"""What training does to each channel separately: bias or batch normalisation, each followed by the ReLU.
 
-Both are y = max(factor x + offset, 0) with a factor and an offset a channel; the way back needs two sums over the batch
-and all positions, of the gradient that the ReLU lets through and of that times x. Whether it lets through is computed
-anew from x, which costs less than to fetch y from memory. All sums run over parts whose number depends on the shape
-alone, so that the results are the same bits whatever the number of threads.
+Both are y = max(factor x + offset, 0) with a factor and an offset for each channel. The backward pass needs two sums
+over the batch and all positions: of the gradient that passes the ReLU, and of that times x. Whether the ReLU was
+positive is computed again from x, which costs less than reading y from memory. All sums are over parts whose number
+depends only on the shape, so that the results are the same bits for any number of threads.
 """
 
+from __future__ import annotations
+
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from stylecore.kernels import EPSILON
-from stylecore.kernels.cpu.runtime import FAST
+from stylecore.kernels.cpu.runtime import kernel
 
-# Parts of the map that threads may sum over by themselves, and positions that are summed in the numbers' own precision.
+# Parts of the map that threads sum separately, and positions that are summed in the precision of the values.
 PARTS, POSITIONS = 64, 32
 
 
-@njit(parallel=True, **FAST)
+@kernel
 def _scale_relu(x, factor, offset, y):
     """y = max(factor x + offset, 0) of matrices of positions x channels."""
     zero = x.dtype.type(0)
@@ -27,7 +29,7 @@ def _scale_relu(x, factor, offset, y):
                 result[c] = max(factor[c] * row[c] + offset[c], zero)
 
 
-@njit(parallel=True, **FAST)
+@kernel
 def _sums(x, sums):
     """Sums of x and of x^2 by channel, (parts, 2, C) float64."""
     channels = x.shape[1]
@@ -45,7 +47,7 @@ def _sums(x, sums):
             sums[part] += some
 
 
-@njit(parallel=True, **FAST)
+@kernel
 def _gated_sums(dy, x, factor, offset, sums):
     """Sums of dy and of dy x by channel where factor x + offset is positive, (parts, 2, C) float64."""
     channels, zero = x.shape[1], x.dtype.type(0)
@@ -65,7 +67,7 @@ def _gated_sums(dy, x, factor, offset, sums):
             sums[part] += some
 
 
-@njit(parallel=True, **FAST)
+@kernel
 def _combine_gated(dy, x, factor, offset, slope, rest, dx):
     """dx = factor dy + slope x + rest, with dy only where factor x + offset is positive."""
     zero = x.dtype.type(0)
@@ -83,13 +85,13 @@ def _matrix(x):
 
 
 def _affine(scale, shift, mean, variance, dtype):
-    """Factor and offset that scale the deviation and shift the mean of each channel."""
+    """Factor and offset of each channel that batch normalisation comes down to."""
     factor = scale / np.sqrt(variance + EPSILON)
     return factor.astype(dtype), (shift - mean * factor).astype(dtype)
 
 
-def bias_relu(x, bias, y):
-    """Add the bias and cut at zero: y = max(x + bias, 0).
+def bias_relu(x: np.ndarray, bias: np.ndarray, y: np.ndarray) -> None:
+    """Add the bias and apply the ReLU: y = max(x + bias, 0).
 
     Parameters
     ----------
@@ -101,7 +103,7 @@ def bias_relu(x, bias, y):
     _scale_relu(_matrix(x), np.ones_like(bias), bias, _matrix(y))
 
 
-def bias_relu_backward(dy, x, bias, dx, dbias):
+def bias_relu_backward(dy: np.ndarray, x: np.ndarray, bias: np.ndarray, dx: np.ndarray, dbias: np.ndarray) -> None:
     """Gradient of `bias_relu` with respect to x and bias.
 
     Parameters
@@ -119,8 +121,12 @@ def bias_relu_backward(dy, x, bias, dx, dbias):
     _combine_gated(_matrix(dy), _matrix(x), one, bias, zero, zero, _matrix(dx))
 
 
-def batch_norm_relu(x, scale, shift, y, mean, variance):
-    """Give each channel mean `shift` and deviation `scale` over the batch and all positions, and cut at zero.
+def batch_norm_relu(
+    x: np.ndarray, scale: np.ndarray, shift: np.ndarray, y: np.ndarray, mean: np.ndarray, variance: np.ndarray
+) -> None:
+    """Normalise each channel to mean `shift` and standard deviation `scale`, and apply the ReLU.
+
+    Mean and variance are over the batch and all positions: see `reference.batch_norm_relu` for the formula.
 
     Parameters
     ----------
@@ -135,10 +141,21 @@ def batch_norm_relu(x, scale, shift, y, mean, variance):
     _sums(_matrix(x), sums)
     mean[...], mean_square = sums.sum(axis=0) / x[..., 0].size
     variance[...] = np.maximum(mean_square - mean**2, 0)
-    _scale_relu(_matrix(x), *_affine(scale, shift, mean, variance, x.dtype), _matrix(y))
+    factor, offset = _affine(scale, shift, mean, variance, x.dtype)
+    _scale_relu(_matrix(x), factor, offset, _matrix(y))
 
 
-def batch_norm_relu_backward(dy, x, scale, shift, mean, variance, dx, dscale, dshift):
+def batch_norm_relu_backward(
+    dy: np.ndarray,
+    x: np.ndarray,
+    scale: np.ndarray,
+    shift: np.ndarray,
+    mean: np.ndarray,
+    variance: np.ndarray,
+    dx: np.ndarray,
+    dscale: np.ndarray,
+    dshift: np.ndarray,
+) -> None:
     """Gradient of `batch_norm_relu` with respect to x, scale and shift.
 
     Parameters
@@ -157,7 +174,7 @@ def batch_norm_relu_backward(dy, x, scale, shift, mean, variance, dx, dscale, ds
     deviation, count = np.sqrt(variance + EPSILON), x[..., 0].size
     to_scale = (total_x - mean * total) / deviation
     dscale[...], dshift[...] = to_scale, total
-    # factor (dy - total / count - (x - mean) / deviation to_scale / count), sorted by powers of x.
+    # factor (dy - total / count - (x - mean) / deviation to_scale / count), ordered by powers of x.
     slope = -scale * to_scale / (deviation**2 * count)
     rest = -scale * total / (deviation * count) - slope * mean
     coefficients = slope.astype(x.dtype), rest.astype(x.dtype)

@@ -1,31 +1,34 @@
 """What the losses need of a feature map F, seen as a matrix of M positions x C channels, or of the image itself.
 
-All sums run over pieces of the map whose number depends on its shape alone and are added up in their order, so
-that the results are the same bits whatever the number of threads.
+All sums are over parts of the map whose number depends only on its shape, and are added in order, so that the results
+are the same bits for any number of threads.
 """
 
+from __future__ import annotations
+
 import numpy as np
-from numba import get_num_threads, get_thread_id, njit, prange
+from numba import get_thread_id, prange
+from numpy.typing import DTypeLike
 
 from stylecore.kernels.cpu.product import NEXT, multiply, pad_columns, panel_columns
-from stylecore.kernels.cpu.runtime import FAST, scratch
+from stylecore.kernels.cpu.runtime import kernel, scratch, subroutine, threads
 
-# Numbers of a piece of the map that is multiplied at a time, and stays in the second-level cache.
+# Values of a piece of the map that is multiplied at a time, and fits into the second-level cache.
 PIECE = 2**16
-# Parts of the map that threads may sum by themselves; each takes the memory of a Gram matrix.
+# Parts of the map that threads sum separately; each takes the memory of a Gram matrix.
 PARTS = 16
 
 
 def _padded(channels, dtype):
-    """Channels filled up to whole panels."""
+    """Number of channels, rounded up to whole panels."""
     return -(-channels // panel_columns(dtype)) * panel_columns(dtype)
 
 
-@njit(**FAST)
+@subroutine
 def _copy_padded(features, guide, begin, end, columns, piece):
-    """Copy rows of F to a piece (rows, columns), flat, filled up with zeros; returns how many there are.
+    """Copy rows of F to a piece (rows, columns), flat, padded with zeros; returns their number.
 
-    With a guide, each is multiplied by the root of its weight, and those without a weight are left out.
+    With a guide, each row is multiplied by the square root of its weight, and rows of weight zero are left out.
     """
     channels, rows = features.shape[1], 0
     for i in range(begin, end):
@@ -40,9 +43,9 @@ def _copy_padded(features, guide, begin, end, columns, piece):
     return rows
 
 
-@njit(parallel=True, **FAST)
+@kernel
 def _gram(features, guide, rows, pieces, sums):
-    """The upper right panels of F^T diag(g) F of each part of the map, in `sums` (parts, padded channels, same)."""
+    """The upper right panels of F^T diag(g) F of each part, in `sums` (parts, padded channels, padded channels)."""
     positions, channels = features.shape
     parts, columns, _ = sums.shape
     panel = panel_columns(features.dtype)
@@ -64,9 +67,9 @@ def _gram(features, guide, rows, pieces, sums):
             total[:] = 0
 
 
-@njit(parallel=True, **FAST)
+@kernel
 def _add_symmetric(sums, scale, total):
-    """Add the sum of the parts' upper right triangles, in their order, to both sides of the diagonal."""
+    """Add the sum of the upper right triangles of the parts, in order, to both sides of the diagonal."""
     for i in prange(len(total)):
         for j in range(i, len(total)):
             value = total.dtype.type(0)
@@ -78,13 +81,13 @@ def _add_symmetric(sums, scale, total):
 
 
 def _gram_plan(positions, channels, dtype):
-    """Parts of the map, rows of a piece, and padded channels."""
+    """Number of parts of the map, rows of a piece, and padded channels."""
     columns = _padded(channels, dtype)
     return min(max(positions // channels, 1), PARTS), max(16, PIECE // columns), columns
 
 
-def gram_scratch_bytes(positions, channels, dtype):
-    """Bytes of scratch memory that `gram` takes for a feature map.
+def gram_scratch_bytes(positions: int, channels: int, dtype: DTypeLike) -> int:
+    """Bytes of scratch memory that `gram` takes for a feature map, which is more than its gradient does.
 
     Parameters
     ----------
@@ -96,11 +99,11 @@ def gram_scratch_bytes(positions, channels, dtype):
     int
     """
     parts, rows, columns = _gram_plan(positions, channels, dtype)
-    return (parts * columns**2 + get_num_threads() * rows * columns) * np.dtype(dtype).itemsize
+    return (parts * columns**2 + threads() * rows * columns) * np.dtype(dtype).itemsize
 
 
-def gram(features, scale, total, guide=None):
-    """Add scale G, with the Gram matrix G = F^T F (paper, section 5.2), or of a region F^T diag(g) F, to a matrix.
+def gram(features: np.ndarray, scale: float, total: np.ndarray, guide: np.ndarray | None = None) -> None:
+    """Add scale G to a matrix, where G = F^T F is the Gram matrix (paper, section 5.2), or F^T diag(g) F with a guide.
 
     Parameters
     ----------
@@ -109,10 +112,10 @@ def gram(features, scale, total, guide=None):
     total : ndarray, (C, C)
         Symmetric; changed in place.
     guide : ndarray, (M,), optional
-        g, weight of each position, zero or more.
+        g, the weight of each position, zero or more.
     """
-    parts, rows, columns = _gram_plan(*features.shape, features.dtype)
-    memory = scratch(parts * columns**2 + get_num_threads() * rows * columns, features.dtype)
+    parts, rows, columns = _gram_plan(features.shape[0], features.shape[1], features.dtype)
+    memory = scratch(parts * columns**2 + threads() * rows * columns, features.dtype)
     sums = memory[: parts * columns**2].reshape(parts, columns, columns)
     pieces = memory[sums.size :].reshape(-1, rows * columns)
     _gram(features, _guide(guide, features), rows, pieces, sums)
@@ -120,11 +123,11 @@ def gram(features, scale, total, guide=None):
 
 
 def _guide(guide, features):
-    """A guide as the kernels take it: empty where there is none."""
+    """A guide as the kernels take it: an empty array if there is none."""
     return np.empty(0, features.dtype) if guide is None else guide
 
 
-@njit(parallel=True, **FAST)
+@kernel
 def _gram_backward(features, guide, difference, rows, products, gradient):
     positions, channels = features.shape
     columns = difference.shape[1]
@@ -143,9 +146,9 @@ def _gram_backward(features, guide, difference, rows, products, gradient):
                 _add_rows(product, guide, begin, end, columns, gradient)
 
 
-@njit(**FAST)
+@subroutine
 def _add_rows(product, guide, begin, end, columns, gradient):
-    """Add a piece (rows, columns), flat, to the rows of the gradient, each times its weight."""
+    """Add a piece (rows, columns), flat, to rows of the gradient, each times its weight."""
     for i in range(begin, end):
         weight = guide[i] if guide.size else guide.dtype.type(1)
         row, first = gradient[i], (i - begin) * columns
@@ -153,8 +156,10 @@ def _add_rows(product, guide, begin, end, columns, gradient):
             row[k] += weight * product[first + k]
 
 
-def gram_backward(features, difference, scale, gradient, guide=None):
-    """Add scale F D, or scale diag(g) F D, to the gradient: of 1/4 sum (G - A)^2 that is F (G - A) (section 5.2).
+def gram_backward(
+    features: np.ndarray, difference: np.ndarray, scale: float, gradient: np.ndarray, guide: np.ndarray | None = None
+) -> None:
+    """Add scale F D, or scale diag(g) F D with a guide, to the gradient; that of 1/4 sum (G - A)^2 is F (G - A).
 
     Parameters
     ----------
@@ -170,11 +175,11 @@ def gram_backward(features, difference, scale, gradient, guide=None):
     scaled = pad_columns((scale * difference).astype(features.dtype))
     columns = scaled.shape[1]
     rows = max(14, PIECE // columns)
-    products = scratch(get_num_threads() * rows * columns, features.dtype).reshape(-1, rows * columns)
+    products = scratch(threads() * rows * columns, features.dtype).reshape(-1, rows * columns)
     _gram_backward(features, _guide(guide, features), scaled, rows, products, gradient)
 
 
-@njit(parallel=True, **FAST)
+@kernel
 def _channel_sums(features, guide, parts):
     positions = len(features)
     for part in prange(len(parts)):
@@ -187,8 +192,8 @@ def _channel_sums(features, guide, parts):
                 total[c] += np.float64(weight * row[c])
 
 
-def channel_sums(features, scale, total, guide=None):
-    """Add scale times the sum of each channel over the positions, F^T 1, or over a region F^T g, to a row.
+def channel_sums(features: np.ndarray, scale: float, total: np.ndarray, guide: np.ndarray | None = None) -> None:
+    """Add scale times the sum of each channel over the positions, F^T 1, or F^T g with a guide, to a vector.
 
     Parameters
     ----------
@@ -197,14 +202,14 @@ def channel_sums(features, scale, total, guide=None):
     total : ndarray, (C,), float64
         Changed in place.
     guide : ndarray, (M,), optional
-        g, weight of each position, zero or more.
+        g, the weight of each position, zero or more.
     """
     parts = np.empty((PARTS, features.shape[1]))
     _channel_sums(features, _guide(guide, features), parts)
     total += scale * parts.sum(axis=0)
 
 
-@njit(parallel=True, **FAST)
+@kernel
 def _channel_sums_backward(row, guide, gradient):
     for i in prange(len(gradient)):
         weight = guide[i] if guide.size else guide.dtype.type(1)
@@ -213,8 +218,8 @@ def _channel_sums_backward(row, guide, gradient):
             target[c] += weight * row[c]
 
 
-def channel_sums_backward(row, scale, gradient, guide=None):
-    """Add scale times the same row, or g times that, to each position of the gradient.
+def channel_sums_backward(row: np.ndarray, scale: float, gradient: np.ndarray, guide: np.ndarray | None = None) -> None:
+    """Add scale times a row, or scale g times it with a guide, to each position of the gradient.
 
     Parameters
     ----------
@@ -229,7 +234,7 @@ def channel_sums_backward(row, scale, gradient, guide=None):
     _channel_sums_backward((scale * row).astype(gradient.dtype), _guide(guide, gradient), gradient)
 
 
-@njit(parallel=True, **FAST)
+@kernel
 def _half_squared_distance(a, b, parts):
     step = (a.size + parts.size - 1) // parts.size
     for p in prange(parts.size):
@@ -240,13 +245,13 @@ def _half_squared_distance(a, b, parts):
         parts[p] = total
 
 
-def half_squared_distance(a, b=None):
+def half_squared_distance(a: np.ndarray, b: np.ndarray | None = None) -> float:
     """Half the sum of squared differences: the content term 1/2 sum (F - P)^2 (paper, section 5.1).
 
     Parameters
     ----------
     a, b : ndarray, of the same shape
-        Without `b`, it is zero.
+        The default of `b` is zero.
 
     Returns
     -------
@@ -259,13 +264,13 @@ def half_squared_distance(a, b=None):
     return 0.5 * float(parts.sum())
 
 
-@njit(parallel=True, **FAST)
+@kernel
 def _half_squared_distance_backward(a, b, scale, gradient):
     for i in prange(a.size):
         gradient[i] += scale * (a[i] - b[i])
 
 
-def half_squared_distance_backward(a, b, scale, gradient):
+def half_squared_distance_backward(a: np.ndarray, b: np.ndarray, scale: float, gradient: np.ndarray) -> None:
     """Add scale (a - b), the gradient with respect to a, to `gradient` in place.
 
     Parameters
@@ -276,7 +281,7 @@ def half_squared_distance_backward(a, b, scale, gradient):
     _half_squared_distance_backward(a.reshape(-1), b.reshape(-1), a.dtype.type(scale), gradient.reshape(-1))
 
 
-@njit(parallel=True, **FAST)
+@kernel
 def _total_variation(x, parts):
     height, width, channels = x.shape
     for i in prange(height):
@@ -289,8 +294,8 @@ def _total_variation(x, parts):
         parts[i] = total
 
 
-def total_variation(x):
-    """Half the sum of squared differences between neighbours in a column and in a row (section 5.4).
+def total_variation(x: np.ndarray) -> float:
+    """Half the sum of squared differences between vertical and horizontal neighbours (paper, section 5.4).
 
     Parameters
     ----------
@@ -306,7 +311,7 @@ def total_variation(x):
     return 0.5 * float(parts.sum())
 
 
-@njit(parallel=True, **FAST)
+@kernel
 def _total_variation_backward(x, scale, gradient):
     height, width, channels = x.shape
     for i in prange(height):
@@ -320,7 +325,7 @@ def _total_variation_backward(x, scale, gradient):
                 result[j, c] += scale * (left - right + (row[k] - above[k]) - (below[k] - row[k]))
 
 
-def total_variation_backward(x, scale, gradient):
+def total_variation_backward(x: np.ndarray, scale: float, gradient: np.ndarray) -> None:
     """Add scale times the gradient of `total_variation` to `gradient` in place.
 
     Parameters

@@ -1,24 +1,27 @@
 """Convolution of any filter size and stride by lowering to matrix products.
 
 The products that "im2col" makes of a convolution (Chellapilla et al. 2006, "High Performance Convolutional Neural
-Networks for Document Processing"), without writing the receptive fields out: what a filter's row u sees of an input
-row are k x C neighbouring numbers, `stride` x C further for each output position, and so a matrix as it lies there.
-An output row is the sum over u of these matrices times the filters' rows (k C x K). On the way back the product with
-the transposed filters gives every position's share of each input it saw, and the shares are summed.
+Networks for Document Processing"), without a copy of the receptive fields: row u of a filter covers k x C contiguous
+values of an input row, `stride` x C further for each output position, which in memory already are the rows of a matrix.
+An output row is the sum over u of these matrices times the rows of the filters (k C x K). In the backward pass the
+product with the transposed filters gives the contribution of each output position to each input that it depends on, and
+the contributions are summed.
 """
 
+from __future__ import annotations
+
 import numpy as np
-from numba import get_num_threads, get_thread_id, njit, prange
+from numba import get_thread_id, prange
 
 from stylecore.kernels.cpu.bits import bias_relu, gate
 from stylecore.kernels.cpu.product import ANEW, NEXT, multiply, pad_columns, panel_columns
-from stylecore.kernels.cpu.runtime import FAST, scratch
+from stylecore.kernels.cpu.runtime import kernel, scratch, subroutine, threads
 
-# Output positions whose numbers are multiplied at a time.
+# Output positions that are computed at a time.
 POSITIONS = 112
 
 
-@njit(**FAST)
+@subroutine
 def _copy_padded(x, n, y, left, columns, row):
     """Copy columns of an input row from `left` on, with zeros outside the map."""
     _, _, width, channels = x.shape
@@ -32,7 +35,7 @@ def _copy_padded(x, n, y, left, columns, row):
         row[c] = 0
 
 
-@njit(parallel=True, **FAST)
+@kernel
 def _forward(x, above, filters, bias, size, stride, padding, memory, y, mask):
     _, height, width, outputs = y.shape
     channels, columns, bytes_ = x.shape[3], filters.shape[1], mask.shape[3]
@@ -43,7 +46,7 @@ def _forward(x, above, filters, bias, size, stride, padding, memory, y, mask):
         n, i, begin = piece // (height * pieces), piece // pieces % height, piece % pieces * POSITIONS
         count = min(POSITIONS, width - begin)
         products, row = memory[get_thread_id()][: POSITIONS * columns], memory[get_thread_id()][POSITIONS * columns :]
-        # The rows of the filters that see any of the map; a window wholly in the padding has none, and sums to zero.
+        # The rows of the filters that overlap the map; a window that is all padding has none, and sums to zero.
         first, last = max(0, padding - above - i * stride), min(size, x.shape[1] + padding - above - i * stride)
         if first >= last:
             for k in range(products.size):
@@ -78,13 +81,13 @@ def _forward(x, above, filters, bias, size, stride, padding, memory, y, mask):
                     flat[position * outputs + k] = products[q * columns + k]
 
 
-# Parts of the output rows that threads may sum over by themselves; each takes the memory of the filters.
+# Parts of the output rows that threads sum separately; each takes the memory of the filters.
 PARTS = 16
 
 
-@njit(parallel=True, **FAST)
+@kernel
 def _sum_over_rows(x, dy, size, stride, padding, memory, sums):
-    """Sums of (what each filter row sees)^T dy, over each part of the output rows, in `sums` (parts, k k C columns)."""
+    """Sums of (receptive field of a filter row)^T dy over each part of the rows, in `sums` (parts, k k C columns)."""
     _, height, width, outputs = dy.shape
     channels, parts = x.shape[3], len(sums)
     depth, step, lines = size * channels, stride * channels, x.shape[0] * height
@@ -109,27 +112,27 @@ def _sum_over_rows(x, dy, size, stride, padding, memory, sums):
                     multiply(row, np.intp(0), NEXT, step, gradients, p, columns, total, at, columns, depth, width, True)
 
 
-@njit(**FAST)
-def _raise(shares, n, first_row, top, bottom, size, stride, padding, dx):
-    """Add the shares (width, padded columns) that begin at a row of dx to its rows top to bottom."""
+@subroutine
+def _add_contributions(contributions, n, first_row, top, bottom, size, stride, padding, dx):
+    """Add contributions (width, padded columns), the first of them to `first_row`, to rows top to bottom of dx."""
     _, _, width, channels = dx.shape
     for u in range(size):
         y = first_row + u
         if y < top or y >= bottom:
             continue
         target = dx[n, y].reshape(-1)
-        # Neighbouring positions share inputs; taken one v after the other, no sum waits for the one just stored.
+        # Neighbouring positions depend on the same inputs; with v outside, no addition waits for the previous one.
         for v in range(size):
             at = (u * size + v) * channels
             first = max(0, (padding - v + stride - 1) // stride)
-            last = min(len(shares), (width - 1 + padding - v) // stride + 1)
+            last = min(len(contributions), (width - 1 + padding - v) // stride + 1)
             for j in range(first, last):
-                row, start = shares[j], (j * stride - padding + v) * channels
+                row, start = contributions[j], (j * stride - padding + v) * channels
                 for c in range(channels):
                     target[start + c] += row[at + c]
 
 
-@njit(parallel=True, **FAST)
+@kernel
 def _backward(dy, above, mask, filters, size, stride, padding, rows, memory, dx):
     _, outputs_height, width, outputs = dy.shape
     _, height, _, _ = dx.shape
@@ -142,8 +145,8 @@ def _backward(dy, above, mask, filters, size, stride, padding, rows, memory, dx)
         for i in range(top, bottom):
             dx[n, i] = 0
         own = memory[get_thread_id()]
-        gated, shares = own[: POSITIONS * outputs], own[POSITIONS * outputs :]
-        # Row i of dy saw the rows of dx from (i - above) stride - padding, `size` of them.
+        gated, products = own[: POSITIONS * outputs], own[POSITIONS * outputs :]
+        # Row i of dy depends on `size` rows of dx, from (i - above) stride - padding on.
         first = max(0, (top + padding - size + stride) // stride + above)
         for i in range(first, min(outputs_height, (bottom - 1 + padding) // stride + 1 + above)):
             for begin in range(0, width, POSITIONS):
@@ -165,7 +168,7 @@ def _backward(dy, above, mask, filters, size, stride, padding, rows, memory, dx)
                         flat_filters,
                         p,
                         columns,
-                        shares,
+                        products,
                         at,
                         columns,
                         count,
@@ -173,11 +176,12 @@ def _backward(dy, above, mask, filters, size, stride, padding, rows, memory, dx)
                         ANEW,
                     )
             first_row = (i - above) * stride - padding
-            _raise(shares.reshape((width, columns)), n, first_row, top, bottom, size, stride, padding, dx)
+            contributions = products.reshape((width, columns))
+            _add_contributions(contributions, n, first_row, top, bottom, size, stride, padding, dx)
 
 
-def pack_filters(filters):
-    """Lay out filters as `forward` and `backward` read them.
+def pack_filters(filters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Arrange filters as `forward` and `backward` read them.
 
     Parameters
     ----------
@@ -186,7 +190,7 @@ def pack_filters(filters):
     Returns
     -------
     forward : ndarray, (k k C, K)
-        The filters as a matrix; its columns are filled up with zeros to whole panels.
+        The filters as a matrix; its columns are padded with zeros to whole panels.
     backward : ndarray, (K, k k C)
         Its transpose, likewise.
     """
@@ -194,8 +198,8 @@ def pack_filters(filters):
     return pad_columns(matrix), pad_columns(matrix.T)
 
 
-def scratch_size(filters, channels, size, stride, width):
-    """Numbers of scratch memory that a convolution takes, forward or backward, whichever is more.
+def scratch_size(filters: tuple[np.ndarray, ...], channels: int, size: int, stride: int, width: int) -> int:
+    """Element count of the scratch memory that a convolution takes, forward or backward, whichever is more.
 
     Parameters
     ----------
@@ -212,7 +216,7 @@ def scratch_size(filters, channels, size, stride, width):
     int
     """
     own = max(_forward_size(filters[0], channels, size, stride), _backward_size(filters[1], width))
-    return get_num_threads() * own
+    return threads() * own
 
 
 def _forward_size(filters, channels, size, stride):
@@ -223,15 +227,25 @@ def _backward_size(filters, width):
     return POSITIONS * len(filters) + width * filters.shape[1]
 
 
-def forward(x, above, filters, bias, size, stride, padding, y, mask):
-    """Convolve, add the bias, cut at zero; y = max(x * filters + bias, 0).
+def forward(
+    x: np.ndarray,
+    above: int,
+    filters: tuple[np.ndarray, ...],
+    bias: np.ndarray,
+    size: int,
+    stride: int,
+    padding: int,
+    y: np.ndarray,
+    mask: np.ndarray,
+) -> None:
+    """Convolve, add the bias and apply the ReLU: y = max(x * filters + bias, 0).
 
     Parameters
     ----------
     x : ndarray, (N, H, W, C)
-        May have more rows than the result needs.
+        May have more rows than the result depends on.
     above : int
-        Rows of x above those that an unpadded result would begin with.
+        Rows of x above the first row at the position of y.
     filters : tuple of ndarray
         Of `pack_filters`.
     bias : ndarray, (K,)
@@ -239,24 +253,33 @@ def forward(x, above, filters, bias, size, stride, padding, y, mask):
     y : ndarray, (N, H', W', K)
         Result, H' = (H + 2 padding - size) // stride + 1.
     mask : ndarray, (N, H', W', ceil(K / 8)) uint8
-        Where y is positive; if it has no size, neither is the bias added nor is anything cut.
+        Result: where y is positive; if it is empty, neither the bias is added nor the ReLU applied.
     """
     per_thread = _forward_size(filters[0], x.shape[3], size, stride)
-    memory = scratch(get_num_threads() * per_thread, x.dtype).reshape(-1, per_thread)
+    memory = scratch(threads() * per_thread, x.dtype).reshape(-1, per_thread)
     _forward(x, above, filters[0], bias, size, stride, padding, memory, y, mask)
 
 
-def backward(dy, above, mask, filters, size, stride, padding, dx):
+def backward(
+    dy: np.ndarray,
+    above: int,
+    mask: np.ndarray,
+    filters: tuple[np.ndarray, ...],
+    size: int,
+    stride: int,
+    padding: int,
+    dx: np.ndarray,
+) -> None:
     """Gradient with respect to x, given the gradient with respect to y of `forward`.
 
     Parameters
     ----------
     dy : ndarray, (N, H', W', K)
-        May have more rows than the result needs.
+        May have more rows than the result depends on.
     above : int
-        Rows of dy above the first that belongs to the first row of dx.
+        Rows of dy above the first row at the position of dx.
     mask : ndarray, (N, H', W', ceil(K / 8)) uint8
-        As `forward` wrote it; of no size if it wrote none.
+        As `forward` wrote it; empty if there was no ReLU.
     filters : tuple of ndarray
         Of `pack_filters`.
     size, stride, padding : int
@@ -265,37 +288,37 @@ def backward(dy, above, mask, filters, size, stride, padding, dx):
 
     Notes
     -----
-    A thread takes some neighbouring rows of dx; the output rows that see rows of two threads are computed twice, which
-    keeps every sum in one thread, and in one order.
+    A thread computes some neighbouring rows of dx; the products of output rows that depend on rows of two threads are
+    computed twice, which keeps every sum in one thread, and in one order.
     """
     per_thread = _backward_size(filters[1], dy.shape[2])
-    memory = scratch(get_num_threads() * per_thread, dy.dtype).reshape(-1, per_thread)
+    memory = scratch(threads() * per_thread, dy.dtype).reshape(-1, per_thread)
     rows = max(16, 4 * size)
     _backward(dy, above, mask, filters[1], size, stride, padding, rows, memory, dx)
 
 
-def filters_gradient(x, dy, size, stride, padding, dfilters):
+def filters_gradient(x: np.ndarray, dy: np.ndarray, size: int, stride: int, padding: int, dfilters: np.ndarray) -> None:
     """Gradient of the convolution with respect to its filters.
 
     Parameters
     ----------
     x : ndarray, (N, H, W, C)
     dy : ndarray, (N, H', W', K)
-        Gradient with respect to the convolution's result.
+        Gradient with respect to the result of the convolution.
     size, stride, padding : int
     dfilters : ndarray, (k, k, C, K)
         Result.
 
     Notes
     -----
-    The parts are added up in their order, whatever the number of threads.
+    The parts are added in order, for any number of threads.
     """
     n, height, width, outputs = dy.shape
     columns = -(-outputs // panel_columns(x.dtype)) * panel_columns(x.dtype)
     parts = min(PARTS, n * height)
     per_part = size * size * x.shape[3] * columns
     per_thread = width * columns + ((width - 1) * stride + size) * x.shape[3]
-    memory = scratch(parts * per_part + get_num_threads() * per_thread, x.dtype)
+    memory = scratch(parts * per_part + threads() * per_thread, x.dtype)
     sums, own = memory[: parts * per_part].reshape(parts, -1), memory[parts * per_part :].reshape(-1, per_thread)
     _sum_over_rows(x, dy, size, stride, padding, own, sums)
     dfilters[...] = sums.sum(axis=0).reshape(size, size, -1, columns)[..., :outputs]

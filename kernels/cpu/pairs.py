@@ -1,31 +1,35 @@
-"""The passes over the pairs of L-BFGS, steps and changes of the gradient, that an iteration within [0, 1] takes.
+"""The passes over the pairs of L-BFGS, steps and changes of the gradient, in one iteration within [0, 1].
 
-They are the rows of a matrix, with the gradient of the free values as its last. They come from memory each time, which
-is what bounds these passes; so each reads them once. Sums are made part by part and then added up, and do not depend on
-the number of threads.
+The pairs are the rows of a matrix, whose last row is the gradient of the free values. The passes are limited by reading
+them from memory, so each reads them once. Sums are over parts, which are then added in order, and do not depend on the
+number of threads.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
-from stylecore.kernels.cpu.runtime import FAST
+from stylecore.kernels.cpu.runtime import kernel, subroutine
 
-# Values of the image that are worked on at once: their part of a few rows stays in the first-level cache.
+# Values of the image in a part: those of a few rows fit into the first-level cache.
 PART = 2**11
 
 
-@njit(**FAST)
+@subroutine
 def _parts(size):
     return (size + PART - 1) // PART
 
 
-@njit(**FAST)
+@subroutine
 def _blocked(x, gradient):
-    """Whether a value is at an end of the range and the way down leads out of it."""
+    """Whether a value is at a bound of [0, 1] and descending would leave the range."""
     return (x <= 0 and gradient > 0) or (x >= 1 and gradient < 0)
 
 
-@njit(parallel=True, **FAST)
+@kernel
 def _combine(rows, used, coefficients, x, gradient, direction):
     for part in prange(_parts(x.size)):
         begin, end = part * PART, min((part + 1) * PART, x.size)
@@ -40,28 +44,30 @@ def _combine(rows, used, coefficients, x, gradient, direction):
                 direction[k] = 0
 
 
-def combine(rows, used, coefficients, x, gradient):
-    """Sum of some rows, each multiplied with its coefficient; zero for values that are blocked.
+def combine(
+    rows: np.ndarray, used: Sequence[int], coefficients: np.ndarray, x: np.ndarray, gradient: np.ndarray
+) -> np.ndarray:
+    """Linear combination of some rows, and zero for values that are blocked.
 
     Parameters
     ----------
     rows : ndarray, (R, n)
     used : sequence of int
-        Which of them.
+        Indices of the rows to combine.
     coefficients : ndarray, (R,)
     x, gradient : ndarray, (n,)
-        A value is blocked if it is at an end of [0, 1] and the gradient there points out of it.
+        A value is blocked if it is at a bound of [0, 1] and a step against the gradient would leave the range.
 
     Returns
     -------
     ndarray, (n,)
     """
-    direction, used = np.empty_like(x), np.asarray(used)
-    _combine(rows, used, coefficients[used].astype(rows.dtype), x, gradient, direction)
+    direction, indices = np.empty_like(x), np.asarray(used)
+    _combine(rows, indices, coefficients[indices].astype(rows.dtype), x, gradient, direction)
     return direction
 
 
-@njit(parallel=True, **FAST)
+@kernel
 def _move(x, direction, length, gradient, moved, sums):
     for part in prange(len(sums)):
         total = x.dtype.type(0)
@@ -71,27 +77,28 @@ def _move(x, direction, length, gradient, moved, sums):
         sums[part] = total
 
 
-def move(x, direction, length, gradient, moved):
-    """Go from x along a direction and back into [0, 1], to `moved`; returns the change that the gradient foretells.
+def move(x: np.ndarray, direction: np.ndarray, length: float, gradient: np.ndarray, moved: np.ndarray) -> float:
+    """Step from x along a direction, clipped to [0, 1]; returns the change of the loss that the gradient predicts.
 
     Parameters
     ----------
     x, direction, gradient : ndarray, (n,)
     length : float
-        Of the step, in directions.
+        Of the step, as a multiple of the direction.
     moved : ndarray, (n,)
         Result.
 
     Returns
     -------
     float
+        The inner product of the gradient with the step.
     """
     sums = np.empty(_parts(x.size))
     _move(x, direction, x.dtype.type(length), gradient, moved, sums)
     return float(sums.sum())
 
 
-@njit(parallel=True, **FAST)
+@kernel
 def _take(rows, used, step, change, x, gradient, new_x, new_gradient, sums):
     newest = rows[step], rows[change], rows[len(rows) - 1]
     for part in prange(len(sums)):
@@ -112,25 +119,34 @@ def _take(rows, used, step, change, x, gradient, new_x, new_gradient, sums):
             sums[part, 0, i], sums[part, 1, i], sums[part, 2, i] = with_a, with_b, with_c
 
 
-def take(rows, used, step, change, x, gradient, new_x, new_gradient):
-    """Write step and change of the gradient on the way to a new point into two rows, and its free gradient to the last.
+def take(
+    rows: np.ndarray,
+    used: Sequence[int],
+    step: int,
+    change: int,
+    x: np.ndarray,
+    gradient: np.ndarray,
+    new_x: np.ndarray,
+    new_gradient: np.ndarray,
+) -> np.ndarray:
+    """Store the step to a new point and the change of the gradient in two rows, and the free gradient in the last.
 
     Parameters
     ----------
     rows : ndarray, (R, n)
         Changed in place. The free gradient is zero for values that are blocked, as in `combine`.
     used : sequence of int
-        Rows to multiply with, these three among them.
+        Indices of the rows to multiply with, which include these three.
     step, change : int
-        The two rows.
+        Indices of the two rows.
     x, gradient, new_x, new_gradient : ndarray, (n,)
 
     Returns
     -------
     ndarray, (3, len(used)), float64
-        Inner products of step, change and free gradient with the rows in use.
+        Inner products of step, change and free gradient with these rows.
     """
-    used = np.asarray(used)
-    sums = np.empty((_parts(x.size), 3, len(used)))
-    _take(rows, used, step, change, x, gradient, new_x, new_gradient, sums)
+    indices = np.asarray(used)
+    sums = np.empty((_parts(x.size), 3, len(indices)))
+    _take(rows, indices, step, change, x, gradient, new_x, new_gradient, sums)
     return sums.sum(axis=0)

@@ -1,28 +1,31 @@
-"""Pools over windows of size x size positions, and the way up from fewer positions to more, each with its gradient.
+"""Pools over windows of size x size positions, and upsampling, each with its gradient.
 
-A pool without padding drops the rows and columns that no whole window covers; their gradient is zero. Windows may
-overlap (AlexNet's 3 x 3 with stride 2), so the gradient is gathered: each input row sums what the windows over it
-send back, and no two threads write to one place.
+A pool has no padding and drops the rows and columns that no whole window covers; their gradient is zero. Windows may
+overlap (AlexNet's are 3 x 3 with stride 2), so the gradient is gathered: each row of the input sums the gradients of
+the windows over it, and no two threads write to the same place.
 """
 
-from numba import njit, prange
+from __future__ import annotations
 
-from stylecore.kernels.cpu.runtime import FAST
+import numpy as np
+from numba import prange
+
+from stylecore.kernels.cpu.runtime import kernel
 
 
-@njit(parallel=True, **FAST)
-def max_pool(x, size, stride, y, route):
+@kernel
+def max_pool(x: np.ndarray, size: int, stride: int, y: np.ndarray, route: np.ndarray) -> None:
     """Take the maximum of each window.
 
     Parameters
     ----------
     x : ndarray, (N, H, W, C)
     size, stride : int
-        At most 15 and at least 1.
+        From 1 to 15.
     y : ndarray, (N, H', W', C)
         Result, H' = (H - size) // stride + 1.
     route : ndarray, (N, H', W', C) uint8
-        Where in its window each maximum stood, row by row; the first of equals.
+        Result: where in its window each maximum was, counted row by row; the first of equal ones.
     """
     height, width, channels = y.shape[1:]
     for line in prange(y.shape[0] * height):
@@ -40,9 +43,9 @@ def max_pool(x, size, stride, y, route):
                         routes[c] = place
 
 
-@njit(parallel=True, **FAST)
-def max_pool_backward(dy, route, size, stride, dx):
-    """Gradient with respect to x: each maximum's gradient goes where it came from.
+@kernel
+def max_pool_backward(dy: np.ndarray, route: np.ndarray, size: int, stride: int, dx: np.ndarray) -> None:
+    """Gradient of `max_pool`: the gradient of each maximum goes to where the maximum was.
 
     Parameters
     ----------
@@ -68,8 +71,8 @@ def max_pool_backward(dy, route, size, stride, dx):
                         target[c] += source[c] if routes[c] == here else zero
 
 
-@njit(parallel=True, **FAST)
-def average_pool(x, size, stride, y):
+@kernel
+def average_pool(x: np.ndarray, size: int, stride: int, y: np.ndarray) -> None:
     """Take the mean of each window.
 
     Parameters
@@ -95,9 +98,9 @@ def average_pool(x, size, stride, y):
                 total[c] *= share
 
 
-@njit(parallel=True, **FAST)
-def average_pool_backward(dy, size, stride, dx):
-    """Gradient with respect to x: each window's gradient is shared out evenly.
+@kernel
+def average_pool_backward(dy: np.ndarray, size: int, stride: int, dx: np.ndarray) -> None:
+    """Gradient of `average_pool`: the gradient of each window is divided evenly among its positions.
 
     Parameters
     ----------
@@ -120,9 +123,9 @@ def average_pool_backward(dy, size, stride, dx):
                         target[c] += share * source[c]
 
 
-@njit(parallel=True, **FAST)
-def upsample(x, factor, y):
-    """Repeat each position factor x factor times, as its nearest neighbours.
+@kernel
+def upsample(x: np.ndarray, factor: int, y: np.ndarray) -> None:
+    """Repeat each position factor x factor times.
 
     Parameters
     ----------
@@ -140,9 +143,9 @@ def upsample(x, factor, y):
                 target[c] = source[c]
 
 
-@njit(parallel=True, **FAST)
-def upsample_backward(dy, factor, dx):
-    """Gradient of `upsample`: each position gets the sum of its copies' gradients.
+@kernel
+def upsample_backward(dy: np.ndarray, factor: int, dx: np.ndarray) -> None:
+    """Gradient of `upsample`: the sum of the gradients of a position's copies.
 
     Parameters
     ----------

@@ -1,24 +1,27 @@
 """Matrix product C = A B on one thread, by register tiles.
 
 A tile is a few rows of A times a panel of B as wide as two vectors, summed in registers over the whole depth. BLAS
-packs both its operands anew at every call, which for the small products of the kernels takes as long as the product
-itself; here A is read where it lies, by rows or by columns, and B where it lies or as it was laid out beforehand.
+copies both operands into a layout of its own at every call, which for the small products of the kernels takes as long
+as the product itself; here A is read in place, by rows or by columns, and B in place or as it was packed beforehand.
 """
+
+from __future__ import annotations
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
+from numpy.typing import DTypeLike
 
-from stylecore.kernels.cpu.runtime import FAST
+from stylecore.kernels.cpu.runtime import subroutine
 from stylecore.kernels.cpu.vectors import REGISTERS, Code, Vector, constant_in_compiled_code, native_lanes
 
-# Two sums a row must leave registers free for two vectors of B and a number of A.
+# Two sums for each row must leave registers free for two vectors of B and an element of A.
 ROWS = 14 if REGISTERS == 32 else 6
 
 
 def _register_tile(rows):
-    """Make an intrinsic that computes so many rows of C, one panel wide; flat arrays, unchecked."""
+    """Make an intrinsic that computes this number of rows of C, one panel wide; the arrays are flat, and unchecked."""
 
     @intrinsic
     def tile(typingctx, a, a_start, a_row, a_column, b, b_start, b_row, c, c_start, c_row, depth, add):
@@ -73,20 +76,20 @@ def _register_tile(rows):
 _rows_at_once, _four_rows, _one_row = _register_tile(ROWS), _register_tile(4), _register_tile(1)
 
 
-# Where the next number of a row or a column is a neighbour, and where C is not added to.
+# The step to the next element of a row or column that is contiguous, and that the product is not added to C.
 NEXT, ANEW = np.intp(1), np.bool_(False)
 
 
-def panel_columns(dtype):
-    """Columns of a panel of B: two vectors of numbers of this type."""
+def panel_columns(dtype: DTypeLike) -> int:
+    """Columns of a panel of B: two vectors of elements of this dtype."""
     return 2 * native_lanes(dtype)
 
 
 constant_in_compiled_code(panel_columns)
 
 
-def pad_columns(matrix):
-    """Fill a matrix up with columns of zeros to whole panels.
+def pad_columns(matrix: np.ndarray) -> np.ndarray:
+    """Pad a matrix with columns of zeros to whole panels.
 
     Parameters
     ----------
@@ -101,8 +104,22 @@ def pad_columns(matrix):
     return np.ascontiguousarray(np.pad(matrix, ((0, 0), (0, missing))))
 
 
-@njit(**FAST)
-def multiply(a, a_start, a_row, a_column, b, b_start, b_row, c, c_start, c_row, rows, depth, add):
+@subroutine
+def multiply(
+    a: np.ndarray,
+    a_start: int,
+    a_row: int,
+    a_column: int,
+    b: np.ndarray,
+    b_start: int,
+    b_row: int,
+    c: np.ndarray,
+    c_start: int,
+    c_row: int,
+    rows: int,
+    depth: int,
+    add: bool,
+) -> None:
     """C = A B or, if `add`, C += A B, for one panel of B.
 
     Parameters
@@ -122,10 +139,10 @@ def multiply(a, a_start, a_row, a_column, b, b_start, b_row, c, c_start, c_row, 
 
     Notes
     -----
-    A sum starts at zero and what C held comes last, so that a sum of many short products rounds less than a long one.
+    A sum starts at zero and is added to C at the end, so that a sum of many short products rounds less than a long one.
 
-    A number that is written out in a call has a type of its own for Numba, which would compile all this once more for
-    it; hence `NEXT` and `ANEW`.
+    Numba gives a literal in a call a type of its own, for which it would compile this function again; hence `NEXT` and
+    `ANEW`.
     """
     i = 0
     while i + ROWS <= rows:

@@ -1,56 +1,158 @@
-"""How the CPU kernels are compiled, their threads and their scratch memory.
+"""How the CPU kernels are compiled and called, their threads and their scratch memory.
 
-The kernels divide their work among Numba's threads and call no BLAS. What calls it between them, such as SciPy's
-optimiser, had better hold it to one thread: the order of its sums, and so their rounding, depends on how many it has,
-and no result of the program is to depend on that.
+The kernels divide their work among Numba's threads and call no BLAS. Code that calls BLAS between them, such as SciPy's
+optimizer, should hold it to one thread with `one_blas_thread`: the order of its sums, and so their rounding, depends on
+the number of threads, and no result of the program may depend on that.
 """
 
-import os
-import threading
-from contextlib import contextmanager
-from functools import cache
-from math import prod
+from __future__ import annotations
 
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import cache, wraps
+from math import prod
+from typing import Any, ParamSpec, TypeVar
+
+import numba
 import numpy as np
+from numba.core.caching import FunctionCache
+from numpy.typing import DTypeLike
 from threadpoolctl import ThreadpoolController
 
-from stylecore.kernels.code_cache import keeps_code
+from stylecore.errors import BackendError
+from stylecore.kernels import environment
+from stylecore.kernels.code_cache import keep
+
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
 
 # Sums may be reordered and multiplied-and-added at once, which vectorises them.
-FAST = {"fastmath": {"contract", "nsz", "reassoc"}, "cache": keeps_code(lambda: None)}
+_FAST = {"contract", "nsz", "reassoc"}
 
-# A thread of GNU's OpenMP that waits for the others does so in a loop, for up to a millisecond, and keeps its core from
-# them if other programs are at work; one that sleeps at once is woken late. An evaluation at 512 px was measured to
-# take 0.37 s, and 1.41 s each with two programs side by side, as OpenMP has it (300000); 0.38 and 1.14 s with this;
-# 0.39 to 0.46 and 0.81 s with 2000, which is better where more threads are at work than there are cores. It is read
-# when the first kernel runs.
+# A thread of GNU OpenMP that waits for the others spins for up to a millisecond, which keeps its core from other
+# programs; one that sleeps at once is woken late. An evaluation at 512 px took 0.37 s alone, and 1.41 s each for two
+# programs side by side, with OpenMP's default (300000); 0.38 and 1.14 s with this value; 0.39 to 0.46 and 0.81 s with
+# 2000, which is better where more threads are at work than there are cores. It is read when the first kernel runs.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 _CACHE_LINE = 64
 
-_lock = threading.Lock()
+# Held while a kernel runs, if the threading layer runs one at a time, and while the process forks.
+_turn = threading.Lock()
+_forked = False
+
+_blas_lock = threading.Lock()
 _entered = 0
-_limit = None
+_limit: Any = None
 _local = threading.local()
 
 
+def _compile(function: Callable, parallel: bool) -> Callable:
+    compiled = numba.njit(parallel=parallel, fastmath=_FAST)(function)
+    if compiled is not function:  # They are the same with NUMBA_DISABLE_JIT.
+        keep(compiled, FunctionCache)
+    return compiled
+
+
+def subroutine(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
+    """Decorate a function that kernels call, and which runs on the thread that calls it."""
+    return _compile(function, parallel=False)
+
+
+def kernel(function: Callable[_Parameters, None]) -> Callable[_Parameters, None]:
+    """Decorate a kernel: a function that is called from Python and divides its work among all threads.
+
+    A call raises a `BackendError` where kernels cannot run, see `start`.
+    """
+    compiled = _compile(function, parallel=True)
+
+    @wraps(function)
+    def run(*arguments: _Parameters.args, **keywords: _Parameters.kwargs) -> None:
+        with start():
+            compiled(*arguments, **keywords)
+
+    return run
+
+
+def start() -> AbstractContextManager:
+    """Start the threads that kernels run on, unless they have been started.
+
+    Returns
+    -------
+    context manager
+        To be entered while a kernel runs: a lock if Numba's threading layer is "workqueue", which aborts the program
+        when two threads of Python call kernels at the same time.
+
+    Raises
+    ------
+    BackendError
+        If Numba's environment variables do not allow kernels to run, or the process was forked while GNU OpenMP was
+        running, whose threads the fork did not copy.
+    """
+    if _forked:
+        raise BackendError(
+            "kernels cannot run in a process that was forked after GNU OpenMP had been started; start processes with "
+            'multiprocessing.get_context("spawn").'
+        )
+    return _turn if _threading_layer() == "workqueue" else nullcontext()
+
+
 @cache
-def _blas_libraries():
+def _threading_layer() -> str:
+    """Start Numba's threads, and return the name of the layer that runs them."""
+    environment.check()
+    try:
+        numba.get_num_threads()
+    except ValueError as error:
+        chosen = ", ".join(f'{name} is "{os.environ[name]}"' for name in _LAYER_VARIABLES if name in os.environ)
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise BackendError(
+            f"Numba cannot start its threads ({reason}); "
+            + (f"{chosen}: correct or unset it." if chosen else "install a threading layer that it names.")
+        ) from error
+    return numba.threading_layer()
+
+
+_LAYER_VARIABLES = ("NUMBA_THREADING_LAYER", "NUMBA_THREADING_LAYER_PRIORITY")
+
+
+def threads() -> int:
+    """Number of threads that kernels called from this thread of Python divide their work among."""
+    _threading_layer()
+    return numba.get_num_threads()
+
+
+def _after_fork() -> None:
+    global _forked
+    _turn.release()
+    with suppress(ValueError):  # It is raised if no threads have been started.
+        _forked = _forked or (numba.threading_layer() == "omp" and sys.platform == "linux")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_turn.acquire, after_in_parent=_turn.release, after_in_child=_after_fork)
+
+
+@cache
+def _blas_libraries() -> ThreadpoolController:
     import scipy.linalg  # noqa: F401  (its BLAS must be loaded to be found)
 
     return ThreadpoolController().select(user_api="blas")
 
 
 @contextmanager
-def one_blas_thread():
-    """Hold BLAS to one thread per caller inside the ``with`` block, and give back the former limits after it.
+def one_blas_thread() -> Iterator[None]:
+    """Limit BLAS to one thread inside the ``with`` block, and restore the former limits after it.
 
-    Blocks may be nested and may be entered by several Python threads: the first in sets the limit, and the last
-    out restores it.
+    Blocks may be nested, and several Python threads may enter them: the first to enter sets the limit, and the last to
+    leave restores it.
     """
     global _entered, _limit
-    with _lock:
+    with _blas_lock:
         if _entered == 0:
             with _control():
                 _limit = _blas_libraries().limit(limits=1)
@@ -58,7 +160,7 @@ def one_blas_thread():
     try:
         yield
     finally:
-        with _lock:
+        with _blas_lock:
             _entered -= 1
             if _entered == 0:
                 with _control():
@@ -66,29 +168,30 @@ def one_blas_thread():
 
 
 @contextmanager
-def _control():
-    """Let this thread set limits: newer versions of threadpoolctl heed only the first that did, until it is cleared."""
+def _control() -> Iterator[None]:
+    """Let this thread set limits: newer versions of threadpoolctl obey only the first that did, until it is cleared."""
     _clear_control()
     yield
     _clear_control()
 
 
-def _clear_control():
+def _clear_control() -> None:
     for library in _blas_libraries().lib_controllers:
         if hasattr(library, "clear_controlling_thread"):
             library.clear_controlling_thread(force=True)
 
 
-def scratch(size, dtype):
+def scratch(size: int, dtype: DTypeLike) -> np.ndarray:
     """Memory that a kernel may write to until it returns.
 
-    One block per Python thread, which grows when more is asked for and is used by all kernels in turn: fresh
-    memory costs a page fault for every 4 KB at its first use, which was measured to take as long as the work.
+    There is one block for each Python thread, which all kernels use in turn and which grows when a larger one is
+    needed: fresh memory costs a page fault for every 4 KB at its first use, which was measured to take as long as the
+    work.
 
     Parameters
     ----------
     size : int
-        Numbers.
+        Number of elements.
     dtype : dtype
 
     Returns
@@ -96,15 +199,15 @@ def scratch(size, dtype):
     ndarray, (size,)
         With arbitrary content.
     """
-    wanted = size * np.dtype(dtype).itemsize
-    if wanted > getattr(_local, "block", np.empty(0)).nbytes:
+    needed = size * np.dtype(dtype).itemsize
+    if needed > getattr(_local, "block", np.empty(0)).nbytes:
         _local.block = None
-        _local.block = allocate(wanted)
-    return _local.block[:wanted].view(dtype)
+        _local.block = allocate(needed)
+    return _local.block[:needed].view(dtype)
 
 
-def allocate(size):
-    """Memory that begins at a cache line, as vectors that straddle two are loaded in twice the time.
+def allocate(size: int) -> np.ndarray:
+    """Memory that begins at a cache line, since loading a vector that crosses two lines takes twice as long.
 
     Parameters
     ----------
@@ -117,15 +220,15 @@ def allocate(size):
         With arbitrary content.
     """
     memory = np.empty(size + _CACHE_LINE, np.uint8)
-    start = -memory.ctypes.data % _CACHE_LINE
-    return memory[start : start + size]
+    offset = -memory.ctypes.data % _CACHE_LINE
+    return memory[offset : offset + size]
 
 
-def empty(shape, dtype):
+def empty(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
     """An array that begins at a cache line, with arbitrary content."""
     return allocate(prod(shape) * np.dtype(dtype).itemsize).view(dtype).reshape(shape)
 
 
-def release_scratch():
-    """Give this thread's scratch memory back to the system."""
+def release_scratch() -> None:
+    """Free the scratch memory of the calling thread."""
     _local.block = np.empty(0)

@@ -6,50 +6,52 @@ Y = A^T [(G g G^T) * (B^T d B)] A (Lavin and Gray 2016, "Fast Algorithms for Con
 Summed over channels, the products become as many matrix products between the transformed tiles V (tiles x C) and the
 transformed filters U (C x K).
 
-The large tile takes a tenth less time in the layers of large maps; on maps of a few positions, as in training, much of
-it lies outside. It rounds twice as much (5e-6 of the result with 256 channels, against 3e-6).
+The large tile takes a tenth less time in layers with large maps; of maps with few positions, as in training, much of it
+lies outside. Its rounding error is twice as large (5e-6 of the result with 256 channels, against 3e-6).
 
 The gradient with respect to the input is the same routine with the filters rotated by 180 degrees and their channels
 exchanged.
 
-The filters are transformed where they are used, a few channels at a time: that is done again for every block of
-tiles, which takes a few percent of the products' time, and U, four to seven times as large as the filters, need
-neither be kept nor fetched from memory.
+The filters are transformed where they are used, a few channels at a time. This is repeated for every block of tiles,
+which takes a few percent of the time of the products; but U, four to seven times as large as the filters, is neither
+stored nor read from memory.
 """
+
+from __future__ import annotations
 
 import inspect
 from itertools import chain, product
 
 import numpy as np
-from numba import get_num_threads, get_thread_id, njit, prange, types
+from numba import get_thread_id, prange, types
 from numba.extending import intrinsic
 
 from stylecore.kernels import BLOCKED
 from stylecore.kernels.cpu.product import NEXT, multiply, panel_columns
-from stylecore.kernels.cpu.runtime import FAST, scratch
+from stylecore.kernels.cpu.runtime import kernel, scratch, subroutine, threads
 from stylecore.kernels.cpu.vectors import Code, native_lanes, wide_lanes
 
-# How a tile is read: as it stands, through the mask of a ReLU, or out of a pool by its route.
+# How a tile is read: as it is, through the mask of a ReLU, or from a pooled map by its route.
 PLAIN, MASKED, ROUTED = 0, 1, 2
-# How it is written: as it stands, through bias and ReLU, or through these and a pool.
+# How it is written: as it is, through bias and ReLU, or through these and a pool.
 SUM, RELU, POOL = 0, 1, 2
 
-# The tiles, by the points that their transforms evaluate polynomials at besides infinity. A tile has one input more
-# along a side than there are points here, and two outputs fewer than inputs. Numba compiles everything once for each
-# number of points, which it knows from the type.
+# The two tiles, by the points besides infinity at which their transforms evaluate polynomials. Along a side, a tile has
+# one input more than there are points here, and two outputs fewer than inputs. Numba compiles everything once for each
+# number of points, which is part of the type.
 F4 = (0.0, 1.0, -1.0, 2.0, -2.0)
 F6 = (*F4, 0.5, -0.5)
 
-# Channels of the input and of the output that the filters are transformed for at a time: U for these, and the products
-# with them, stay in the second-level cache.
+# Channels of the input and of the output for which filters are transformed at a time: U for these, and the products
+# with it, fit into the second-level cache.
 DEPTH, WIDTH = 64, 32
 
-# Numbers between two of the matrices. Were they a power of two apart, the places of a tile would all compete for
-# the same few lines of the first-level cache (measured: seven times as long).
+# Elements between two of the matrices. If their distance were a power of two, the positions of a tile would all compete
+# for the same few lines of the first-level cache (measured: seven times as long).
 GAP = 16
 
 
-# The transforms along one side, on anything that adds and multiplies.
+# The transforms along one side, of anything that can be added and multiplied.
 
 
 def _input_transform_4(d0, d1, d2, d3, d4, d5):
@@ -135,7 +137,7 @@ _TRANSFORMS = {
 }
 
 
-# The transposes of the last two of F4, which lead from the outputs' gradient to the filters'.
+# The transposes of the last two of F4, which lead from the gradient of the outputs to that of the filters.
 
 
 def _output_gradient_transform(d0, d1, d2, d3):
@@ -155,8 +157,8 @@ def _filter_gradient_transform(m0, m1, m2, m3, m4, m5):
     )
 
 
-def _both_ways(transform, tile):
-    """Transform a square tile, a list of rows, along its columns and along its rows."""
+def _transform_2d(transform, tile):
+    """Transform a square tile, a list of rows, along both of its sides."""
     columns = [transform(*column) for column in zip(*tile, strict=True)]
     return [transform(*row) for row in zip(*columns, strict=True)]
 
@@ -167,7 +169,7 @@ def _both_ways(transform, tile):
 def _filter_step(reverse):
     """Make an intrinsic that computes U = G g G^T of one vector of filters.
 
-    On the way back the filters are rotated and their channels exchanged, so the vector is gathered across them.
+    In the backward pass the filters are rotated and their channels exchanged, so the vector is gathered across them.
     """
 
     @intrinsic
@@ -189,7 +191,7 @@ def _filter_step(reverse):
 
             tile = [[read(3 * a + b) for b in range(3)] for a in range(3)]
             target = code.at(code.data(signature.args[3], u), u_start)
-            for k, value in enumerate(chain(*_both_ways(transform, tile))):
+            for k, value in enumerate(chain(*_transform_2d(transform, tile))):
                 code.store(value, code.at(target, code.multiply(k, u_step)))
             return context.get_dummy_value()
 
@@ -198,13 +200,13 @@ def _filter_step(reverse):
     return step
 
 
-_transform_filter, _transform_filter_back = _filter_step(False), _filter_step(True)
+_transform_filter, _transform_filter_backward = _filter_step(False), _filter_step(True)
 
 
 def _input_step(reading, border, transform_of=lambda points: _TRANSFORMS[points][0]):
     """Make an intrinsic that computes V = B^T d B of one vector of channels of a tile, or another such transform.
 
-    Where the tile may reach over the `border` of the map, what lies outside is taken as zero.
+    Where the tile may cross the `border` of the map, values outside are taken as zero.
     """
 
     @intrinsic
@@ -223,7 +225,7 @@ def _input_step(reading, border, transform_of=lambda points: _TRANSFORMS[points]
             nothing = code.zero_vector() if border else None
 
             def place(first, a, length):
-                """Coordinate in x of row or column a of the tile, moved inside, and whether it was inside."""
+                """Coordinate in x of row or column a of the tile, zero if it is outside, and whether it is inside."""
                 at = code.add(first, a)
                 if reading == ROUTED:
                     at = builder.ashr(at, code.index(1))
@@ -253,7 +255,7 @@ def _input_step(reading, border, transform_of=lambda points: _TRANSFORMS[points]
 
             tile = [[read(a, b) for b in range(side)] for a in range(side)]
             target = code.at(v, v_start)
-            for k, value in enumerate(chain(*_both_ways(transform, tile))):
+            for k, value in enumerate(chain(*_transform_2d(transform, tile))):
                 code.store(value, code.at(target, code.multiply(k, v_step)))
             return context.get_dummy_value()
 
@@ -272,9 +274,9 @@ _read_gradient, _read_gradient_border = (
 
 
 def _output_step(writing):
-    """Make an intrinsic that computes A^T m A of one vector of channels of a tile, and writes what comes of it.
+    """Make an intrinsic that computes A^T m A of one vector of channels of a tile, and writes the result.
 
-    Neighbours in a row of the result are `y_column` apart, those in a column `y_row`.
+    Neighbours in a row of the result are `y_column` apart, neighbours in a column `y_row`.
     """
 
     @intrinsic
@@ -295,7 +297,7 @@ def _output_step(writing):
                 [code.load(code.at(m, code.add(m_start, code.multiply(side * a + b, m_step)))) for b in range(side)]
                 for a in range(side)
             ]
-            values = _both_ways(transform, tile)
+            values = _transform_2d(transform, tile)
 
             def write(a, b, value, origin=None):
                 at = code.add(y_start, code.multiply(a, y_row), code.multiply(b, y_column))
@@ -324,7 +326,7 @@ def _output_step(writing):
 
 
 def _first_maximum(code, window):
-    """Maximum of some vectors, number by number, and the place of the first that has it, in bytes."""
+    """Maximum of some vectors, element by element, and the index of the first that has it, in bytes."""
     best, origin = window[0], code.bytes(0)
     for place, value in enumerate(window[1:], start=1):
         larger = value.exceeds(best)
@@ -338,20 +340,20 @@ _write_sum, _write_relu, _write_pool = (_output_step(writing) for writing in (SU
 # Tiles, filters and products.
 
 
-@njit(**FAST)
+@subroutine
 def _matrices(points, rows, columns):
-    """Numbers that the matrices of a tile take, which may be many times DEPTH columns wide."""
+    """Element count of the matrices of a tile, which may be many times DEPTH columns wide."""
     return (len(points) + 1) ** 2 * (rows * columns + GAP * ((columns + DEPTH - 1) // DEPTH))
 
 
-@njit(**FAST)
+@subroutine
 def _own(points, size):
-    """Numbers that a thread's matrices take for a group of filters and their products with so many tiles."""
+    """Element count of a thread's matrices for a group of filters and its products with `size` tiles."""
     return _matrices(points, DEPTH, WIDTH) + _matrices(points, size, WIDTH)
 
 
-def pack_filters(filters):
-    """Lay out 3 x 3 filters as `convolve` reads them, by groups of WIDTH outputs.
+def pack_filters(filters: np.ndarray) -> np.ndarray:
+    """Arrange 3 x 3 filters as `convolve` reads them, by groups of WIDTH outputs.
 
     Parameters
     ----------
@@ -369,7 +371,7 @@ def pack_filters(filters):
     return np.ascontiguousarray(packed.reshape(inputs, 9, groups, WIDTH).transpose(2, 0, 1, 3))
 
 
-@njit(**FAST)
+@subroutine
 def _transform_filters(points, filters, reverse, group, first, depth, u):
     """U of one group of outputs and of the inputs from `first` on, as matrices in panels, flat."""
     lanes, columns = native_lanes(filters.dtype), panel_columns(filters.dtype)
@@ -384,10 +386,10 @@ def _transform_filters(points, filters, reverse, group, first, depth, u):
             elif group * WIDTH + k < channels:
                 source, lane = (first + c) // WIDTH, (first + c) % WIDTH
                 start = (source * channels + group * WIDTH + k) * 9 * WIDTH + lane
-                _transform_filter_back(points, flat, start, u, target, depth * WIDTH + GAP)
+                _transform_filter_backward(points, flat, start, u, target, depth * WIDTH + GAP)
 
 
-@njit(**FAST)
+@subroutine
 def _into_tiles(points, x, above, gate, reading, grid, first_tile, begin, end, size, v):
     """V of the tiles begin to end, into matrices of `size` rows, whose first row is that of the tile `first_tile`.
 
@@ -427,7 +429,7 @@ def _into_tiles(points, x, above, gate, reading, grid, first_tile, begin, end, s
                     _read_routed_border(points, flat, gates, start, height, width, channels, top, left, v, target, step)
 
 
-@njit(**FAST)
+@subroutine
 def _multiply_tiles(points, v, channels, count, size, filters, reverse, group, u, m):
     """M = V U for the first `count` of `size` tiles and one group of outputs: matrices of size x WIDTH."""
     columns, width = np.intp(panel_columns(u.dtype)), np.intp(WIDTH)
@@ -442,7 +444,7 @@ def _multiply_tiles(points, v, channels, count, size, filters, reverse, group, u
                 multiply(v, a, depth, NEXT, u, b, columns, m, c, width, count, depth, first > 0)
 
 
-@njit(**FAST)
+@subroutine
 def _out_of_tiles(points, m, size, group, bias, writing, grid, begin, end, y, mark):
     """Outputs of the tiles begin to end, which are the first of `size` in M, the channels of one group."""
     _, height, width, channels = y.shape
@@ -472,9 +474,9 @@ def _out_of_tiles(points, m, size, group, bias, writing, grid, begin, end, y, ma
                 _copy_edge(writing, edge, edge_marks, side, rows, columns, start, width, channels, flat, marks)
 
 
-@njit(**FAST)
+@subroutine
 def _copy_edge(writing, edge, edge_marks, side, rows, columns, start, width, channels, y, mark):
-    """The part of a tile's outputs that lies inside the map."""
+    """Copy the outputs of a tile that are inside the map."""
     lanes = wide_lanes(y.dtype)
     per_byte = 8 if writing == RELU else 1
     for a in range(rows):
@@ -487,20 +489,21 @@ def _copy_edge(writing, edge, edge_marks, side, rows, columns, start, width, cha
                     mark[target // per_byte + k] = edge_marks[source // per_byte + k]
 
 
-@njit(**FAST)
+@subroutine
 def _one_group(points, v, channels, filters, reverse, group, own, bias, writing, grid, begin, end, size, y, mark):
-    """From the tiles begin to end in V to one group of outputs."""
+    """Compute one group of outputs of the tiles begin to end from V."""
     u, m = own, own[_matrices(points, DEPTH, WIDTH) :]
     _multiply_tiles(points, v, channels, end - begin, size, filters, reverse, group, u, m)
     _out_of_tiles(points, m, size, group, bias, writing, grid, begin, end, y, mark)
 
 
-@njit(parallel=True, **FAST)
+@kernel
 def _convolve(points, x, above, gate, reading, filters, reverse, bias, writing, grid, size, shared, memory, y, mark):
-    """All steps, for blocks of `size` tiles; each thread works on its own, or all on one whose V is in `shared`.
+    """All steps, for blocks of `size` tiles: one block for each thread, or one for all whose V is in `shared`.
 
-    A block of its own waits for no other thread, and is so small that it stays in its cache. Where the filters are
-    large, a large block for all is better: the threads divide the groups of filters, and few are transformed twice.
+    A thread with its own block waits for no other, and the block is so small that it fits into its cache. Where the
+    filters are large, a large block for all is better: the threads divide the groups of filters, and few filters are
+    transformed twice.
     """
     tiles, channels = x.shape[0] * grid[0] * grid[1], x.shape[3]
     groups = (y.shape[3] + WIDTH - 1) // WIDTH
@@ -511,7 +514,7 @@ def _convolve(points, x, above, gate, reading, filters, reverse, bias, writing, 
         for phase in range(2 if together else 1):
             items = (groups if phase else stop - start) if together else blocks
             for number in prange(items):
-                # Unsigned as the number is, all that takes it would be compiled once more.
+                # The number is unsigned: every function that takes it would be compiled again for its type.
                 item, own = np.intp(number), memory[get_thread_id()]
                 if together:
                     first, last, v = start, stop, shared
@@ -543,15 +546,15 @@ def _convolve(points, x, above, gate, reading, filters, reverse, bias, writing, 
                         )
 
 
-# Tiles of a block: of a thread's own, which stays in its second-level cache, and of one for all threads. Both are whole
-# register tiles on every machine.
+# Tiles of a block for one thread, which fits into its second-level cache, and of one for all threads. Both are
+# multiples of the register tile on every processor.
 BLOCK, SHARED = 42, 84
 # Pairs of channels beyond which the threads work together on one block.
 LIMIT = 128 * 128
 
 
 def _plan(points, inputs, outputs, positions):
-    """Rows and columns of tiles, tiles of a block, numbers of memory for each thread, and numbers shared by all."""
+    """Rows and columns of tiles, tiles of a block, and element counts of the memory of a thread and of all threads."""
     n, height, width = positions
     side = len(points) - 1
     grid = -(-height // side), -(-width // side)
@@ -563,45 +566,58 @@ def _plan(points, inputs, outputs, positions):
     return grid, size, _own(points, size), _matrices(points, size, inputs)
 
 
-def scratch_size(points, inputs, outputs, positions):
-    """Numbers of scratch memory that a convolution takes in that direction.
+def scratch_size(points: tuple[float, ...], inputs: int, outputs: int, positions: tuple[int, ...]) -> int:
+    """Element count of the scratch memory that a convolution takes in one direction.
 
     Parameters
     ----------
     points : tuple
         F4 or F6.
     inputs, outputs : int
-        Channels; on the way back, those of the output and of the input.
+        Channels; in the backward pass, those of the output and of the input.
     positions : tuple of int, (N, H, W)
-        Of the full-size map: the convolution's, not the pooled one.
+        Of the full-size map: that of the convolution, not the pooled one.
 
     Returns
     -------
     int
     """
     *_, own, shared = _plan(points, inputs, outputs, positions)
-    return get_num_threads() * own + shared
+    return threads() * own + shared
 
 
-def convolve(points, x, above, gate, reading, filters, reverse, bias, writing, positions, y, mark):
-    """Run a 3 x 3 convolution, or the way back through it, with what comes before and after it.
+def convolve(
+    points: tuple[float, ...],
+    x: np.ndarray,
+    above: int,
+    gate: np.ndarray,
+    reading: int,
+    filters: np.ndarray,
+    reverse: bool,
+    bias: np.ndarray,
+    writing: int,
+    positions: tuple[int, ...],
+    y: np.ndarray,
+    mark: np.ndarray,
+) -> None:
+    """Compute a 3 x 3 convolution, or the gradient with respect to its input, with the steps before and after it.
 
     Parameters
     ----------
     points : tuple
         F4 or F6.
     x : ndarray, (N, H, W, C)
-        Input; (N, H // 2, W // 2, C) if `reading` is ROUTED. May have more rows than the result needs.
+        Input; (N, H // 2, W // 2, C) if `reading` is ROUTED. May have more rows than the result depends on.
     above : int
-        Rows of the full-size input above the result's first row; even if `reading` is ROUTED.
+        Rows of the full-size input above the first row of the result; an even number if `reading` is ROUTED.
     gate : ndarray, uint8
-        Mask or route through which `x` is read; anything if `reading` is PLAIN.
+        Mask or route through which `x` is read; not used if `reading` is PLAIN.
     reading : int
         PLAIN, MASKED or ROUTED.
     filters : ndarray, (ceil(K / WIDTH), C, 9, WIDTH)
         Of `pack_filters`; C and K are exchanged if `reverse`.
     reverse : bool
-        Whether to compute the gradient with respect to the input: by the filters rotated, their channels exchanged.
+        Whether to compute the gradient with respect to the input: the filters are rotated, their channels exchanged.
     bias : ndarray, (K,)
         Not used if `writing` is SUM.
     writing : int
@@ -609,28 +625,28 @@ def convolve(points, x, above, gate, reading, filters, reverse, bias, writing, p
     positions : tuple of int, (N, H, W)
         Of the full-size map.
     y : ndarray, (N, H, W, K)
-        Where the result goes; (N, H // 2, W // 2, K) if `writing` is POOL.
+        Result; (N, H // 2, W // 2, K) if `writing` is POOL.
     mark : ndarray, uint8
-        Where the mask or the route goes; not written if `writing` is SUM.
+        Result: the mask or the route; not written if `writing` is SUM.
 
     Notes
     -----
-    C and K must be multiples of 16, so that masks can be read and written by whole vectors.
+    C and K must be multiples of 16, so that masks are read and written in whole vectors.
     """
     inputs, outputs = x.shape[3], y.shape[3]
     grid, size, own, shared = _plan(points, inputs, outputs, positions)
-    memory = scratch(get_num_threads() * own + shared, x.dtype)
-    common, private = memory[:shared], memory[shared:].reshape(get_num_threads(), own)
+    memory = scratch(threads() * own + shared, x.dtype)
+    common, private = memory[:shared], memory[shared:].reshape(threads(), own)
     _convolve(points, x, above, gate, reading, filters, reverse, bias, writing, grid, size, common, private, y, mark)
 
 
 # The gradient with respect to the filters, by F4.
 
-# Tiles whose transforms are held at a time: a panel of them stays in the first-level cache, and all in the last-level.
+# Tiles whose transforms are held at a time: a panel of them fits into the first-level cache, all into the last-level.
 TILES = 256
 
 
-@njit(**FAST)
+@subroutine
 def _gradient_into_tiles(dy, grid, first_tile, begin, end, size, columns, z):
     """Z = A dy A^T of the tiles begin to end, into 36 matrices of size x columns, whose first row is `first_tile`'s."""
     _, height, width, channels = dy.shape
@@ -651,7 +667,7 @@ def _gradient_into_tiles(dy, grid, first_tile, begin, end, size, columns, z):
             z[row + channels : row + columns] = 0
 
 
-@njit(parallel=True, **FAST)
+@kernel
 def _sum_over_tiles(x, dy, grid, size, columns, v, z, sums):
     """The 36 sums V^T Z over all tiles: (36, C, columns), flat."""
     tiles, channels = x.shape[0] * grid[0] * grid[1], x.shape[3]
@@ -672,20 +688,20 @@ def _sum_over_tiles(x, dy, grid, size, columns, v, z, sums):
                 multiply(v, a, NEXT, depth, z, b, columns, sums, c, columns, depth, count, start > 0)
 
 
-def filters_gradient(x, dy, dfilters):
+def filters_gradient(x: np.ndarray, dy: np.ndarray, dfilters: np.ndarray) -> None:
     """Gradient of the convolution with respect to its filters: G^T [sum over tiles of (B^T d B) (A dy A^T)] G.
 
     Parameters
     ----------
     x : ndarray, (N, H, W, C)
     dy : ndarray, (N, H, W, K)
-        Gradient with respect to the convolution's result.
+        Gradient with respect to the result of the convolution.
     dfilters : ndarray, (3, 3, C, K)
         Result.
 
     Notes
     -----
-    C and K must be multiples of 16. All threads work on the same tiles, so that no sum depends on their number.
+    C and K must be multiples of 16. All threads work on the same tiles, so that no sum depends on how many they are.
     """
     (n, height, width, inputs), outputs = x.shape, dy.shape[3]
     grid = (-(-height // 4), -(-width // 4))
@@ -695,4 +711,4 @@ def filters_gradient(x, dy, dfilters):
     v, z, sums = np.split(scratch(sum(lengths), x.dtype), np.cumsum(lengths)[:2])
     _sum_over_tiles(x, dy, grid, size, columns, v, z, sums)
     tile = sums.reshape(6, 6, inputs, columns)[..., :outputs]
-    dfilters[...] = _both_ways(_filter_gradient_transform, list(tile))
+    dfilters[...] = _transform_2d(_filter_gradient_transform, list(tile))

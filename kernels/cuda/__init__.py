@@ -1,13 +1,17 @@
 """The kernels on an NVIDIA GPU, by numba.cuda, in float32.
 
-See `stylecore.kernels` for what a backend is; the arrays here are those of `arrays`, in the device's memory. Numba
-compiles a kernel at its first use and keeps the result on disk. Kernels run one after the other, and a function returns
-before its kernel is done, unless it gives a number.
+See `stylecore.kernels.backend` for what a backend is; the arrays here are those of `arrays`, in device memory. Numba
+compiles a kernel when it is first used, and the code is kept on disk. Kernels run one after the other, and a function
+returns before its kernels have finished, unless it returns a number.
 """
 
+from __future__ import annotations
+
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from stylecore.kernels.cuda import features, first, image, lowering, pools, winograd
 from stylecore.kernels.cuda.arrays import (
@@ -54,37 +58,41 @@ __all__ = [
     "upload",
 ]
 
-# So many that a strip keeps the device busy for longer than the launch of its kernels takes.
 STRIP_VALUES = 2**25
+"""Values of a strip of a feature map: so many that computing them takes longer than launching the kernels."""
 
 
 class Convolution(NamedTuple):
-    """Filters and bias of a convolution, as the functions here take them; made by `prepare`.
+    """Filters and bias of a convolution in the form that the functions here take; made by `prepare`.
 
     Attributes
     ----------
     filters : tuple of Array
-        For the way forward and for the way back, as `algorithm` has them.
+        For the forward and the backward pass, as ``algorithm.pack_filters`` arranged them.
+    bias : Array, (K,)
+    size, stride, padding : int
+    channels : tuple of int
+        C and K, of the input and the output.
     algorithm : module
         `winograd`, `first` or `lowering`.
     """
 
-    filters: tuple
+    filters: tuple[Array, Array]
     bias: Array
     size: int
     stride: int
     padding: int
-    channels: tuple
-    algorithm: object
+    channels: tuple[int, int]
+    algorithm: ModuleType
 
     @property
-    def fuses_pool(self):
-        """Whether `conv_relu_pool` takes it."""
+    def fuses_pool(self) -> bool:
+        """Whether `conv_relu_pool` accepts this convolution: those that run by Winograd's algorithm."""
         return self.algorithm is winograd
 
 
-def prepare(filters, bias, stride, padding, dtype):
-    """Bring a convolution into the form that the functions here take, onto the device.
+def prepare(filters: np.ndarray, bias: np.ndarray, stride: int, padding: int, dtype: DTypeLike) -> Convolution:
+    """Bring a convolution into the form that the functions here take, in device memory.
 
     Parameters
     ----------
@@ -99,16 +107,17 @@ def prepare(filters, bias, stride, padding, dtype):
     Convolution
     """
     filters = np.asarray(filters, dtype)
-    size, _, *channels = filters.shape
-    if (size, stride, padding) == (3, 1, 1) and not any(count % 16 for count in channels):
+    size, _, inputs, outputs = filters.shape
+    algorithm: ModuleType
+    if (size, stride, padding) == (3, 1, 1) and inputs % 16 == 0 and outputs % 16 == 0:
         algorithm = winograd
     else:
-        algorithm = first if first.takes(filters, stride, padding) else lowering
-    bias = upload(np.asarray(bias, dtype))
-    return Convolution(algorithm.pack_filters(filters), bias, size, stride, padding, tuple(channels), algorithm)
+        algorithm = first if first.accepts(filters, stride, padding) else lowering
+    packed, device_bias = algorithm.pack_filters(filters), upload(np.asarray(bias, dtype))
+    return Convolution(packed, device_bias, size, stride, padding, (inputs, outputs), algorithm)
 
 
-def scratch_bytes(conv, positions):
+def scratch_bytes(conv: Convolution, positions: tuple[int, ...]) -> int:
     """Bytes of scratch memory that a convolution takes, forward or backward, whichever is more.
 
     Parameters
@@ -126,8 +135,8 @@ def scratch_bytes(conv, positions):
     return 4 * lowering.scratch_size(conv.filters[1], positions) if conv.algorithm is lowering else 0
 
 
-def conv_relu(x, conv, y, mask, above=0):
-    """Convolve, add the bias and cut at zero: y = max(x * filters + bias, 0).
+def conv_relu(x: Array, conv: Convolution, y: Array, mask: Array, above: int = 0) -> None:
+    """Convolve, add the bias and apply the ReLU: y = max(x * filters + bias, 0).
 
     Parameters
     ----------
@@ -136,9 +145,9 @@ def conv_relu(x, conv, y, mask, above=0):
     y : Array, (N, H', W', K)
         Result, H' = (H + 2 padding - k) // stride + 1.
     mask : Array, (N, H', W', ceil(K / 8)) uint8
-        Where y is positive.
+        Result: where y is positive.
     above : int
-        Rows of x above those that y belongs to, if y is a strip of the whole: x then has its neighbours (halo) as well.
+        Rows of the halo above, if y is a strip: rows of x above those at the position of y.
     """
     filters, _ = conv.filters
     if conv.algorithm is winograd:
@@ -150,8 +159,8 @@ def conv_relu(x, conv, y, mask, above=0):
         lowering.forward(x, above, filters, conv.bias, conv.size, conv.stride, conv.padding, y, mask)
 
 
-def conv_relu_backward(dy, mask, conv, dx, above=0):
-    """Gradient of `conv_relu` with respect to x: dy where y was positive, else 0, through the convolution.
+def conv_relu_backward(dy: Array, mask: Array, conv: Convolution, dx: Array, above: int = 0) -> None:
+    """Gradient of `conv_relu` with respect to x: dy where y was positive, else 0, back through the convolution.
 
     Parameters
     ----------
@@ -161,38 +170,38 @@ def conv_relu_backward(dy, mask, conv, dx, above=0):
     dx : Array, (N, H, W, C)
         Result.
     above : int
-        Rows of dy above those that dx belongs to, if dx is a strip of the whole.
+        Rows of the halo of dy above, if dx is a strip.
     """
     _, filters = conv.filters
     if conv.algorithm is winograd:
-        _convolve_back(dy, above, mask, winograd.MASKED, conv, dx)
+        _convolve_backward(dy, above, mask, winograd.MASKED, conv, dx)
     elif conv.algorithm is first:
         first.backward(dy, above, mask, filters, dx)
     else:
         lowering.backward(dy, above, mask, filters, conv.size, conv.stride, conv.padding, dx)
 
 
-def conv_relu_pool(x, conv, y, route, above=0):
-    """`conv_relu` and a 2 x 2 max pool with stride 2 in one, without writing the map between them.
+def conv_relu_pool(x: Array, conv: Convolution, y: Array, route: Array, above: int = 0) -> None:
+    """`conv_relu` and a 2 x 2 max pool with stride 2 in one, without the map between them.
 
     Parameters
     ----------
     x : Array, (N, H, W, C)
     conv : Convolution
-        One with ``fuses_pool``.
+        With ``fuses_pool``.
     y : Array, (N, H // 2, W // 2, K)
         Result.
     route : Array, (N, H // 2, W // 2, K) uint8
-        Where each maximum stood, or BLOCKED where it was not positive.
+        Result: where each maximum was, or `BLOCKED` where it was not positive.
     above : int
-        Rows of x above those that y belongs to, if y is a strip of the whole.
+        Rows of the halo above, if y is a strip.
     """
     positions = (len(x), 2 * y.shape[1], x.shape[2])
     reading, writing = winograd.PLAIN, winograd.POOL
     winograd.convolve(x, above, route, reading, conv.filters[0], conv.bias, writing, positions, y, route)
 
 
-def conv_relu_pool_backward(dy, route, conv, dx, above=0):
+def conv_relu_pool_backward(dy: Array, route: Array, conv: Convolution, dx: Array, above: int = 0) -> None:
     """Gradient of `conv_relu_pool` with respect to x.
 
     Parameters
@@ -203,17 +212,17 @@ def conv_relu_pool_backward(dy, route, conv, dx, above=0):
     dx : Array, (N, H, W, C)
         Result.
     above : int
-        Rows of the map before the pool, an even number, that dy has above those that dx belongs to, if dx is a strip
-        of the whole.
+        Rows of the halo above in the map before the pool, an even number, if dx is a strip.
     """
-    _convolve_back(dy, above, route, winograd.ROUTED, conv, dx)
+    _convolve_backward(dy, above, route, winograd.ROUTED, conv, dx)
 
 
-def _convolve_back(dy, above, gate, reading, conv, dx):
+def _convolve_backward(dy, above, gate, reading, conv, dx):
     writing = winograd.SUM
     winograd.convolve(dy, above, gate, reading, conv.filters[1], conv.bias, writing, dx.shape[:3], dx, gate)
 
 
+# Written in the modules of their kind.
 max_pool = pools.max_pool
 max_pool_backward = pools.max_pool_backward
 average_pool = pools.average_pool

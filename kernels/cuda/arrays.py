@@ -1,14 +1,19 @@
-"""Arrays in the memory of the GPU, and the ways into and out of it.
+"""Arrays in device memory, and copies to and from it.
 
-An `Array` is seen by the network and the losses as they see one of NumPy: it has a shape and a type, can be cut into
-rows and reshaped, copied and filled. The kernels see its numbers in a row (`Array.flat`).
+The network and the losses use an `Array` like one of NumPy: it has a shape and a dtype, can be sliced into rows,
+reshaped, copied and filled. The kernels take it as a flat array of Numba (`Array.flat`).
 """
+
+from __future__ import annotations
 
 import threading
 from math import prod
+from types import EllipsisType
+from typing import Any
 
 import numpy as np
 from numba import cuda
+from numpy.typing import ArrayLike, DTypeLike
 
 from stylecore.kernels.cuda import runtime
 from stylecore.kernels.cuda.runtime import SIMULATED, STRIDED, blocks_for, kernel
@@ -17,20 +22,20 @@ THREADS = 256
 
 OUT_OF_MEMORY = 2
 
-# Of each thread of Python: pinned memory that images pass through on their way, by direction, which grows with the
-# images, and scratch memory.
+# For each thread of Python: scratch memory, and pinned memory through which arrays are copied, one block for each
+# direction, which grow as needed.
 _local = threading.local()
 
 
 class _Memory:
-    """A block of device memory, and the views of it that kernels were given: to make one takes as long as a launch."""
+    """A block of device memory, and the views of it that kernels got: making a view takes as long as a launch."""
 
-    def __init__(self, size):
+    def __init__(self, size: int) -> None:
         runtime.enter()
         self._block = cuda.device_array(max(size, 1), np.uint8)
-        self._views = {}
+        self._views: dict[tuple[int, int, np.dtype], object] = {}
 
-    def view(self, offset, size, dtype):
+    def view(self, offset: int, size: int, dtype: np.dtype):
         key = (offset, size, dtype)
         if key not in self._views:
             self._views[key] = self._block[offset : offset + size * dtype.itemsize].view(dtype)
@@ -38,54 +43,55 @@ class _Memory:
 
 
 class Array:
-    """An array in device memory, of contiguous numbers.
+    """A contiguous array in device memory.
 
     Parameters
     ----------
     memory : _Memory
     offset : int
-        Bytes from its beginning.
+        Bytes from the beginning of the memory.
     shape : tuple of int
     dtype : dtype
     """
 
-    def __init__(self, memory, offset, shape, dtype):
+    def __init__(self, memory: _Memory, offset: int, shape: tuple[int, ...], dtype: DTypeLike) -> None:
         self._memory, self._offset = memory, offset
-        self.shape, self.dtype = tuple(shape), np.dtype(dtype)
+        self.shape = tuple(shape)
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
 
     @property
-    def size(self):
+    def size(self) -> int:
         """Number of elements."""
         return prod(self.shape)
 
     @property
-    def nbytes(self):
+    def nbytes(self) -> int:
         """Bytes that the elements take."""
         return self.size * self.dtype.itemsize
 
     @property
     def flat(self):
-        """The numbers in a row, as kernels take them, in a thread that has its place on the GPU by that."""
+        """The elements as a flat array of Numba, for kernels; it also selects the GPU for the calling thread."""
         runtime.enter()
         return self._memory.view(self._offset, self.size, self.dtype)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, key):
-        """Some rows: a slice of the first axis that is longer than one; the axes before it are given as ``:``."""
+    def __getitem__(self, key: slice | tuple[slice, ...]) -> Array:
+        """Some rows: a slice of the first axis that is longer than one; axes before it are written as ``:``."""
         *whole, rows = key if isinstance(key, tuple) else (key,)
         axis = len(whole)
         if prod(self.shape[:axis]) != 1 or any(part != slice(None) for part in whole):
             raise IndexError(f"{key} of an array of shape {self.shape} is not contiguous.")
         begin, end, step = rows.indices(self.shape[axis])
         if step != 1:
-            raise IndexError(f"{key} takes steps; device arrays are cut into neighbouring rows only.")
+            raise IndexError(f"{key} has a step; device arrays are sliced into neighbouring rows only.")
         row = prod(self.shape[axis + 1 :])
         shape = (*self.shape[:axis], max(end - begin, 0), *self.shape[axis + 1 :])
         return Array(self._memory, self._offset + begin * row * self.dtype.itemsize, shape, self.dtype)
 
-    def __setitem__(self, key, value):
+    def __setitem__(self, key: EllipsisType | slice | tuple[slice, ...], value: Array | ArrayLike) -> None:
         """Write a number, another device array or an array of the host, of the same shape, into all or some rows."""
         target = self if key is Ellipsis else self[key]
         if isinstance(value, Array):
@@ -97,40 +103,40 @@ class Array:
             staging.reshape(target.shape)[...] = value
             target.flat.copy_to_device(staging)
 
-    def view(self, dtype):
-        """The same memory as numbers of another type; of an array with one axis."""
+    def view(self, dtype: DTypeLike) -> Array:
+        """The same memory as another dtype; of an array with one axis."""
         dtype = np.dtype(dtype)
         return Array(self._memory, self._offset, (self.nbytes // dtype.itemsize,), dtype)
 
-    def reshape(self, *shape):
-        """The same numbers in another shape; one side may be -1."""
+    def reshape(self, *shape: Any) -> Array:
+        """The same elements in another shape, given as its sides or as a tuple of them; one side may be -1."""
         shape = shape[0] if isinstance(shape[0], tuple) else shape
         if -1 in shape:
             shape = tuple(self.size // -prod(shape) if side == -1 else side for side in shape)
         return Array(self._memory, self._offset, shape, self.dtype)
 
-    def copy(self):
-        """A copy in memory of its own."""
+    def copy(self) -> Array:
+        """A copy in other memory."""
         other = empty(self.shape, self.dtype)
         other[...] = self
         return other
 
-    def __array__(self, dtype=None, copy=None):
-        """The numbers as an array of the host."""
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
+        """A copy as an array of the host."""
         staging = _staging("up", self.size, self.dtype)
         self.flat.copy_to_host(staging)
         return staging.reshape(self.shape).astype(dtype or self.dtype)
 
 
 def _staging(direction, size, dtype):
-    """Pinned memory, which the device reads and writes at the full rate of the bus."""
-    wanted = size * dtype.itemsize
+    """Pinned memory, which the device reads and writes at the full speed of the bus."""
+    needed = size * dtype.itemsize
     held = getattr(_local, direction, None)
-    if held is None or held.nbytes < wanted:
+    if held is None or held.nbytes < needed:
         runtime.enter()
-        held = cuda.pinned_array(wanted, np.uint8)
+        held = cuda.pinned_array(needed, np.uint8)
         setattr(_local, direction, held)
-    return held[:wanted].view(dtype)
+    return held[:needed].view(dtype)
 
 
 @kernel(THREADS)
@@ -139,40 +145,44 @@ def _fill(target, value):
         target[i] = value
 
 
-def select(number):
-    """Work on a GPU from now on, after a trial that shows that it works; one process works on one.
+def select(number: int) -> None:
+    """Use a GPU in this process, after a test that it works; a process uses only one.
 
     Parameters
     ----------
     number : int
+        As the driver counts them.
 
     Raises
     ------
     ValueError
-        If the process works on another already.
+        If the process already uses another one.
+    RuntimeError
+        If the GPU computes a wrong result.
     """
     if runtime.chosen() is not None:
         if runtime.chosen() != number:
-            raise ValueError(f"this process works on GPU {runtime.chosen()} already")
+            raise ValueError(f"this process already uses GPU {runtime.chosen()}")
         return
     runtime.choose(number)
     try:
         trial = empty((3,))
         trial[...] = 7
         if download(trial).tolist() != [7, 7, 7]:
-            raise RuntimeError(f"GPU {number} does not compute what it was told to")
+            raise RuntimeError(f"GPU {number} computes a wrong result")
     except BaseException:
         runtime.choose(None)
         release_scratch()
         raise
 
 
-def allocate(size):
-    """Device memory of so many bytes, with arbitrary content.
+def allocate(size: int) -> Array:
+    """Device memory with arbitrary content.
 
     Parameters
     ----------
     size : int
+        Bytes.
 
     Returns
     -------
@@ -181,31 +191,31 @@ def allocate(size):
     Raises
     ------
     MemoryError
-        If there is not so much.
+        If there is not enough.
     """
     try:
         return Array(_Memory(size), 0, (size,), np.uint8)
     except cuda.cudadrv.driver.CudaAPIError as error:
         if error.code != OUT_OF_MEMORY:
             raise
-        raise MemoryError(f"the GPU's memory has no {size / 2**30:.1f} GB left.") from error
+        raise MemoryError(f"the GPU is out of memory: {size / 2**30:.1f} GB are needed, and not free.") from error
 
 
-def available_bytes():
-    """Device memory that can still be taken, in bytes; what was given back but is not yet free counts."""
+def available_bytes() -> int:
+    """Bytes of device memory that are free; memory that is no longer used, but not yet freed, counts as free."""
     runtime.enter()
     if not SIMULATED:
         cuda.current_context().memory_manager.deallocations.clear()
     return cuda.current_context().get_memory_info().free
 
 
-def empty(shape, dtype=np.float32):
+def empty(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> Array:
     """A device array with arbitrary content."""
     dtype = np.dtype(dtype)
     return allocate(prod(shape) * dtype.itemsize).view(dtype).reshape(*shape)
 
 
-def upload(array):
+def upload(array: ArrayLike | Array) -> Array:
     """A device array of float32 with the content of one of the host; a device array is returned as it is."""
     if isinstance(array, Array):
         return array
@@ -214,26 +224,26 @@ def upload(array):
     return target
 
 
-def download(array):
-    """The content of a device array, as an array of the host of its own."""
+def download(array: Array) -> np.ndarray:
+    """A copy of a device array as an array of the host."""
     return np.asarray(array)
 
 
-def scratch(*shape, dtype=np.float32):
-    """Memory that kernels may write to until the function that asked for it is done.
+def scratch(*shape: int, dtype: DTypeLike = np.float32) -> Array:
+    """Memory that kernels may write to until the calling function returns.
 
-    It is one block for each thread of Python, which all use in turn, since they run one after the other; it grows when
-    more is asked for.
+    There is one block for each thread of Python, which all functions use in turn, as kernels run one after the other;
+    it grows when a larger one is needed.
     """
-    wanted = prod(shape) * np.dtype(dtype).itemsize
-    if len(getattr(_local, "scratch", ())) < wanted:
+    needed = prod(shape) * np.dtype(dtype).itemsize
+    if len(getattr(_local, "scratch", ())) < needed:
         _local.scratch = ()
-        _local.scratch = allocate(wanted)
-    return _local.scratch[:wanted].view(dtype).reshape(*shape)
+        _local.scratch = allocate(needed)
+    return _local.scratch[:needed].view(dtype).reshape(*shape)
 
 
-def scratch_parts(*shapes):
-    """Scratch memory for several arrays of float32 at once, each of which begins where 256 bytes do.
+def scratch_parts(*shapes: tuple[int, ...]) -> list[Array]:
+    """Scratch memory for several arrays of float32 at once, each of which is aligned to 256 bytes.
 
     Parameters
     ----------
@@ -251,6 +261,6 @@ def scratch_parts(*shapes):
     return parts
 
 
-def release_scratch():
-    """Give this thread's scratch memory and pinned memory back."""
+def release_scratch() -> None:
+    """Free the scratch memory and the pinned memory of the calling thread."""
     vars(_local).clear()

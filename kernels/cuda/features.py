@@ -1,13 +1,16 @@
 """What the losses need of a feature map F, seen as a matrix of M positions x C channels, or of two of them.
 
-Sums run over parts whose number depends on the map's shape alone, and are added up in a fixed order, so that the
-results are the same bits every time.
+Sums are over parts whose number depends only on the shape of the map and the GPU, and are added in a fixed order, so
+that the results are the same bits every time.
 """
+
+from __future__ import annotations
 
 import numpy as np
 from numba import cuda, float32, float64
+from numpy.typing import DTypeLike
 
-from stylecore.kernels.cuda.arrays import download, scratch, scratch_parts
+from stylecore.kernels.cuda.arrays import Array, download, scratch, scratch_parts
 from stylecore.kernels.cuda.product import (
     B_SIZE,
     B_STEP,
@@ -36,21 +39,21 @@ GRAM_THREADS = COLUMNS * COLUMNS // 64
 GRAM_HALF, GRAM_B_HALF = DEPTH * COLUMNS, DEPTH * B_STEP
 GRAM_SIZE = 2 * GRAM_HALF
 
-# Blocks per multiprocessor, as many as it has room for, that the tiles of a Gram matrix are divided among by positions,
-# and positions that are worth a block.
+# Blocks per multiprocessor, as many as it has room for, among which the positions of the tiles of a Gram matrix are
+# divided, and the fewest positions of a block.
 GRAM_BLOCKS, GRAM_POSITIONS = 8, 256
 
-# Threads that add up the parts of one number of a Gram matrix, and numbers of a block.
+# Threads that add the parts of one number of a Gram matrix, and numbers of a block.
 ADDERS, ADDED = 4, 64
 
-# Blocks per multiprocessor, as many as it has room for, that a sum over a whole map is divided among at most, and
-# numbers that a thread of them takes at least.
+# The most blocks per multiprocessor, as many as it has room for, among which a sum over a whole map is divided, and the
+# fewest numbers of a thread.
 SUM_BLOCKS, SUM_NUMBERS = 4, 8
 
 
 @kernel(THREADS)
 def _copy_columns(source, source_columns, target, target_columns):
-    """Copy a matrix into one with more columns, and perhaps more rows, which are zero."""
+    """Copy a matrix into one with more columns, and maybe more rows, which are filled with zeros."""
     for i in range(cuda.grid(1), target.size, cuda.gridsize(1)):
         row, column = i // target_columns, i % target_columns
         at = row * source_columns + column
@@ -65,20 +68,20 @@ def _copy(source, target):
 
 @kernel(THREADS)
 def _add_columns(source, source_columns, target, target_columns):
-    """Add rows of a matrix with more columns, whose last are left out."""
+    """Add the rows of a matrix with more columns, the last of which are left out."""
     for i in range(cuda.grid(1), target.size, cuda.gridsize(1)):
         row, column = i // target_columns, i % target_columns
         target[i] += source[row * source_columns + column]
 
 
 def _padded(channels):
-    """Channels filled up to whole strips of a product."""
+    """Number of channels, rounded up to whole strips of a product."""
     return -(-channels // DEPTH) * DEPTH
 
 
 @kernel(GRAM_THREADS, GRAM_BLOCKS)
 def _gram(features, guide, guided, positions, channels, parts, sums):
-    """One tile in or above the diagonal of one part's F^T diag(g) F, in `sums` (parts, C, C)."""
+    """One tile on or above the diagonal of F^T diag(g) F of one part, in `sums` (parts, C, C)."""
     shared_a = cuda.shared.array(GRAM_SIZE, float32, FOUR_NUMBERS)
     shared_b = cuda.shared.array(B_SIZE, float32, FOUR_NUMBERS)
     left, right = cuda.local.array(8, float32), cuda.local.array(8, float32)
@@ -96,8 +99,8 @@ def _gram(features, guide, guided, positions, channels, parts, sums):
     part = cuda.blockIdx.y
     first, last = part * positions // parts, (part + 1) * positions // parts
 
-    # Sixteen neighbouring threads read the tile's channels of one position; outside of the map they read what is
-    # nearest, for results that are not kept.
+    # Sixteen neighbouring threads load the channels of the tile at one position; outside of the map they load the
+    # nearest numbers, for results that are not stored.
     t = cuda.threadIdx.x
     step, group = t // 16, t % 16
     a_at = first * channels + min(tile_row * COLUMNS + group * 4, channels - 4)
@@ -132,7 +135,7 @@ def _gram(features, guide, guided, positions, channels, parts, sums):
 
 @kernel(ADDED * ADDERS)
 def _add_parts(sums, parts, padded, channels, scale, total):
-    """Add the sum of the parts on both sides of the diagonal, from what they have above it."""
+    """Add the sum of the parts, which are computed above the diagonal, on both sides of it."""
     shared = cuda.shared.array((ADDERS, ADDED), float32)
     lane, adder = cuda.threadIdx.x, cuda.threadIdx.y
     item = cuda.blockIdx.x * ADDED + lane
@@ -152,13 +155,13 @@ def _add_parts(sums, parts, padded, channels, scale, total):
 
 
 def _parts(positions, channels):
-    """Tiles in or above the diagonal of a Gram matrix, and parts that its sum is divided into."""
+    """Number of tiles on or above the diagonal of a Gram matrix, and of parts into which its sum is divided."""
     across = blocks_for(channels, COLUMNS)
     tiles = across * (across + 1) // 2
     return tiles, min(max(GRAM_BLOCKS * multiprocessors() // tiles, 1), blocks_for(positions, GRAM_POSITIONS))
 
 
-def gram_scratch_bytes(positions, channels, dtype):
+def gram_scratch_bytes(positions: int, channels: int, dtype: DTypeLike) -> int:
     """Bytes of scratch memory that `gram` or its gradient takes for a feature map, whichever is more.
 
     Parameters
@@ -177,8 +180,8 @@ def gram_scratch_bytes(positions, channels, dtype):
     return 4 * max(parts * padded**2 + positions * padded, padded**2 + 2 * positions * padded)
 
 
-def gram(features, scale, total, guide=None):
-    """Add scale G, with the Gram matrix G = F^T F (paper, section 5.2), or of a region F^T diag(g) F, to a matrix.
+def gram(features: Array, scale: float, total: Array, guide: Array | None = None) -> None:
+    """Add scale G to a matrix, where G = F^T F is the Gram matrix (paper, section 5.2), or F^T diag(g) F with a guide.
 
     Parameters
     ----------
@@ -187,7 +190,7 @@ def gram(features, scale, total, guide=None):
     total : Array, (C, C)
         Symmetric; changed in place.
     guide : Array, (M,), optional
-        g, weight of each position, zero or more.
+        g, the weight of each position, zero or more.
     """
     positions, channels = features.shape
     padded = _padded(channels)
@@ -203,12 +206,14 @@ def gram(features, scale, total, guide=None):
 
 
 def _guide(guide, other):
-    """A guide as the kernels take it, and whether there is one: without, they are given any other array."""
+    """A guide as the kernels take it, and whether there is one: without a guide they get another array."""
     return (other if guide is None else guide).flat, guide is not None
 
 
-def gram_backward(features, difference, scale, gradient, guide=None):
-    """Add scale F D, or scale diag(g) F D, to the gradient: of 1/4 sum (G - A)^2 that is F (G - A) (section 5.2).
+def gram_backward(
+    features: Array, difference: Array, scale: float, gradient: Array, guide: Array | None = None
+) -> None:
+    """Add scale F D, or scale diag(g) F D with a guide, to the gradient; that of 1/4 sum (G - A)^2 is F (G - A).
 
     Parameters
     ----------
@@ -223,14 +228,24 @@ def gram_backward(features, difference, scale, gradient, guide=None):
     """
     positions, channels = features.shape
     padded = _padded(channels)
-    sides, settings = (positions, padded, padded), {"scale": scale, "weights": None if guide is None else guide.flat}
+    weights = None if guide is None else guide.flat
     if padded == channels:
-        multiply(features.flat, difference.flat, gradient.flat, *sides, **settings, add=True)
+        multiply(
+            features.flat,
+            difference.flat,
+            gradient.flat,
+            positions,
+            padded,
+            padded,
+            scale=scale,
+            weights=weights,
+            add=True,
+        )
         return
     square, copied, product = scratch_parts((padded, padded), (positions, padded), (positions, padded))
     _copy(difference, square)
     _copy(features, copied)
-    multiply(copied.flat, square.flat, product.flat, *sides, **settings)
+    multiply(copied.flat, square.flat, product.flat, positions, padded, padded, scale=scale, weights=weights)
     _add_columns[blocks_for(gradient.size, THREADS, STRIDED), THREADS](product.flat, padded, gradient.flat, channels)
 
 
@@ -257,7 +272,7 @@ def _channel_sums(features, guide, guided, positions, channels, parts, sums):
 
 @kernel(THREADS)
 def _add_sums(sums, parts, scale, total):
-    """Add the sum of the parts to a row, a channel a thread."""
+    """Add the sum of the parts to a vector, one channel per thread."""
     channel = cuda.grid(1)
     if channel < total.size:
         value = 0.0
@@ -266,8 +281,8 @@ def _add_sums(sums, parts, scale, total):
         total[channel] += scale * value
 
 
-def channel_sums(features, scale, total, guide=None):
-    """Add scale times the sum of each channel over the positions, F^T 1, or over a region F^T g, to a row.
+def channel_sums(features: Array, scale: float, total: Array, guide: Array | None = None) -> None:
+    """Add scale times the sum of each channel over the positions, F^T 1, or F^T g with a guide, to a vector.
 
     Parameters
     ----------
@@ -276,7 +291,7 @@ def channel_sums(features, scale, total, guide=None):
     total : Array, (C,), float64
         Changed in place.
     guide : Array, (M,), optional
-        g, weight of each position, zero or more.
+        g, the weight of each position, zero or more.
     """
     positions, channels = features.shape
     parts = blocks_for(positions, GRAM_POSITIONS, SUM_BLOCKS)
@@ -294,8 +309,8 @@ def _channel_sums_backward(row, scale, guide, guided, gradient):
         gradient[i] += guide[i // row.size] * value if guided else value
 
 
-def channel_sums_backward(row, scale, gradient, guide=None):
-    """Add scale times the same row, or g times that, to each position of the gradient.
+def channel_sums_backward(row: Array, scale: float, gradient: Array, guide: Array | None = None) -> None:
+    """Add scale times a row, or scale g times it with a guide, to each position of the gradient.
 
     Parameters
     ----------
@@ -314,7 +329,7 @@ def channel_sums_backward(row, scale, gradient, guide=None):
 
 @device_function
 def sum_block(own, shared, sums):
-    """Sum of what all threads of a block have, in `sums` at the block's place."""
+    """Sum of the values of all threads of a block, in `sums` at the index of the block."""
     t = cuda.threadIdx.x
     shared[t] = own
     cuda.syncthreads()
@@ -338,13 +353,13 @@ def _sum_of_squares(a, b, against_zero, sums):
     sum_block(total, shared, sums)
 
 
-def half_squared_distance(a, b=None):
+def half_squared_distance(a: Array, b: Array | None = None) -> float:
     """Half the sum of squared differences: the content term 1/2 sum (F - P)^2 (paper, section 5.1).
 
     Parameters
     ----------
     a, b : Array, of the same shape
-        Without `b`, it is zero.
+        The default of `b` is zero.
 
     Returns
     -------
@@ -363,7 +378,7 @@ def _add_difference(a, b, scale, gradient):
         gradient[i] += scale * (a[i] - b[i])
 
 
-def half_squared_distance_backward(a, b, scale, gradient):
+def half_squared_distance_backward(a: Array, b: Array, scale: float, gradient: Array) -> None:
     """Add scale (a - b), the gradient with respect to a, to `gradient` in place.
 
     Parameters

@@ -1,40 +1,43 @@
-"""The first layer, a 3 x 3 convolution of the three channels of an image, and the last step back to the image.
+"""The first layer, a 3 x 3 convolution of the three channels of an image, and the gradient with respect to the image.
 
-Three channels are too few for a product of matrices: its sums would be as short as 27 steps on the way in, and 3 of 64
-columns in use on the way back. Forward each thread computes eight channels of four neighbouring positions, from the
-3 x 6 pixels that they see; the weights of the first four channels of all threads stand in a row, and then those of the
-last four, so that what threads side by side read at a time lies in different banks of shared memory. Backward the
-gradient of a tile of positions and a border around it passes through shared memory, eight channels at a time, and each
-thread computes the three channels of four positions below one another.
+Three channels are too few for a matrix product: forward its sums would have only 27 steps, and backward only 3 of 64
+columns would be used. Forward each thread computes eight channels of four neighbouring positions, from the 3 x 6 pixels
+that they depend on; the weights of the first four channels of all threads are contiguous, followed by those of the last
+four, so that neighbouring threads read from different banks of shared memory. Backward the gradient of a tile of
+positions and a border around it passes through shared memory, eight channels at a time, and each thread computes the
+three channels of four positions in a column.
 """
+
+from __future__ import annotations
 
 import numpy as np
 from numba import cuda, float32, uint8
 
-from stylecore.kernels.cuda.arrays import upload
+from stylecore.kernels.cuda.arrays import Array, upload
 from stylecore.kernels.cuda.product import ZERO, load4_if
 from stylecore.kernels.cuda.runtime import FOUR_NUMBERS, blocks_for, kernel, load4, store4
 
 INPUTS = 3
-# Most channels of the output, whose filters must find room in shared memory.
+# The most channels of the output, whose filters must fit into shared memory.
 OUTPUTS = 64
 
 THREADS = 128
 FORWARD_FILTERS = 9 * INPUTS * OUTPUTS
 
-# The tile of positions on the way back, the tile with its border, and the channels that are worked on at a time. A
-# channel has so many numbers in shared memory that 16 positions of two groups of four channels lie in different banks.
+# The tile of positions in the backward pass, the tile with its border, and the channels that are computed at a time.
+# Two channels are so far apart in shared memory that 16 positions of two groups of four channels are in different
+# banks.
 TILE_ROWS, TILE_COLUMNS, CHANNELS = 16, 32, 8
 BORDER_COLUMNS = TILE_COLUMNS + 2
 BORDER = (TILE_ROWS + 2) * BORDER_COLUMNS
 GRADIENTS = CHANNELS * BORDER
-# 27 weights of a channel, and one more to make it a multiple of four.
+# The 27 weights of a channel, padded to a multiple of four.
 WEIGHTS = 28
 BACKWARD_FILTERS = WEIGHTS * OUTPUTS
 
 
-def takes(filters, stride, padding):
-    """Whether a convolution with these filters (k, k, C, K) is one for the functions here."""
+def accepts(filters: np.ndarray, stride: int, padding: int) -> bool:
+    """Whether the functions here can compute a convolution with these filters, (k, k, C, K)."""
     size, _, inputs, outputs = filters.shape
     return (size, stride, padding, inputs) == (3, 1, 1, INPUTS) and outputs % CHANNELS == 0 and outputs <= OUTPUTS
 
@@ -141,8 +144,8 @@ def _backward(dy, above, dy_height, width, mask, filters, outputs, height, dx):
                 dx[np.uint64(((n * height + row) * width + column) * 3 + c)] = total[i, c]
 
 
-def pack_filters(filters):
-    """Lay out filters as `forward` and `backward` read them.
+def pack_filters(filters: np.ndarray) -> tuple[Array, Array]:
+    """Arrange filters as `forward` and `backward` read them.
 
     Parameters
     ----------
@@ -151,9 +154,9 @@ def pack_filters(filters):
     Returns
     -------
     forward : Array, (27, 2, K / 8, 4)
-        The weights of each input, of the first four of every eight outputs and then of the last four.
+        The weights of each input: those of the first four of every eight outputs, and then those of the last four.
     backward : Array, (K, WEIGHTS)
-        The weights of each output, filled up with zeros.
+        The weights of each output, padded with zeros.
     """
     outputs = filters.shape[3]
     weights = np.zeros((outputs, WEIGHTS), np.float32)
@@ -162,22 +165,22 @@ def pack_filters(filters):
     return upload(halves), upload(weights)
 
 
-def forward(x, above, filters, bias, y, mask):
-    """Convolve, add the bias, cut at zero; y = max(x * filters + bias, 0).
+def forward(x: Array, above: int, filters: Array, bias: Array, y: Array, mask: Array) -> None:
+    """Convolve, add the bias and apply the ReLU: y = max(x * filters + bias, 0).
 
     Parameters
     ----------
     x : Array, (N, H, W, 3)
-        May have more rows than the result needs.
+        May have more rows than the result depends on.
     above : int
-        Rows of x above the result's first row.
+        Rows of x above the first row of the result.
     filters : Array
         The first of `pack_filters`.
     bias : Array, (K,)
     y : Array, (N, H', W, K)
         Result.
     mask : Array, (N, H', W, K / 8) uint8
-        Where y is positive.
+        Result: where y is positive.
     """
     n, height, width, outputs = y.shape
     groups = outputs // 8
@@ -188,15 +191,15 @@ def forward(x, above, filters, bias, y, mask):
     )
 
 
-def backward(dy, above, mask, filters, dx):
+def backward(dy: Array, above: int, mask: Array, filters: Array, dx: Array) -> None:
     """Gradient with respect to x, given the gradient with respect to y of `forward`.
 
     Parameters
     ----------
     dy : Array, (N, H', W, K)
-        May have more rows than the result needs.
+        May have more rows than the result depends on.
     above : int
-        Rows of dy above the first that belongs to the first row of dx.
+        Rows of dy above the first row at the position of dx.
     mask : Array, (N, H', W, K / 8) uint8
         As `forward` wrote it.
     filters : Array

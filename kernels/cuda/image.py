@@ -1,9 +1,14 @@
-"""What concerns the image itself, (H, W, 3): the way into the network and back, and the total variation."""
+"""The functions of the image itself, (H, W, 3): preprocessing and its gradient, and the total variation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numba import cuda, float64
+from numpy.typing import ArrayLike
 
-from stylecore.kernels.cuda.arrays import download, scratch
+from stylecore.kernels.cuda.arrays import Array, download, scratch
 from stylecore.kernels.cuda.features import SUM_BLOCKS, SUM_NUMBERS, sum_block
 from stylecore.kernels.cuda.product import ZERO
 from stylecore.kernels.cuda.runtime import STRIDED, blocks_for, kernel
@@ -30,14 +35,14 @@ def _preprocess_backward(gradient, order, scale):
         gradient[at + order[2]] = c
 
 
-def preprocess(image, order, scale, shift, out):
-    """Network input of an image: its channels in another order, scaled and shifted.
+def preprocess(image: Array, order: Sequence[int], scale: ArrayLike, shift: ArrayLike, out: Array) -> None:
+    """Input of the network for an image: its channels reordered, scaled and shifted.
 
     Parameters
     ----------
     image : Array, (H, W, 3)
     order : sequence of int
-        Where in a pixel each input channel of the network stands.
+        The channel of the image that each input channel of the network is; a permutation that is its own inverse.
     scale, shift : ndarray, (3,)
     out : Array, (1, H, W, 3)
         Result: scale x - shift.
@@ -46,13 +51,13 @@ def preprocess(image, order, scale, shift, out):
     _preprocess[blocks, THREADS](image.flat, _integers(order), _numbers(scale), _numbers(shift), out.flat)
 
 
-def preprocess_backward(gradient, order, scale):
-    """Gradient with respect to the image, given that with respect to the network's input.
+def preprocess_backward(gradient: Array, order: Sequence[int], scale: ArrayLike) -> Array:
+    """Gradient with respect to the image, given that with respect to the input of the network.
 
     Parameters
     ----------
     gradient : Array, (1, H, W, 3)
-        Is overwritten.
+        Overwritten.
     order : sequence of int
     scale : ndarray, (3,)
 
@@ -88,8 +93,8 @@ def _total_variation(x, height, row, channels, sums):
     sum_block(total, shared, sums)
 
 
-def total_variation(x):
-    """Half the sum of squared differences between neighbours in a column and in a row (section 5.4).
+def total_variation(x: Array) -> float:
+    """Half the sum of squared differences between vertical and horizontal neighbours (paper, section 5.4).
 
     Parameters
     ----------
@@ -123,7 +128,7 @@ def _total_variation_backward(x, height, row, channels, scale, gradient):
         gradient[i] += scale * total
 
 
-def total_variation_backward(x, scale, gradient):
+def total_variation_backward(x: Array, scale: float, gradient: Array) -> None:
     """Add scale times the gradient of `total_variation` to `gradient` in place.
 
     Parameters

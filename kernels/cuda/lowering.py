@@ -1,15 +1,17 @@
 """Convolution of any filter size and stride by lowering to matrix products.
 
-Forward, the product of the receptive fields (positions x k k C) and the filters (k k C x K), of which the former are
-never written out: each tile of the product takes its numbers from the input as it needs them. Backward, the product of
-the gradient (positions x K) and the transposed filters gives every position's share of each input that it saw, and each
-input gathers its shares.
+Forward, the product of the receptive fields (positions x k k C) and the filters (k k C x K), where the receptive fields
+are not copied: each tile of the product reads its numbers from the input. Backward, the product of the gradient
+(positions x K) and the transposed filters gives the contribution of each output position to each input that it depends
+on, and each input gathers its contributions.
 """
+
+from __future__ import annotations
 
 import numpy as np
 from numba import cuda, float32, uint8
 
-from stylecore.kernels.cuda.arrays import scratch, upload
+from stylecore.kernels.cuda.arrays import Array, scratch, upload
 from stylecore.kernels.cuda.product import (
     A_HALF,
     A_SIZE,
@@ -53,7 +55,7 @@ def _forward(x, above, x_height, x_width, inputs, filters, depth, columns, bias,
     n, top = position // width // height, position // width % height * stride - padding + above
     edge = position % width * stride - padding
 
-    # Row, column and channel of the filter, of which the next number is; all threads are at the same.
+    # Row, column and channel of the filter that the next number belongs to, which are the same in all threads.
     u, v, c = 0, 0, 0
     half = 0
     for k in range(0, depth, DEPTH):
@@ -95,7 +97,7 @@ def _forward(x, above, x_height, x_width, inputs, filters, depth, columns, bias,
 
 @kernel(256)
 def _gate(dy, mask, outputs, padded, gated):
-    """The gradient where the mask is set, its channels filled up with zeros."""
+    """The gradient where the mask is set, its channels padded with zeros."""
     for item in range(cuda.grid(1), gated.size, cuda.gridsize(1)):
         position, k = item // padded, item % padded
         value = ZERO
@@ -105,8 +107,8 @@ def _gate(dy, mask, outputs, padded, gated):
 
 
 @kernel(256)
-def _gather(shares, columns, above, height, width, size, stride, padding, dx_height, dx_width, channels, dx):
-    """Sum of the shares of each input; row i of the gradient saw rows from (i - above) stride - padding on."""
+def _gather(contributions, columns, above, height, width, size, stride, padding, dx_height, dx_width, channels, dx):
+    """Sum the contributions to each input; row i of dy depends on rows from (i - above) stride - padding on."""
     for item in range(cuda.grid(1), dx.size, cuda.gridsize(1)):
         c, position = item % channels, item // channels
         column, row, n = position % dx_width, position // dx_width % dx_height, position // dx_width // dx_height
@@ -119,12 +121,12 @@ def _gather(shares, columns, above, height, width, size, stride, padding, dx_hei
                     p, q = i // stride + above, j // stride
                     if p >= 0 and p < height and q >= 0 and q < width:
                         at = ((n * height + p) * width + q) * columns + (u * size + v) * channels + c
-                        total += shares[np.uint64(at)]
+                        total += contributions[np.uint64(at)]
         dx[item] = total
 
 
-def pack_filters(filters):
-    """Lay out filters as `forward` and `backward` read them.
+def pack_filters(filters: np.ndarray) -> tuple[Array, Array]:
+    """Arrange filters as `forward` and `backward` read them.
 
     Parameters
     ----------
@@ -133,18 +135,18 @@ def pack_filters(filters):
     Returns
     -------
     forward : Array, (k k C, K)
-        The filters as a matrix, both sides filled up with zeros to whole strips of a product.
+        The filters as a matrix, both sides padded with zeros to whole strips of a product.
     backward : Array, (K, k k C)
         Its transpose, likewise.
     """
     matrix = filters.reshape(-1, filters.shape[3])
-    filled = np.zeros([-(-side // DEPTH) * DEPTH for side in matrix.shape], np.float32)
-    filled[: matrix.shape[0], : matrix.shape[1]] = matrix
-    return upload(filled), upload(filled.T.copy())
+    padded = np.zeros([-(-side // DEPTH) * DEPTH for side in matrix.shape], np.float32)
+    padded[: matrix.shape[0], : matrix.shape[1]] = matrix
+    return upload(padded), upload(padded.T.copy())
 
 
-def scratch_size(filters, positions):
-    """Numbers of scratch memory that a convolution takes backward; forward it takes none.
+def scratch_size(filters: Array, positions: tuple[int, ...]) -> int:
+    """Element count of the scratch memory that a convolution takes backward; forward it takes none.
 
     Parameters
     ----------
@@ -160,15 +162,25 @@ def scratch_size(filters, positions):
     return n * height * width * sum(filters.shape)
 
 
-def forward(x, above, filters, bias, size, stride, padding, y, mask):
-    """Convolve, add the bias, cut at zero; y = max(x * filters + bias, 0).
+def forward(
+    x: Array,
+    above: int,
+    filters: Array,
+    bias: Array,
+    size: int,
+    stride: int,
+    padding: int,
+    y: Array,
+    mask: Array,
+) -> None:
+    """Convolve, add the bias and apply the ReLU: y = max(x * filters + bias, 0).
 
     Parameters
     ----------
     x : Array, (N, H, W, C)
-        May have more rows than the result needs.
+        May have more rows than the result depends on.
     above : int
-        Rows of x above those that an unpadded result would begin with.
+        Rows of x above the first row at the position of y.
     filters : Array
         The first of `pack_filters`.
     bias : Array, (K,)
@@ -176,7 +188,7 @@ def forward(x, above, filters, bias, size, stride, padding, y, mask):
     y : Array, (N, H', W', K)
         Result, H' = (H + 2 padding - size) // stride + 1.
     mask : Array, (N, H', W', ceil(K / 8)) uint8
-        Where y is positive.
+        Result: where y is positive.
     """
     n, height, width, outputs = y.shape
     depth, columns = filters.shape
@@ -188,15 +200,17 @@ def forward(x, above, filters, bias, size, stride, padding, y, mask):
     )  # fmt: skip
 
 
-def backward(dy, above, mask, filters, size, stride, padding, dx):
+def backward(
+    dy: Array, above: int, mask: Array, filters: Array, size: int, stride: int, padding: int, dx: Array
+) -> None:
     """Gradient with respect to x, given the gradient with respect to y of `forward`.
 
     Parameters
     ----------
     dy : Array, (N, H', W', K)
-        May have more rows than the result needs.
+        May have more rows than the result depends on.
     above : int
-        Rows of dy above the first that belongs to the first row of dx.
+        Rows of dy above the first row at the position of dx.
     mask : Array, (N, H', W', ceil(K / 8)) uint8
         As `forward` wrote it.
     filters : Array
@@ -209,9 +223,9 @@ def backward(dy, above, mask, filters, size, stride, padding, dx):
     padded, columns = filters.shape
     positions = n * height * width
     memory = scratch(positions * (padded + columns))
-    gated, shares = memory[: positions * padded], memory[positions * padded :]
+    gated, contributions = memory[: positions * padded], memory[positions * padded :]
     _gate[blocks_for(gated.size, 256, STRIDED), 256](dy.flat, mask.flat, outputs, padded, gated.flat)
-    multiply(gated.flat, filters.flat, shares.flat, positions, columns, padded)
+    multiply(gated.flat, filters.flat, contributions.flat, positions, columns, padded)
     _gather[blocks_for(dx.size, 256, STRIDED), 256](
-        shares.flat, columns, above, height, width, size, stride, padding, *dx.shape[1:], dx.flat
+        contributions.flat, columns, above, height, width, size, stride, padding, *dx.shape[1:], dx.flat
     )

@@ -1,11 +1,14 @@
-"""Pools over windows of size x size positions, with the gradient next to each, as `kernels.cpu.pools` explains them.
+"""Pools over windows of size x size positions, each followed by its gradient; `kernels.cpu.pools` explains them.
 
-Each thread takes one number of the result, and neighbouring threads neighbouring channels.
+Each thread computes one number of the result, and neighbouring threads neighbouring channels.
 """
+
+from __future__ import annotations
 
 import numpy as np
 from numba import cuda
 
+from stylecore.kernels.cuda.arrays import Array
 from stylecore.kernels.cuda.product import ZERO
 from stylecore.kernels.cuda.runtime import STRIDED, blocks_for, device_function, kernel
 
@@ -14,7 +17,7 @@ THREADS = 256
 
 @device_function
 def split(i, channels, width, height):
-    """Image, row, column and channel of the i-th number of an array (N, H, W, C)."""
+    """Image, row, column and channel of element i of an array (N, H, W, C)."""
     position = i // channels
     return position // width // height, position // width % height, position % width, i % channels
 
@@ -32,18 +35,18 @@ def _max_pool(x, height, width, channels, size, stride, y_height, y_width, y, ro
         y[item], route[item] = best, came_from
 
 
-def max_pool(x, size, stride, y, route):
+def max_pool(x: Array, size: int, stride: int, y: Array, route: Array) -> None:
     """Take the maximum of each window.
 
     Parameters
     ----------
     x : Array, (N, H, W, C)
     size, stride : int
-        At most 15 and at least 1.
+        From 1 to 15.
     y : Array, (N, H', W', C)
         Result, H' = (H - size) // stride + 1.
     route : Array, (N, H', W', C) uint8
-        Where in its window each maximum stood, row by row; the first of equals.
+        Result: where in its window each maximum was, counted row by row; the first of equal ones.
     """
     _, height, width, channels = x.shape
     _max_pool[_blocks(y), THREADS](
@@ -64,8 +67,8 @@ def _max_pool_backward(dy, route, y_height, y_width, channels, size, stride, hei
         dx[item] = total
 
 
-def max_pool_backward(dy, route, size, stride, dx):
-    """Gradient with respect to x: each maximum's gradient goes where it came from.
+def max_pool_backward(dy: Array, route: Array, size: int, stride: int, dx: Array) -> None:
+    """Gradient of `max_pool`: the gradient of each maximum goes to where the maximum was.
 
     Parameters
     ----------
@@ -93,7 +96,7 @@ def _average_pool(x, height, width, channels, size, stride, share, y_height, y_w
         y[item] = share * total
 
 
-def average_pool(x, size, stride, y):
+def average_pool(x: Array, size: int, stride: int, y: Array) -> None:
     """Take the mean of each window.
 
     Parameters
@@ -120,8 +123,8 @@ def _average_pool_backward(dy, y_height, y_width, channels, size, stride, share,
         dx[item] = share * total
 
 
-def average_pool_backward(dy, size, stride, dx):
-    """Gradient with respect to x: each window's gradient is shared out evenly.
+def average_pool_backward(dy: Array, size: int, stride: int, dx: Array) -> None:
+    """Gradient of `average_pool`: the gradient of each window is divided evenly among its positions.
 
     Parameters
     ----------

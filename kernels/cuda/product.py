@@ -1,23 +1,30 @@
-"""Products of matrices, which the convolutions and the Gram matrices come down to.
+"""Matrix products, to which the convolutions and the Gram matrices are reduced.
 
 A block of threads computes a tile of the result, ROWS x COLUMNS, and each thread a register tile of 8 x 8 numbers. The
-strips of both factors that a tile needs pass through shared memory, DEPTH steps of the sum at a time; while one is
-worked on, the next is on its way from memory into registers, and then into the other half of the shared memory.
+strips of both factors that a tile depends on pass through shared memory, DEPTH steps of the sum at a time; while one is
+multiplied, the next is loaded from memory into registers, and then stored in the other half of the shared memory.
 
-In shared memory, every step of the sum has its numbers of A and of B in a row, to be read four at a time. Rows of A are
-written across, so a row is four numbers longer than it needs to be, which sends what two neighbouring threads write to
-different banks. Of B the even and the odd groups of four stand apart: the eight threads side by side that read one
-group each then read neighbouring numbers, while each still has eight neighbouring columns.
+In shared memory, the numbers of A and of B for each step of the sum are contiguous, to be read four at a time. Rows of
+A are stored transposed, and padded by four numbers, so that two neighbouring threads write to different banks. Of B the
+even and the odd groups of four are stored separately: the eight neighbouring threads that read one group each then read
+contiguous numbers, while each still has eight neighbouring columns.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import cuda, float32
 
 from stylecore.kernels.cuda.runtime import FOUR_NUMBERS, device_function, kernel, load4, store4
 
+if TYPE_CHECKING:
+    from numba.cuda.cudadrv.devicearray import DeviceNDArray
+
 ROWS, COLUMNS, DEPTH, THREADS = 128, 64, 8, 128
 
-# Numbers in shared memory: a step of the sum of A, from the even to the odd groups of B, a step of B, and all of them.
+# Element counts in shared memory: of a step of A, from the even to the odd groups of B, of a step of B, and in all.
 A_STEP = ROWS + 4
 ODD = 48
 B_STEP = ODD + COLUMNS // 2
@@ -28,10 +35,10 @@ ZERO = np.float32(0)
 
 
 @device_function
-def load4_if(wanted, array, at):
-    """Four neighbouring numbers, or zeros; `at` is a multiple of four."""
+def load4_if(condition, array, at):
+    """Load four contiguous numbers, or zeros; `at` is a multiple of four."""
     a, b, c, d = ZERO, ZERO, ZERO, ZERO
-    if wanted:
+    if condition:
         a, b, c, d = load4(array, at)
     return a, b, c, d
 
@@ -51,7 +58,7 @@ def add_outer(a, a_at, b, b_at, left, right, total):
 @device_function
 def multiply_strip(a, a_at, a_step, b, b_at, left, right, total):
     """Add the product of the strips that are in shared memory to a register tile."""
-    # Two steps a turn, so that the second's numbers are read while the first are multiplied.
+    # Two steps per iteration, so that the numbers of the second are loaded while the first are multiplied.
     for k in range(0, DEPTH, 2):
         add_outer(a, a_at + k * a_step, b, b_at + k * B_STEP, left, right, total)
         add_outer(a, a_at + (k + 1) * a_step, b, b_at + (k + 1) * B_STEP, left, right, total)
@@ -59,13 +66,13 @@ def multiply_strip(a, a_at, a_step, b, b_at, left, right, total):
 
 @device_function
 def b_place(group):
-    """Where in a step of B in shared memory the columns from 4 x group on stand."""
+    """Offset of the columns from 4 x group on, in a step of B in shared memory."""
     return group % 2 * ODD + group // 2 * 4
 
 
 @device_function
-def weigh_and_put4(c, at, add, weight, total, i, j):
-    """Write four numbers of a register tile, times the weight, or add them to what is there."""
+def store4_weighted(c, at, add, weight, total, i, j):
+    """Store four numbers of a register tile, times the weight, or add them to the numbers there."""
     c0, c1, c2, c3 = load4_if(add, c, at)
     c0, c1 = c0 + weight * total[i, j], c1 + weight * total[i, j + 1]
     c2, c3 = c2 + weight * total[i, j + 2], c3 + weight * total[i, j + 3]
@@ -73,8 +80,8 @@ def weigh_and_put4(c, at, add, weight, total, i, j):
 
 
 @device_function
-def put_column(array, at, step, a, b, c, d):
-    """Write four numbers into shared memory, a step apart."""
+def store_column(array, at, step, a, b, c, d):
+    """Store four numbers in shared memory, a step apart."""
     array[at] = a
     array[at + step] = b
     array[at + 2 * step] = c
@@ -95,8 +102,8 @@ def _multiply(a, b, c, rows, columns, depth, scale, weights, weighted, add):
     across = (columns + COLUMNS - 1) // COLUMNS
     first_row, first_column = cuda.blockIdx.x // across * ROWS, cuda.blockIdx.x % across * COLUMNS
 
-    # Two neighbouring threads read eight steps of one row of A, and sixteen all columns of one step of B; outside of
-    # the matrices they read what is nearest, for results that are not kept.
+    # Two neighbouring threads load eight steps of one row of A, and sixteen all columns of one step of B; outside of
+    # the matrices they load the nearest numbers, for results that are not stored.
     row, step, group = t // 2, t // 16, t % 16
     matrix = cuda.blockIdx.y
     a_at = (matrix * rows + min(first_row + row, rows - 1)) * depth + t % 2 * 4
@@ -110,8 +117,8 @@ def _multiply(a, b, c, rows, columns, depth, scale, weights, weighted, add):
     b0, b1, b2, b3 = load4(b, b_at)
     half = 0
     for k in range(DEPTH, depth + DEPTH, DEPTH):
-        put_column(shared_a, half * A_HALF + a_to, A_STEP, a0, a1, a2, a3)
-        put_column(shared_a, half * A_HALF + a_to + 64, A_STEP, a4, a5, a6, a7)
+        store_column(shared_a, half * A_HALF + a_to, A_STEP, a0, a1, a2, a3)
+        store_column(shared_a, half * A_HALF + a_to + 64, A_STEP, a4, a5, a6, a7)
         store4(shared_b, half * B_HALF + b_to, b0, b1, b2, b3)
         cuda.syncthreads()
         if k < depth:
@@ -128,27 +135,39 @@ def _multiply(a, b, c, rows, columns, depth, scale, weights, weighted, add):
         if row + i < rows:
             weight = scale * weights[np.uint64(row + i)] if weighted else scale
             if column < columns:
-                weigh_and_put4(c, at, add, weight, total, i, 0)
+                store4_weighted(c, at, add, weight, total, i, 0)
             if column + 4 < columns:
-                weigh_and_put4(c, at + 4, add, weight, total, i, 4)
+                store4_weighted(c, at + 4, add, weight, total, i, 4)
         at += columns
 
 
-def multiply(a, b, c, rows, columns, depth, count=1, scale=1.0, weights=None, add=False):
-    """C = scale diag(w) A B, or C += scale diag(w) A B, for some matrices one after the other.
+def multiply(
+    a: DeviceNDArray,
+    b: DeviceNDArray,
+    c: DeviceNDArray,
+    rows: int,
+    columns: int,
+    depth: int,
+    count: int = 1,
+    scale: float = 1.0,
+    weights: DeviceNDArray | None = None,
+    add: bool = False,
+) -> None:
+    """C = scale diag(w) A B, or C += scale diag(w) A B, for one or more matrices.
 
     Parameters
     ----------
     a, b, c : flat device arrays of float32
         `count` matrices each, of rows x depth, depth x columns and rows x columns.
     rows, columns, depth, count : int
-        Columns are a multiple of four, the depth one of eight.
+        `columns` is a multiple of four, and `depth` of eight.
     scale : float
     weights : flat device array of float32, optional
-        w, of each row; without, all weigh one.
+        w, the weight of each row; one by default.
     add : bool
+        Whether to add to C.
     """
     tiles = -(-rows // ROWS) * -(-columns // COLUMNS)
     weighted = weights is not None
-    weights, scale = weights if weighted else a, np.float32(scale)
-    _multiply[(tiles, count), THREADS](a, b, c, rows, columns, depth, scale, weights, weighted, add)
+    weights = weights if weighted else a
+    _multiply[(tiles, count), THREADS](a, b, c, rows, columns, depth, np.float32(scale), weights, weighted, add)

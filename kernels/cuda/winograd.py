@@ -1,19 +1,21 @@
-"""3 x 3 convolution with stride 1 and padding 1 by Winograd's F(4 x 4, 3 x 3), as `kernels.cpu.winograd` explains it.
+"""3 x 3 convolution with stride 1 and padding 1 by Winograd's F(4 x 4, 3 x 3), which `kernels.cpu.winograd` explains.
 
-Three kernels, one after the other: tiles of 6 x 6 inputs are transformed into 36 matrices V (tiles x C), which are
-multiplied with the transformed filters U (C x K), and the products are transformed into tiles of 4 x 4 outputs. What
-comes before a convolution (the mask or the route of the way back) is part of the first, and what comes behind it
-(bias, ReLU and pool) of the last. The filters are transformed once, for both ways.
+It takes three kernels: tiles of 6 x 6 inputs are transformed into 36 matrices V (tiles x C), which are multiplied with
+the transformed filters U (C x K), and the products are transformed into tiles of 4 x 4 outputs. The first includes the
+step before the convolution (the mask or the route, in the backward pass), and the last the steps after it (bias, ReLU
+and pool). The filters are transformed once for each direction.
 
-In the transforms each thread takes one channel of one tile, and neighbouring threads neighbouring channels, so that all
-reads and writes are of neighbouring numbers.
+In the transforms each thread computes one channel of one tile, and neighbouring threads neighbouring channels, so that
+all reads and writes are of contiguous numbers.
 """
+
+from __future__ import annotations
 
 import numpy as np
 from numba import cuda, float32, int32
 
 from stylecore.kernels import BLOCKED
-from stylecore.kernels.cuda.arrays import empty, scratch, upload
+from stylecore.kernels.cuda.arrays import Array, empty, scratch, upload
 from stylecore.kernels.cuda.product import multiply
 from stylecore.kernels.cuda.runtime import blocks_for, device_function, kernel, multiprocessors
 
@@ -23,8 +25,8 @@ THREADS = 128
 PLAIN, MASKED, ROUTED = 0, 1, 2
 SUM, RELU, POOL = 0, 1, 2
 
-# Numbers per multiprocessor that V and M take together at most; more tiles are worked on in turn. So many keep the GPU
-# busy for longer than the launch of three kernels takes.
+# The most numbers per multiprocessor that V and M have together; if there are more, the tiles are computed in several
+# turns. This many keep the GPU busy for longer than launching three kernels takes.
 LIMIT = 2**18
 
 ZERO, TWO, FOUR, FIVE, EIGHT = (np.float32(number) for number in (0, 2, 4, 5, 8))
@@ -59,7 +61,7 @@ def output_transform(m0, m1, m2, m3, m4, m5):
 
 @kernel(THREADS, 8)
 def _transform_filters(filters, inputs, outputs, reverse, u):
-    """U = G g G^T of each filter; on the way back the filters are rotated, and C and K exchanged."""
+    """U = G g G^T of each filter; in the backward pass the filters are rotated, and C and K exchanged."""
     i = cuda.grid(1)
     if i >= inputs * outputs:
         return
@@ -89,7 +91,7 @@ def place_of(tile, down, across):
 
 
 def _into_tiles(reading):
-    """Make the kernel that computes V of the tiles from `first` on, one channel of a tile a thread."""
+    """Make the kernel that computes V of the tiles from `first` on; each thread computes one channel of a tile."""
 
     @kernel(THREADS, 4)
     def into_tiles(x, gate, above, height, width, channels, down, across, first, tiles, v):
@@ -104,7 +106,7 @@ def _into_tiles(reading):
             for b in range(6):
                 d[a, b] = ZERO
         if reading == ROUTED:
-            # Four by four windows of a pool cover the tile and a row or a column on each side.
+            # 4 x 4 windows of a pool cover the tile and one row or column on each side.
             for a in range(4):
                 for b in range(4):
                     row, column = (top >> 1) + a, (left >> 1) + b
@@ -113,7 +115,7 @@ def _into_tiles(reading):
                         value, route = x[np.uint64(at)], gate[np.uint64(at)]
                         for p in range(2):
                             for q in range(2):
-                                # The window's places in the tile.
+                                # The position in the tile.
                                 y, z = 2 * a + p - 1, 2 * b + q - 1
                                 if y >= 0 and y < 6 and z >= 0 and z < 6 and route == 2 * p + q:
                                     d[y, z] = value
@@ -145,7 +147,7 @@ def _into_tiles(reading):
 
 
 def _out_of_tiles(writing):
-    """Make the kernel that computes the outputs of the tiles from `first` on, one channel of a tile a thread."""
+    """Make the kernel that computes the outputs of the tiles from `first` on, one channel of a tile per thread."""
 
     @kernel(THREADS, 8)
     def out_of_tiles(m, bias, height, width, channels, down, across, first, tiles, y, mark):
@@ -200,7 +202,7 @@ def _out_of_tiles(writing):
                         if row < height and column < width:
                             y[np.uint64(((n * height + row) * width + column) * channels + channel)] = value
         if writing == RELU:
-            # Each thread has a bit for each of its 16 outputs; a byte of the mask has one of eight threads.
+            # Each thread has a bit for each of its 16 outputs; a byte of the mask has one bit of each of eight threads.
             own = cuda.threadIdx.y * lanes + lane
             signs[own] = sign
             cuda.syncthreads()
@@ -222,8 +224,8 @@ _INTO_TILES = [_into_tiles(reading) for reading in (PLAIN, MASKED, ROUTED)]
 _OUT_OF_TILES = [_out_of_tiles(writing) for writing in (SUM, RELU, POOL)]
 
 
-def pack_filters(filters):
-    """U of 3 x 3 filters, for the way forward and for the way back.
+def pack_filters(filters: np.ndarray) -> tuple[Array, Array]:
+    """U of 3 x 3 filters, for the forward and the backward pass.
 
     Parameters
     ----------
@@ -235,16 +237,16 @@ def pack_filters(filters):
     backward : Array, (36, K, C)
     """
     inputs, outputs = filters.shape[2:]
-    filters = upload(filters)
+    uploaded = upload(filters)
     both = empty((36, inputs, outputs)), empty((36, outputs, inputs))
     for reverse, u in enumerate(both):
         blocks = blocks_for(inputs * outputs, THREADS)
-        _transform_filters[blocks, THREADS](filters.flat, inputs, outputs, bool(reverse), u.flat)
+        _transform_filters[blocks, THREADS](uploaded.flat, inputs, outputs, bool(reverse), u.flat)
     return both
 
 
 def _tiles_at_once(inputs, outputs, positions):
-    """Tiles down and across the map, and how many of all of them are worked on at a time."""
+    """Number of tiles down and across the map, and of the tiles that are computed at a time."""
     n, height, width = positions
     down, across = blocks_for(height, 4), blocks_for(width, 4)
     tiles = n * down * across
@@ -252,15 +254,15 @@ def _tiles_at_once(inputs, outputs, positions):
     return down, across, blocks_for(tiles, turns)
 
 
-def scratch_size(inputs, outputs, positions):
-    """Numbers of scratch memory that a convolution takes, forward or backward.
+def scratch_size(inputs: int, outputs: int, positions: tuple[int, ...]) -> int:
+    """Element count of the scratch memory that a convolution takes, forward or backward.
 
     Parameters
     ----------
     inputs, outputs : int
         Channels.
     positions : tuple of int, (N, H, W)
-        Of the full-size map: the convolution's, not the pooled one.
+        Of the full-size map: that of the convolution, not the pooled one.
 
     Returns
     -------
@@ -269,17 +271,28 @@ def scratch_size(inputs, outputs, positions):
     return 36 * (inputs + outputs) * _tiles_at_once(inputs, outputs, positions)[2]
 
 
-def convolve(x, above, gate, reading, u, bias, writing, positions, y, mark):
-    """Run a 3 x 3 convolution, or the way back through it, with what comes before and after it.
+def convolve(
+    x: Array,
+    above: int,
+    gate: Array,
+    reading: int,
+    u: Array,
+    bias: Array,
+    writing: int,
+    positions: tuple[int, ...],
+    y: Array,
+    mark: Array,
+) -> None:
+    """Compute a 3 x 3 convolution, or the gradient with respect to its input, with the steps before and after it.
 
     Parameters
     ----------
     x : Array, (N, H, W, C)
-        Input; (N, H // 2, W // 2, C) if `reading` is ROUTED. May have more rows than the result needs.
+        Input; (N, H // 2, W // 2, C) if `reading` is ROUTED. May have more rows than the result depends on.
     above : int
-        Rows of the full-size input above the result's first row; even if `reading` is ROUTED.
+        Rows of the full-size input above the first row of the result; an even number if `reading` is ROUTED.
     gate : Array of uint8
-        Mask or route through which `x` is read; anything if `reading` is PLAIN.
+        Mask or route through which `x` is read; not used if `reading` is PLAIN.
     reading : int
         PLAIN, MASKED or ROUTED.
     u : Array, (36, C, K)
@@ -291,9 +304,9 @@ def convolve(x, above, gate, reading, u, bias, writing, positions, y, mark):
     positions : tuple of int, (N, H, W)
         Of the full-size map.
     y : Array, (N, H, W, K)
-        Where the result goes; (N, H // 2, W // 2, K) if `writing` is POOL.
+        Result; (N, H // 2, W // 2, K) if `writing` is POOL.
     mark : Array of uint8
-        Where the mask or the route goes; not written if `writing` is SUM.
+        Result: the mask or the route; not written if `writing` is SUM.
 
     Notes
     -----
@@ -318,6 +331,6 @@ def convolve(x, above, gate, reading, u, bias, writing, positions, y, mark):
 
 
 def _grid(tiles, channels):
-    """Grid and blocks in which each thread has a channel of a tile: 32 channels a block where they divide evenly."""
+    """Grid and block in which each thread has a channel of a tile; a block has 32 channels if that divides them."""
     lanes = 16 if channels % 32 else 32
     return (blocks_for(tiles, THREADS // lanes), channels // lanes), (lanes, THREADS // lanes)

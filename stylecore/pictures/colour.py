@@ -1,21 +1,27 @@
-"""Whose colours a picture gets: the style image's, or in three ways the content image's.
+"""Whose colours a result has: the style image's, or in three ways the content image's.
 
 Each way is a step before the transfer (`prepare`), and one after it (`restore`).
 
-- "content": the network sees only the luminance, in which the style image is brought to the content image's mean and
-  contrast, and the finished luminance takes on the content image's own chrominance: every place keeps its colour, as
-  if the photograph had been tinted by hand. Recolouring the result of a transfer in colours instead was looked at: it
-  stays as dark as the style image, and light and dark lie where the colours of that wanted them.
-- "match": the style image's colours are changed beforehand, by the one linear map that gives them the content image's
-  mean and covariance and moves them least, so that strokes may still differ in colour from what they lie on.
-- "histogram": the same channel by channel, which also follows colours that lie in several heaps, and mixes them where
-  the channels depend on each other.
+- "content": the network sees only luminance, in which the style image is given the content image's mean and contrast,
+  and the resulting luminance is combined with the content image's own chrominance: every place keeps its colour, like
+  a hand-tinted photograph. Recolouring the result of a transfer in colour was tried instead: it stays as dark as the
+  style image, and is light and dark where the style image's colours required it.
+- "match": the style image's colours are transformed beforehand, by the one linear map that gives them the content
+  image's mean and covariance and moves them least, so that strokes may still differ in colour from what is below them.
+- "histogram": the same with the histogram of each channel, which also follows colours of several clusters, and mixes
+  them where the channels depend on each other.
+
+Where an image is partly transparent, only the colours of its visible pixels count.
 
 References
 ----------
 Gatys, Bethge, Hertzmann and Shechtman (2016), "Preserving Color in Neural Artistic Style Transfer".
 Pitié and Kokaram (2007), "The linear Monge-Kantorovitch linear colour mapping for example-based colour transfer".
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -24,12 +30,12 @@ from stylecore.messages import near_matches
 
 COLOURS = ("style", "content", "match", "histogram")
 
-# Luminance of sRGB values as television counts it (ITU-R BT.601), which is the Y of YIQ.
-_LUMINANCE = np.float32([0.299, 0.587, 0.114])
+# Luma of sRGB values (ITU-R BT.601), which is the Y of YIQ.
+_LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 
 
-def check(colour):
-    """Find out before the work whether a way is known, and what it needs installed.
+def check(colour: str) -> None:
+    """Check, before the work, that a way is known and what it needs is installed.
 
     Parameters
     ----------
@@ -46,7 +52,7 @@ def check(colour):
         _match_histograms()
 
 
-def _match_histograms():
+def _match_histograms() -> Callable[..., np.ndarray]:
     try:
         from skimage.exposure import match_histograms
     except ImportError as error:
@@ -56,44 +62,57 @@ def _match_histograms():
     return match_histograms
 
 
-def prepare(colour, content, styles):
-    """The images as the network is to see them.
+def prepare(
+    colour: str,
+    content: np.ndarray,
+    styles: Sequence[np.ndarray],
+    *,
+    content_alpha: np.ndarray | None = None,
+    style_alphas: Sequence[np.ndarray | None] | None = None,
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Recolour the images for the network.
 
     Parameters
     ----------
     colour : {"style", "content", "match", "histogram"}
-    content : ndarray, (H, W, 3)
+    content : ndarray, shape (H, W, 3)
         sRGB in [0, 1].
-    styles : sequence of ndarray, (H, W, 3)
+    styles : sequence of ndarray, each of shape (H, W, 3)
+    content_alpha : ndarray, shape (H, W), optional
+        Opacity of the content image, in [0, 1].
+    style_alphas : sequence of ndarray or None, optional
+        Opacity of each style image.
 
     Returns
     -------
-    content : ndarray, (H, W, 3)
-        Grey for "content", else as it was.
-    styles : list of ndarray, (H, W, 3)
+    content : ndarray, shape (H, W, 3)
+        Grey for "content", else unchanged.
+    styles : list of ndarray, each of shape (H, W, 3)
     """
+    alphas = [None] * len(styles) if style_alphas is None else style_alphas
+    if colour == "style":
+        return content, list(styles)
     if colour == "content":
         content = grey(content)
-        return content, [_match_luminance(style, content) for style in styles]
-    change = {"style": lambda style, content: style, "match": match, "histogram": _histogram}[colour]
-    return content, [change(style, content) for style in styles]
+    change = {"content": _match_luminance, "match": match, "histogram": _histogram}[colour]
+    return content, [change(style, content, alpha, content_alpha) for style, alpha in zip(styles, alphas, strict=True)]
 
 
-def restore(colour, picture, content):
-    """The finished picture, with the content image's chrominance if that is wanted.
+def restore(colour: str, picture: np.ndarray, content: np.ndarray) -> np.ndarray:
+    """Give the result of a transfer the content image's chrominance, if `colour` is "content".
 
-    Where the luminance leaves no room for the chrominance within [0, 1], the colour is paled as far as it must be:
+    Where the luminance leaves no room for the chrominance within [0, 1], saturation is reduced as far as necessary:
     luminance and hue stay exact.
 
     Parameters
     ----------
     colour : {"style", "content", "match", "histogram"}
-    picture, content : ndarray, (H, W, 3)
+    picture, content : ndarray, shape (H, W, 3)
         What the transfer made, and the content image at that size.
 
     Returns
     -------
-    ndarray, (H, W, 3)
+    ndarray, shape (H, W, 3)
     """
     if colour != "content":
         return picture
@@ -101,66 +120,108 @@ def restore(colour, picture, content):
     chrominance = content - grey(content)
     # How often each channel's chrominance fits between the luminance and the end of the range that it moves towards.
     room = np.where(chrominance > 0, 1 - luminance, luminance)
-    paling = np.min(room / np.maximum(np.abs(chrominance), 1e-6), axis=2, keepdims=True)
-    return np.clip(luminance + np.minimum(paling, 1) * chrominance, 0, 1)
+    saturation = np.min(room / np.maximum(np.abs(chrominance), 1e-6), axis=2, keepdims=True)
+    return np.clip(luminance + np.minimum(saturation, 1) * chrominance, 0, 1)
 
 
-def grey(picture):
-    """The luminance of a picture, as a picture.
+def grey(picture: np.ndarray) -> np.ndarray:
+    """Luminance of a picture, as a picture.
 
     Parameters
     ----------
-    picture : ndarray, (H, W, 3)
+    picture : ndarray, shape (H, W, 3)
 
     Returns
     -------
-    ndarray, (H, W, 3)
+    ndarray, shape (H, W, 3)
         Three equal channels.
     """
     return np.repeat((picture @ _LUMINANCE.astype(picture.dtype))[:, :, None], 3, axis=2)
 
 
-def match(style, content):
-    """Change a style image's colours by a linear map, to the content image's mean and covariance.
+def is_grey(picture: np.ndarray) -> bool:
+    """Whether a picture has no colours.
 
     Parameters
     ----------
-    style, content : ndarray, (H, W, 3)
-        sRGB in [0, 1].
+    picture : ndarray of float in [0, 1], or of unsigned integers, shape (H, W, 3)
 
     Returns
     -------
-    ndarray, (H, W, 3)
-        Cut off at 0 and 1, so that mean and covariance may miss their aim by a little.
+    bool
+        True if the channels of every pixel are equal, up to one 8-bit step, which conversions by rounding may cause.
     """
-    mean, covariance = _moments(style)
-    wanted_mean, wanted_covariance = _moments(content)
-    # S^-1/2 (S^1/2 C S^1/2)^1/2 S^-1/2 takes covariance S to C, and is the map that does so with the least movement.
+    step = (1.01 if picture.dtype.kind == "f" else np.iinfo(picture.dtype).max) / 255
+    for top in range(0, len(picture), 64):  # a few rows at a time: most pictures show a colour in the first
+        rows = picture[top : top + 64]
+        if (rows.max(axis=2) - rows.min(axis=2)).max(initial=0) > step:
+            return False
+    return True
+
+
+def match(
+    style: np.ndarray,
+    content: np.ndarray,
+    style_alpha: np.ndarray | None = None,
+    content_alpha: np.ndarray | None = None,
+) -> np.ndarray:
+    """Transform a style image's colours by a linear map, to the content image's mean and covariance.
+
+    Parameters
+    ----------
+    style, content : ndarray, shape (H, W, 3)
+        sRGB in [0, 1].
+    style_alpha, content_alpha : ndarray, shape (H, W), optional
+        Their opacity, in [0, 1].
+
+    Returns
+    -------
+    ndarray, shape (H, W, 3)
+        Clipped to [0, 1], so that mean and covariance may differ slightly from the content image's.
+    """
+    mean, covariance = _moments(style[_visible(style, style_alpha)])
+    target_mean, target_covariance = _moments(content[_visible(content, content_alpha)])
+    # S^-1/2 (S^1/2 C S^1/2)^1/2 S^-1/2 maps covariance S to C, with the least movement of all maps that do so.
     root = _power(covariance, 0.5)
     inverse = _power(covariance, -0.5)
-    change = inverse @ _power(root @ wanted_covariance @ root, 0.5) @ inverse
-    return np.clip((style - mean) @ change + wanted_mean, 0, 1).astype(style.dtype)
+    change = inverse @ _power(root @ target_covariance @ root, 0.5) @ inverse
+    return np.clip((style - mean) @ change + target_mean, 0, 1).astype(style.dtype)
 
 
-def _moments(picture):
-    colours = picture.reshape(-1, 3).astype(np.float64)
-    # A picture of one colour, or of greys, does not spread in all directions; an 8-bit step keeps it invertible.
+def _moments(colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and covariance of colours, shape (N, 3)."""
+    colours = colours.astype(np.float64)
+    # The covariance of a single colour, or of greys, is singular; an 8-bit step makes it invertible.
     return colours.mean(axis=0), np.cov(colours, rowvar=False) + np.eye(3) / 255**2
 
 
-def _power(matrix, exponent):
-    """Power of a symmetric matrix with eigenvalues above zero."""
+def _power(matrix: np.ndarray, exponent: float) -> np.ndarray:
+    """Power of a symmetric matrix with positive eigenvalues."""
     values, vectors = np.linalg.eigh(matrix)
     return (vectors * values.clip(1e-12) ** exponent) @ vectors.T
 
 
-def _histogram(style, content):
-    matched = _match_histograms()(style, content, channel_axis=2)
-    return np.clip(matched, 0, 1).astype(style.dtype)
+def _histogram(
+    style: np.ndarray, content: np.ndarray, style_alpha: np.ndarray | None, content_alpha: np.ndarray | None
+) -> np.ndarray:
+    seen, target = _visible(style, style_alpha), content[_visible(content, content_alpha)]
+    matched = style.copy()
+    matched[seen] = np.clip(_match_histograms()(style[seen], target, channel_axis=1), 0, 1)
+    return matched
 
 
-def _match_luminance(style, content):
+def _visible(picture: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
+    """Mask of the pixels that are more opaque than transparent; of all if fewer than two are."""
+    if alpha is None or np.count_nonzero(alpha > 0.5) < 2:
+        return np.ones(picture.shape[:2], bool)
+    return alpha > 0.5
+
+
+def _match_luminance(
+    style: np.ndarray, content: np.ndarray, style_alpha: np.ndarray | None, content_alpha: np.ndarray | None
+) -> np.ndarray:
     """Grey style image with the grey content image's mean and standard deviation."""
     style = grey(style)
-    contrast = content.std() / max(style.std(), 1 / 255)
-    return np.clip((style - style.mean()) * contrast + content.mean(), 0, 1)
+    seen, target = style[_visible(style, style_alpha)], content[_visible(content, content_alpha)]
+    contrast = target.std() / max(seen.std(), 1 / 255)
+    return np.clip((style - seen.mean()) * contrast + target.mean(), 0, 1)

@@ -1,14 +1,20 @@
-"""The size and the shape of pictures: fitting, cropping and resizing."""
+"""Size and shape of pictures: fitting, cropping and resizing."""
+
+from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
 
 from stylecore.errors import ParameterError
 
+INVISIBLE = 0.5 / 255
+"""Opacity below which nothing is visible: it rounds to zero at 8 bits."""
 
-def fit(shape, longer_side):
+
+def fit(shape: Sequence[int], longer_side: int) -> tuple[int, int]:
     """Size with the same aspect ratio and a given longer side.
 
     Parameters
@@ -16,7 +22,7 @@ def fit(shape, longer_side):
     shape : tuple of int
         (H, W, ...), in pixels.
     longer_side : int
-        Length of the longer side afterwards, in pixels.
+        Length of the longer side of the result, in pixels.
 
     Returns
     -------
@@ -28,15 +34,15 @@ def fit(shape, longer_side):
     return height, width
 
 
-def shape_for(size, shape):
-    """Size of a picture that is asked for in one of three ways.
+def shape_for(size: int | Sequence[int] | str, shape: Sequence[int]) -> tuple[int, int]:
+    """Size of a picture, requested in one of three ways.
 
     Parameters
     ----------
     size : int, (int, int) or str
-        The longer side in pixels; (width, height), or such as "640x480"; or a factor, such as "1.5x".
+        The longer side in pixels; (width, height), or a string such as "640x480"; or a factor, such as "1.5x".
     shape : tuple of int
-        (H, W, ...) of the picture that the longer side or the factor is of.
+        (H, W, ...) of the picture that the longer side or the factor refers to.
 
     Returns
     -------
@@ -46,35 +52,40 @@ def shape_for(size, shape):
     Raises
     ------
     ParameterError
-        If the size is none of these, or nothing would be left.
+        If the size is none of these, or is below one pixel.
     """
-    if isinstance(size, str):
-        if match := re.fullmatch(r"(\d+)x(\d+)", size):
-            size = tuple(map(int, match.groups()))
-        elif match := re.fullmatch(r"(\d+\.?\d*|\.\d+)x", size):
-            size = round(float(match[1]) * max(shape[:2]))
-    sides = size if isinstance(size, (tuple, list)) and len(size) == 2 else [size]
+    sides = _sides(size, shape)
     for side in sides:
-        if isinstance(side, bool) or not isinstance(side, (int, np.integer)) or side < 1:
+        if isinstance(side, bool) or not isinstance(side, int | np.integer) or side < 1:
             raise ParameterError(
                 f"size is {size!r}; it must be the longer side in pixels, one or more, or such as 640x480 or 1.5x."
             )
-    return fit(shape, size) if len(sides) == 1 else (int(size[1]), int(size[0]))
+    return fit(shape, sides[0]) if len(sides) == 1 else (int(sides[1]), int(sides[0]))
 
 
-def crop(array, shape):
-    """The largest part about the middle of a picture or a mask that has another shape's aspect.
+def _sides(size: int | Sequence[int] | str, shape: Sequence[int]) -> list:
+    """The longer side alone, or width and height."""
+    if isinstance(size, str):
+        if match := re.fullmatch(r"(\d+)x(\d+)", size):
+            return [int(side) for side in match.groups()]
+        if match := re.fullmatch(r"(\d+\.?\d*|\.\d+)x", size):
+            return [round(float(match[1]) * max(shape[:2]))]
+    return list(size) if isinstance(size, tuple | list) and len(size) == 2 else [size]
+
+
+def crop(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Crop a picture, its opacity or a mask centrally to the aspect ratio of another shape.
 
     Parameters
     ----------
     array : ndarray, shape (H, W) or (H, W, C)
     shape : tuple of int
-        (height, width) with the aspect.
+        (height, width) with the aspect ratio.
 
     Returns
     -------
     ndarray
-        A view; the array itself where the aspect differs only by the rounding of `fit`.
+        A view of the largest such part; the array itself where the aspect ratio differs only by the rounding of `fit`.
     """
     if fit(array.shape, max(shape[:2])) == tuple(shape[:2]):
         return array
@@ -84,15 +95,19 @@ def crop(array, shape):
     return array[top : top + height, left : left + width]
 
 
-def resize(array, shape):
-    """Scale a picture or a mask up or down, with Lanczos' filter widened to the scale (no aliasing).
+def resize(array: np.ndarray, shape: Sequence[int], alpha: np.ndarray | None = None) -> np.ndarray:
+    """Resize a picture, its opacity or a mask by Lanczos resampling, with antialiasing.
 
     Parameters
     ----------
     array : ndarray, shape (H, W) or (H, W, C)
         Values in [0, 1].
     shape : tuple of int
-        (height, width) afterwards.
+        (height, width) of the result.
+    alpha : ndarray, shape (H, W), optional
+        Opacity of the picture, in [0, 1]. With it, colours are weighted by their opacity (premultiplied), so that
+        colours of transparent pixels do not bleed into visible ones. Where the result is invisible, they are not
+        weighted.
 
     Returns
     -------
@@ -101,10 +116,21 @@ def resize(array, shape):
     """
     if array.shape[:2] == tuple(shape[:2]):
         return array
+    scaled = _resampled(array, shape)
+    if alpha is not None:
+        opacity = _resampled(alpha, shape)
+        visible = opacity > INVISIBLE
+        weighted = _resampled(array * alpha.reshape(alpha.shape + (1,) * (array.ndim - 2)), shape)
+        scaled[visible] = (weighted[visible].T / opacity[visible]).T
+    return scaled.clip(0, 1, out=scaled)
+
+
+def _resampled(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Lanczos resampling, whose values may exceed those of the array slightly."""
     planes = array.reshape(*array.shape[:2], -1)
     height, width = shape[:2]
     scaled = np.empty((height, width, planes.shape[2]), np.float32)
     for c in range(planes.shape[2]):
         plane = Image.fromarray(np.ascontiguousarray(planes[:, :, c], np.float32))
-        scaled[:, :, c] = plane.resize((width, height), Image.Resampling.LANCZOS)
-    return scaled.clip(0, 1, out=scaled).reshape(height, width, *array.shape[2:])
+        scaled[:, :, c] = np.asarray(plane.resize((width, height), Image.Resampling.LANCZOS))
+    return scaled.reshape(height, width, *array.shape[2:])

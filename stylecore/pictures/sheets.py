@@ -1,4 +1,8 @@
-"""Labelled sheets: several pictures put together into one."""
+"""Labelled sheets: several pictures arranged in one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -9,21 +13,28 @@ from stylecore.pictures.geometry import resize
 from stylecore.pictures.reading import read_image
 
 
-def contact_sheet(images, labels=None, height=512, *, columns=None, title=None):
-    """Put pictures side by side at equal height, such as content, style and result.
+def contact_sheet(
+    images: Sequence[np.ndarray],
+    labels: Sequence[str] | None = None,
+    height: int = 512,
+    *,
+    columns: int | None = None,
+    title: str | None = None,
+) -> np.ndarray:
+    """Arrange pictures of equal height side by side, such as content, style and result.
 
     Parameters
     ----------
     images : sequence of ndarray, each of shape (H, W, 3)
         sRGB in [0, 1].
     labels : sequence of str, optional
-        A line of text under each picture.
+        A line of text below each picture.
     height : int
         Height of each picture on the sheet, in pixels.
     columns : int, optional
-        Pictures in a row; without, all are in one.
+        Pictures in a row; by default, all are in one row.
     title : str, optional
-        A line of text above them all.
+        A line of text above all pictures.
 
     Returns
     -------
@@ -33,10 +44,10 @@ def contact_sheet(images, labels=None, height=512, *, columns=None, title=None):
     Raises
     ------
     ParameterError
-        If there are no pictures, or not as many labels as pictures.
+        If there are no pictures, or the number of labels is not that of the pictures.
     """
     if not len(images) or (labels is not None and len(labels) != len(images)):
-        raise ParameterError(f"a sheet of {len(images)} pictures cannot be made with labels {labels}.")
+        raise ParameterError(f"a sheet of {len(images)} pictures cannot have the labels {labels}.")
     columns = min(columns or len(images), len(images))
     gap, text_size = max(1, height // 40), max(10, height // 20)
     widths = [max(1, round(height * image.shape[1] / image.shape[0])) for image in images]
@@ -58,8 +69,8 @@ def contact_sheet(images, labels=None, height=512, *, columns=None, title=None):
     return read_image(sheet)[0]
 
 
-def _write(sheet, text, x, y, size, width):
-    """Write a line about a point, in smaller letters where it is longer than the width."""
+def _write(sheet: Image.Image, text: str, x: float, y: float, size: float, width: float) -> None:
+    """Write a line centred on a point, in smaller letters where it is longer than the width."""
     font = ImageFont.load_default(size)
     if (length := font.getlength(text)) > width:
         font = ImageFont.load_default(max(1, size * width / length))

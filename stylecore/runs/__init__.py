@@ -1,1 +1,1 @@
-"""A run of `stylecore.transfer`: what is kept of it, shown of it, and taken up again."""
+"""A run of `stylecore.transfer`: its history, its checkpoint, and the callbacks that show its progress."""

@@ -1,47 +1,67 @@
-"""What is kept of every evaluation of the loss, as a list, as columns and as a plot."""
+"""The history of a run: every evaluation of the loss, as a list, as columns and as a plot."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from stylecore.errors import ParameterError
 from stylecore.pictures.reading import read_image
 
-# Part of the lowest loss below which a term is left out of the plot.
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# A term below this fraction of the lowest loss is left out of the plot.
 LEAST_SHOWN = 1e-5
 
 
 class Evaluation(NamedTuple):
-    """One evaluation of the loss, as the history and the callback see it.
+    """One evaluation of the loss, as recorded in the history and passed to the callback.
 
     Attributes
     ----------
     number : int
         Counted from 1 over all scales.
     size : tuple of int
-        (height, width) of the scale.
+        (height, width) of the scale, in pixels.
     loss : float
     terms : dict of str to float
-        The paper's terms that carry a weight, unweighted.
+        Value of each term that has a weight, before it is multiplied by it.
     seconds : float
         Since the start of the transfer.
     weights : dict of str to float
-        What each term is multiplied with in the loss, which is the sum of these products.
+        Weight of each term; the loss is the sum of the weighted terms.
     """
 
     number: int
-    size: tuple
+    size: tuple[int, int]
     loss: float
-    terms: dict
+    terms: dict[str, float]
     seconds: float
-    weights: dict
+    weights: dict[str, float]
 
 
-class History(list):
-    """List of `Evaluation`, which also gives its columns."""
+Callback = Callable[[Evaluation, np.ndarray], object]
+"""Called with each evaluation and its picture (H, W, 3), sRGB in [0, 1], read-only; a true result ends the run."""
 
-    def columns(self):
-        """The history as columns, for a table: ``pandas.DataFrame(result.history.columns())``.
+
+class History(list[Evaluation]):
+    """List of `Evaluation` that can be converted to columns.
+
+    Examples
+    --------
+    >>> from stylecore import Evaluation, History
+    >>> history = History([Evaluation(1, (24, 32), 2.0, {"tv": 0.5}, 0.1, {"tv": 4.0})])
+    >>> history[-1].loss
+    2.0
+    >>> history.columns()["tv"]
+    array([0.5])
+    """
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """Convert the history to columns, for a table: ``pandas.DataFrame(result.history.columns())``.
 
         Returns
         -------
@@ -61,33 +81,24 @@ class History(list):
         return columns
 
 
-def check_plot():
-    """Find out before the work whether a plot can be drawn.
+def check_plot() -> None:
+    """Check before the work that a plot can be drawn.
 
     Raises
     ------
     ParameterError
-        If Matplotlib is missing.
+        If Matplotlib is not installed.
     """
     _matplotlib()
 
 
-def _matplotlib():
-    try:
-        import matplotlib
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ParameterError("a plot needs Matplotlib; install it with: pip install matplotlib.") from error
-    return matplotlib.colormaps, Figure, FigureCanvasAgg
-
-
-def plot(history):
-    """Draw the loss and each term's part in it over the evaluations, on a logarithmic scale.
+def plot(history: Sequence[Evaluation]) -> np.ndarray:
+    """Plot the loss and each weighted term over the evaluations, on a logarithmic scale.
 
     Parameters
     ----------
     history : sequence of Evaluation
+        At least one.
 
     Returns
     -------
@@ -97,14 +108,14 @@ def plot(history):
     Raises
     ------
     ParameterError
-        If Matplotlib is missing.
+        If Matplotlib is not installed.
     """
     colormaps, Figure, Canvas = _matplotlib()
     figure = Figure(figsize=(10, 6), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     numbers = [evaluation.number for evaluation in history]
     axes.plot(numbers, [evaluation.loss for evaluation in history], color="black", linewidth=2, label="loss")
-    # The content term begins at next to nothing, of which a logarithmic scale would show ten empty decades.
+    # The content term starts at almost zero, for which a logarithmic scale would show ten empty decades.
     least = LEAST_SHOWN * min(evaluation.loss for evaluation in history)
     names = sorted({name for evaluation in history for name in evaluation.terms})
     for name, colour in zip(names, colormaps["turbo"](np.linspace(0.05, 0.95, len(names))), strict=True):
@@ -120,8 +131,8 @@ def plot(history):
     return read_image(np.asarray(canvas.buffer_rgba())[:, :, :3])[0]
 
 
-def _mark_scales(axes, history):
-    """Write each scale's size where it begins."""
+def _mark_scales(axes: Axes, history: Sequence[Evaluation]) -> None:
+    """Mark the first evaluation of each scale with its size."""
     for i, evaluation in enumerate(history):
         if i == 0 or evaluation.size != history[i - 1].size:
             height, width = evaluation.size
@@ -133,3 +144,14 @@ def _mark_scales(axes, history):
                 va="bottom",
                 color="grey",
             )
+
+
+def _matplotlib():
+    """Matplotlib's colour maps, figure and canvas, without a window."""
+    try:
+        import matplotlib
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ParameterError("a plot needs Matplotlib; install it with: pip install matplotlib.") from error
+    return matplotlib.colormaps, Figure, FigureCanvasAgg

@@ -1,56 +1,131 @@
-"""A run over the scales of a transfer: what is kept of it and shown of it."""
+"""The bookkeeping of a transfer: its history, checkpoint, progress bar and callback."""
 
+from __future__ import annotations
+
+import sys
 import time
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from stylecore.errors import StylecoreError
-from stylecore.optimizers import Stopped
-from stylecore.runs.history import Evaluation, History
+from stylecore.kernels.compilation import on_compile
+from stylecore.optimizers import Optimizer, Stopped
+from stylecore.runs.checkpoint import Checkpoint
+from stylecore.runs.history import Callback, Evaluation, History
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from stylecore.objective import Objective
 
 
 class Run:
-    """Keeps the history and the checkpoint, shows the progress and asks the callback whether to go on.
+    """Runs the optimiser at each scale, and records, saves and shows what it does.
+
+    Parameters
+    ----------
+    callback : callable or None
+        Called as ``callback(evaluation, image)`` after each evaluation; the run ends when it returns a true value. The
+        image is a copy, which the optimiser does not change later, and read-only.
+    progress : bool or str
+        Whether to show a progress bar.
+    checkpoint : Checkpoint or None
+        Where the state is saved, and from where the run is resumed if the file exists.
+    arguments : dict
+        The settings and inputs of the run, stored in the checkpoint.
 
     Attributes
     ----------
+    history : History
+        The evaluations so far, including those before the run was resumed.
     first : int
-        Number of the scale to begin with; that of the checkpoint, if there is one.
+        Index of the scale to start with, known inside `over`: 0, or the checkpoint's.
+    stopped : bool
+        Whether the callback ended the run.
+
+    Raises
+    ------
+    ParameterError
+        If the checkpoint is of another run, or an argument cannot be stored.
+    StylecoreError
+        If the checkpoint cannot be read, or no file can be written there.
     """
 
-    def __init__(self, callback, progress, checkpoint, arguments):
+    def __init__(
+        self, callback: Callback | None, progress: bool | str, checkpoint: Checkpoint | None, arguments: dict
+    ) -> None:
         self.history = History()
+        self.first = 0
         self.stopped = False
         self._callback = callback
         self._progress = progress
         self._checkpoint = checkpoint
-        self._bar = None
-        self._saved = checkpoint.begin(arguments) if checkpoint else None
-        self.first = self._scale = 0
-        if self._saved:
-            saved = self._saved["history"]
-            self.history.extend(Evaluation(number, tuple(size), *more) for number, size, *more in saved)
-            self.first = self._scale = self._saved["scale"]
+        self._scale = 0
+        self._resumed = False
+        self._bar: tqdm | None = None
+        if checkpoint:
+            checkpoint.begin(arguments)
 
     @contextmanager
-    def over(self, scales):
-        """Show the progress over these scales inside the ``with`` block, and count the time from here on."""
-        self._began = time.perf_counter() - (self.history[-1].seconds if self.history else 0.0)
-        if self._progress:
-            from tqdm import tqdm
+    def over(self, scales: Sequence[tuple[tuple[int, int], int]]) -> Iterator[None]:
+        """Inside the ``with`` block, lock the checkpoint, show the progress and measure the time.
 
-            total = sum(count for _, count in scales)
-            self._bar = tqdm(total=total, initial=len(self.history), unit="step", dynamic_ncols=True)
-        try:
-            yield
-        finally:
-            if self._bar is not None:
-                self._bar.close()
+        Parameters
+        ----------
+        scales : sequence of ((height, width), evaluations)
+            All scales of the run.
 
-    def minimize(self, objective, optimizer, finish):
-        """Minimise at a scale, from the checkpoint's state on if it is of this scale; returns the image reached."""
-        if self._saved and self._scale == self.first:
+        Raises
+        ------
+        StylecoreError
+            If another run uses the checkpoint, or it cannot be resumed from.
+        """
+        with self._checkpoint.locked() if self._checkpoint else nullcontext():
+            self._load(len(scales))
+            self._began = time.perf_counter() - (self.history[-1].seconds if self.history else 0.0)
+            if self._progress:
+                from tqdm import tqdm
+
+                total = sum(count for _, count in scales)
+                self._bar = tqdm(total=total, initial=len(self.history), unit="step", dynamic_ncols=True)
+            try:
+                with on_compile(self._say) if self._bar is not None else nullcontext():
+                    yield
+            finally:
+                if self._bar is not None:
+                    self._bar.close()
+
+    def _say(self, text: str) -> None:
+        """Write a line above the progress bar."""
+        if self._bar is not None:
+            self._bar.write(text, file=sys.stderr)
+
+    def minimize(
+        self, objective: Objective, optimizer: Optimizer, finish: Callable[[np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """Minimise at the next scale, starting from the checkpoint's state if it was saved at this scale.
+
+        Parameters
+        ----------
+        objective : Objective
+        optimizer : Optimizer
+        finish : callable
+            From the image that is optimised to the picture that the callback gets, both (H, W, 3).
+
+        Returns
+        -------
+        ndarray, (H, W, 3)
+            The optimiser's image.
+
+        Raises
+        ------
+        StylecoreError
+            If the loss is not finite, or the checkpoint cannot be read or written.
+        """
+        if self._checkpoint and self._resumed and self._scale == self.first:
             self._checkpoint.restore(optimizer)
         optimizer.run(self._watched(objective, finish), lambda: self._save(optimizer))
         if not self.stopped:
@@ -58,33 +133,57 @@ class Run:
         self._scale += 1
         return optimizer.image
 
-    def _save(self, optimizer, now=False):
+    def _load(self, scales: int) -> None:
+        saved = self._checkpoint.load(scales) if self._checkpoint else None
+        if saved:
+            self.history.extend(saved.history)
+            self.first = self._scale = saved.scale
+            self._resumed = True
+
+    def _save(self, optimizer: Optimizer, now: bool = False) -> None:
         if self._checkpoint:
             self._checkpoint.write(optimizer, self._scale, self.history, now=now)
 
-    def _watched(self, objective, finish):
-        """The objective as the optimiser sees it, with every evaluation noted and shown as the finished picture."""
+    def _watched(self, objective: Objective, finish: Callable[[np.ndarray], np.ndarray]) -> Callable:
+        """The function that the optimiser minimises, which records and shows each evaluation."""
 
-        def evaluate(x):
+        def evaluate(x: np.ndarray) -> tuple[float, np.ndarray]:
             if self.stopped:
                 raise Stopped
-            loss, gradient, terms = objective.evaluate(x)
-            # The optimisers square the gradient, and with a sum beyond the numbers' range would give up silently.
-            if not (np.isfinite(loss) and np.isfinite(np.vdot(gradient, gradient))):
+            # Overflow is reported below. The optimisers square the gradient; if that overflows they stop silently.
+            with np.errstate(over="ignore", invalid="ignore"):
+                loss, gradient, terms = objective.evaluate(x)
+                is_finite = np.isfinite(loss) and np.isfinite(np.vdot(gradient, gradient))
+            if not is_finite:
                 raise StylecoreError(
                     f"the loss or its gradient is too large or not a number at evaluation {len(self.history) + 1}; "
                     "lower the weights."
                 )
-            self._note(loss, terms, objective.term_weights, x, finish)
+            self._record(x, loss, terms, objective.term_weights, finish)
             return loss, gradient
 
         return evaluate
 
-    def _note(self, loss, terms, weights, x, finish):
+    def _record(
+        self,
+        x: np.ndarray,
+        loss: float,
+        terms: dict[str, float],
+        weights: dict[str, float],
+        finish: Callable[[np.ndarray], np.ndarray],
+    ) -> None:
+        height, width = x.shape[:2]
         seconds = time.perf_counter() - self._began
-        self.history.append(Evaluation(len(self.history) + 1, x.shape[:2], loss, terms, seconds, weights))
+        self.history.append(Evaluation(len(self.history) + 1, (height, width), loss, terms, seconds, weights))
         if self._bar is not None:
-            height, width = x.shape[:2]
             self._bar.set_postfix_str(f"{width} x {height}, loss {loss:.4g}")
             self._bar.update()
-        self.stopped = bool(self._callback is not None and self._callback(self.history[-1], finish(x)))
+        if self._callback is not None:
+            self.stopped = bool(self._callback(self.history[-1], _read_only_copy(finish(x))))
+
+
+def _read_only_copy(image: np.ndarray) -> np.ndarray:
+    """An image that neither a callback nor the optimiser, which uses its buffers again, can change."""
+    image = image.copy()
+    image.flags.writeable = False
+    return image

@@ -1,23 +1,32 @@
-"""What can be seen of a transfer while it goes on; all are callbacks of `transfer`.
+"""Callbacks of `stylecore.transfer` that show its progress.
 
-A file that cannot be written is no reason to lose the work: it is warned of once, and left.
+A file that cannot be written does not end the run: there is one warning, and no further attempt.
 """
+
+from __future__ import annotations
 
 import os
 import re
 import time
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from stylecore.errors import ImageError, ParameterError
 from stylecore.pictures.arrays import to_pil
 from stylecore.pictures.geometry import resize
 from stylecore.pictures.sheets import contact_sheet
 from stylecore.pictures.writing import write_image
+from stylecore.runs.history import Callback, Evaluation
+
+if TYPE_CHECKING:
+    from stylecore import Result
 
 
-def together(*callbacks):
-    """Several callbacks as one, which ends the run when any of them does.
+def together(*callbacks: Callback | None) -> Callback:
+    """Combine several callbacks into one, which ends the run if any of them does.
 
     Parameters
     ----------
@@ -28,7 +37,7 @@ def together(*callbacks):
     callable
     """
 
-    def callback(evaluation, image):
+    def callback(evaluation: Evaluation, image: np.ndarray) -> bool:
         answers = [each(evaluation, image) for each in callbacks if each is not None]
         return any(answers)
 
@@ -38,49 +47,56 @@ def together(*callbacks):
 class _Files:
     """Writes pictures until one cannot be written."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._failed = False
 
-    def _write(self, path, image):
+    def _write(self, path: str | os.PathLike[str], image: np.ndarray) -> None:
         if self._failed:
             return
         try:
             write_image(path, image)
         except ImageError as error:
             self._failed = True
-            warnings.warn(f"{error} The transfer goes on without.", stacklevel=2)
+            warnings.warn(f"{error} The transfer continues without it.", stacklevel=2)
 
 
 class Snapshots(_Files):
-    """Saves the picture at every so many evaluations, beside the result: out.png, out-0050.png, out-0100.png.
+    """Saves the picture every few evaluations, beside the result: out.png, out-0050.png, out-0100.png.
 
     Parameters
     ----------
     output : str or path
         The result's file.
     every : int
-        Evaluations from one picture to the next.
+        Number of evaluations from one picture to the next, 1 or more.
 
     Raises
     ------
     ParameterError
-        If `every` is not a whole number of one or more.
+        If `every` is not a positive integer.
     """
 
-    def __init__(self, output, every):
+    def __init__(self, output: str | os.PathLike[str], every: int) -> None:
         super().__init__()
         if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-            raise ParameterError(f"save_every is {every!r}; it must be a whole number of one or more.")
+            raise ParameterError(f"save_every is {every!r}; it must be a positive integer.")
         self._output = Path(output)
         self._every = every
 
-    def __call__(self, evaluation, image):
-        """Save the picture if it is time."""
+    def __call__(self, evaluation: Evaluation, image: np.ndarray) -> None:
+        """Save the picture if it is time to.
+
+        Parameters
+        ----------
+        evaluation : Evaluation
+        image : ndarray, (H, W, 3)
+            sRGB in [0, 1].
+        """
         if evaluation.number % self._every == 0:
             self._write(self._output.with_stem(f"{self._output.stem}-{evaluation.number:04d}"), image)
 
-    def may_write(self, path):
-        """Whether a file is one of those that are written, so that it would be replaced.
+    def may_write(self, path: str | os.PathLike[str]) -> bool:
+        """Whether a file has the name of a snapshot, so that it could be overwritten.
 
         Parameters
         ----------
@@ -96,58 +112,73 @@ class Snapshots(_Files):
 
 
 class Preview(_Files):
-    """Rewrites one file with the picture as it grows, whole each time, for a viewer that follows it.
+    """Overwrites one file with the current picture, for an image viewer that reloads it.
 
     Parameters
     ----------
     path : str or path
     seconds : float
-        From one picture to the next, at least.
+        Least time from one picture to the next.
     """
 
-    def __init__(self, path, seconds=2.0):
+    def __init__(self, path: str | os.PathLike[str], seconds: float = 2.0) -> None:
         super().__init__()
         self._path = path
         self._seconds = seconds
         self._next = -float("inf")
 
-    def __call__(self, evaluation, image):
-        """Rewrite the file if it is time."""
+    def __call__(self, evaluation: Evaluation, image: np.ndarray) -> None:
+        """Overwrite the file if it is time to.
+
+        Parameters
+        ----------
+        evaluation : Evaluation
+        image : ndarray, (H, W, 3)
+            sRGB in [0, 1].
+        """
         if time.monotonic() >= self._next:
             self._write(self._path, image)
             self._next = time.monotonic() + self._seconds
 
 
 class RunSheet:
-    """Keeps a few pictures of the run, evenly over its evaluations, and puts them on a sheet.
+    """Collects pictures at regular intervals of a run, and arranges them on a contact sheet.
 
     Parameters
     ----------
     iterations : int
         Evaluations of the run.
     pictures : int
-        Most pictures on the sheet, the result included; the first is the start.
+        Largest number of pictures on the sheet, including the first and the result; 2 or more.
     height : int
-        Of each on the sheet, in pixels.
+        Height of each picture on the sheet, in pixels.
     """
 
-    def __init__(self, iterations, pictures=12, height=256):
+    def __init__(self, iterations: int, pictures: int = 12, height: int = 256) -> None:
         steps = min(iterations, pictures - 1)
         self._numbers = {1 + i * iterations // steps for i in range(steps)}
         self._height = height
-        self._pictures, self._labels = [], []
+        self._pictures: list[np.ndarray] = []
+        self._labels: list[str] = []
 
-    def __call__(self, evaluation, image):
-        """Keep the picture, no larger than the sheet will show it, if it is one of them."""
+    def __call__(self, evaluation: Evaluation, image: np.ndarray) -> None:
+        """Keep the picture, no larger than on the sheet, if it is one of those to be shown.
+
+        Parameters
+        ----------
+        evaluation : Evaluation
+        image : ndarray, (H, W, 3)
+            sRGB in [0, 1].
+        """
         if evaluation.number not in self._numbers:
             return
         height, width = evaluation.size
         small = (self._height, max(1, round(width * self._height / height)))
-        self._pictures.append(resize(image, small) if height > self._height else image.copy())
+        self._pictures.append(resize(image, small) if height > self._height else image)
         self._labels.append(f"step {evaluation.number}, {width} x {height}")
 
-    def sheet(self, result):
-        """The labelled sheet, with the result at its end.
+    def sheet(self, result: Result) -> np.ndarray:
+        """Arrange the pictures on a labelled sheet, the result last.
 
         Parameters
         ----------
@@ -156,26 +187,27 @@ class RunSheet:
         Returns
         -------
         ndarray, (H, W, 3)
+            sRGB in [0, 1].
         """
         pictures, labels = [*self._pictures, result.array], [*self._labels, "result"]
         return contact_sheet(pictures, labels, self._height, columns=4)
 
 
 class NotebookPicture:
-    """Shows the picture as it grows, in a notebook's cell.
+    """Shows the current picture in a notebook's cell.
 
     Parameters
     ----------
     seconds : float
-        From one picture to the next, at least.
+        Least time from one picture to the next.
 
     Raises
     ------
     ParameterError
-        If IPython is missing.
+        If IPython is not installed.
     """
 
-    def __init__(self, seconds=1.0):
+    def __init__(self, seconds: float = 1.0) -> None:
         try:
             from IPython.display import display
         except ImportError as error:
@@ -185,8 +217,15 @@ class NotebookPicture:
         self._handle = None
         self._next = -float("inf")
 
-    def __call__(self, evaluation, image):
-        """Show the picture if it is time."""
+    def __call__(self, evaluation: Evaluation, image: np.ndarray) -> None:
+        """Show the picture if it is time to.
+
+        Parameters
+        ----------
+        evaluation : Evaluation
+        image : ndarray, (H, W, 3)
+            sRGB in [0, 1].
+        """
         if time.monotonic() < self._next:
             return
         picture = to_pil(image)

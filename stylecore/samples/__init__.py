@@ -1,14 +1,14 @@
-"""Two pictures to try the program on, drawn by the project's own scripts beside them.
+"""Two sample pictures, drawn by the scripts beside them.
 
 Attributes
 ----------
 PHOTOGRAPH : pathlib.Path
-    A village by a river, as content; drawn by `stylecore.samples.photograph`.
+    A content image: a village by a river; drawn by `stylecore.samples.photograph`.
 PAINTING : pathlib.Path
-    Evening light over a bay in thick brush strokes, as style; drawn by `stylecore.samples.painting`.
+    A style image: evening light over a bay in thick brush strokes; drawn by `stylecore.samples.painting`.
 """
 
-from importlib.resources import files
+from pathlib import Path
 
-PHOTOGRAPH = files(__name__) / "photograph.jpg"
-PAINTING = files(__name__) / "painting.jpg"
+PHOTOGRAPH = Path(__file__).with_name("photograph.jpg")
+PAINTING = Path(__file__).with_name("painting.jpg")

@@ -1,28 +1,75 @@
-"""What stands in the sample photograph: houses, a church, trees, boats; all lengths in metres."""
+"""The motifs of the sample photograph: houses, a church, trees and boats. Lengths are in metres."""
+
+from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from stylecore.samples._scene import SKYLIGHT, SUN, SUNLIGHT, noise
+from stylecore.samples._scene import SKYLIGHT, SUN, SUNLIGHT, Scene, noise
 
 WALLS = [(0.80, 0.64, 0.38), (0.80, 0.76, 0.68), (0.74, 0.42, 0.24), (0.55, 0.60, 0.58), (0.76, 0.54, 0.40)]
 SHUTTERS = [(0.10, 0.22, 0.16), (0.12, 0.18, 0.30), (0.30, 0.07, 0.05), (0.25, 0.14, 0.07)]
 TILES = [(0.52, 0.16, 0.07), (0.42, 0.14, 0.08), (0.33, 0.16, 0.11), (0.22, 0.19, 0.19)]
 
 
-def masonry(colour, u, v, seed, stone=(0.9, 0.45)):
-    """Colour of stained plaster or, with small stones, of brick and ashlar."""
+def masonry(
+    colour: ArrayLike, u: np.ndarray, v: np.ndarray, seed: float, stone: tuple[float, float] = (0.9, 0.45)
+) -> np.ndarray:
+    """Colour of stained plaster or, with small stones, of brick and ashlar.
+
+    Parameters
+    ----------
+    colour : array_like, (3,)
+        Mean colour in linear light.
+    u, v : ndarray
+        Positions on the wall; v is the height.
+    seed : float
+        Offset in the noise, so that walls differ.
+    stone : tuple of float
+        Width and height of a stone.
+
+    Returns
+    -------
+    ndarray, (..., 3)
+    """
     row = np.floor(v / stone[1])
     each = noise(np.floor(u / stone[0] + row % 2 / 2) * 1.7 + seed, row * 1.9)
     stains = 1 + 0.13 * noise.fractal(u / 2 + seed, v / 3, 4) + 0.12 * each
     return np.array(colour) * (np.clip(stains, 0.4, 1.4) * (1 - 0.35 * np.exp(-v / 0.7)))[..., None]
 
 
-def house(scene, rng, x, y, z, w, d, storeys, yaw, timbered):
-    """Paint a gabled house; its ridge runs along its width `w`."""
+def house(
+    scene: Scene,
+    rng: np.random.Generator,
+    x: float,
+    y: float,
+    z: float,
+    w: float,
+    d: float,
+    storeys: int,
+    yaw: float,
+    timbered: bool,
+) -> None:
+    """Paint a gabled house.
+
+    Parameters
+    ----------
+    scene : Scene
+    rng : numpy.random.Generator
+    x, y, z : float
+        Centre of the front at ground level.
+    w, d : float
+        Width, along which the ridge runs, and depth.
+    storeys : int
+    yaw : float
+        Angle of the width against the x axis, in radians.
+    timbered : bool
+        Whether its front is half-timbered.
+    """
     eaves, rise, seed = 2.9 * storeys + 1.5, d * rng.uniform(0.42, 0.55), rng.uniform(0, 99)
     wall, shutter, tile = (np.array(c[rng.integers(len(c))]) for c in (WALLS, SHUTTERS, TILES))
     across, back, up = np.array([[np.cos(yaw), 0, np.sin(yaw)], [-np.sin(yaw), 0, np.cos(yaw)], [0, 1, 0]])
-    base = np.array([x, y - 1.5, z + d / 2])  # the slope hides what stands in it
+    base = np.array([x, y - 1.5, z + d / 2])  # the lowest part is in the slope
     curtains = rng.random((20, 20))
 
     def facade(u, v, w, h):
@@ -55,7 +102,7 @@ def house(scene, rng, x, y, z, w, d, storeys, yaw, timbered):
         return masonry((0.36, 0.2, 0.15), u, v, seed, (0.4, 0.2)), np.where(v > h - 0.3, 1.3, 1), u >= 0
 
     def roof(slope):
-        reach = 1 + 1.1 / d  # the eaves stand out by 0.55 m
+        reach = 1 + 1.1 / d  # the eaves project by 0.55 m
         start = base + slope + up * eaves - reach * slope
         length = across if slope @ back > 0 else -across
         scene.panel(start - length * (w / 2 + 0.55), length * (w + 1.1), slope * reach, tiles)
@@ -71,8 +118,8 @@ def house(scene, rng, x, y, z, w, d, storeys, yaw, timbered):
     roof(back * d / 2 + up * rise)
 
 
-def church(scene, _, x, y, z):
-    """Paint a square tower with a spire and a clock."""
+def church(scene: Scene, _: np.random.Generator, x: float, y: float, z: float) -> None:
+    """Paint a square tower with a spire and a clock at (x, y, z)."""
     base, stone = np.array([x, y - 1, z]), (0.62, 0.55, 0.44)
 
     def tower(u, v, w, h):
@@ -101,8 +148,20 @@ def church(scene, _, x, y, z):
         scene.panel(base + up * 25 + (out - along) * w / 2 * 1.1, along * w * 1.1, tip, slate)
 
 
-def tree(scene, rng, x, y, z, tall, slim):
-    """Paint a crown of a few boughs, each a ball of clumps of leaves that are lit from the sun's side."""
+def tree(scene: Scene, rng: np.random.Generator, x: float, y: float, z: float, tall: float, slim: float) -> None:
+    """Paint a tree: a crown of a few boughs, each a ball of clumps of leaves that are lit by the sun.
+
+    Parameters
+    ----------
+    scene : Scene
+    rng : numpy.random.Generator
+    x, y, z : float
+        Foot of the trunk.
+    tall : float
+        Height.
+    slim : float
+        Factor of the crown's width.
+    """
 
     def bark(u, v, w, h):
         return masonry((0.10, 0.07, 0.05), u, v, x, (0.1, 0.5)), np.ones(u.shape), u >= 0
@@ -126,8 +185,8 @@ def tree(scene, rng, x, y, z, tall, slim):
         scene.paint(place, hue * (bright + (0.5 + 0.3 * clumps[i, 1]) * SKYLIGHT), alpha, z)
 
 
-def boat(scene, x, z, half):
-    """Paint a rowing boat of length 2 * half, from the side and a little above, and its mirror image."""
+def boat(scene: Scene, x: float, z: float, half: float) -> None:
+    """Paint a rowing boat of length 2 * half on the water at (x, z), seen a little from above, and its reflection."""
     px, py = scene.project(x, 0, z)
     size = scene.focal / z
     corners = px + half * size * np.array([-1.1, 1.1]), py + size * np.array([-1.5, 1.2])

@@ -2,8 +2,10 @@
 
 ``python -m stylecore.samples.painting painting.jpg``
 
-Lengths are in units of the picture's width; x points to the right, y down.
+Lengths are in units of the picture's width; x points to the right and y down.
 """
+
+from __future__ import annotations
 
 import sys
 
@@ -26,7 +28,7 @@ PAINT = {
     "vermilion": (214, 66, 36),
 }
 NAMES = list(PAINT)
-# Lights in the sky, around which the paint whirls: x, y, radius, direction of the whirl.
+# Lights in the sky, around which the paint swirls: x, y, radius, direction of the swirl.
 LIGHTS = [
     (0.70, 0.19, 0.115, 1),
     (0.26, 0.14, 0.085, -1),
@@ -34,23 +36,33 @@ LIGHTS = [
     (0.93, 0.36, 0.05, -1),
     (0.07, 0.33, 0.05, 1),
 ]
-# Strokes of a layer: how many, and their length and width.
+# The layers of paint: number of strokes, and their length and width.
 LAYERS = [(1500, 0.120, 0.0220), (5000, 0.080, 0.0120), (8000, 0.050, 0.0080), (8000, 0.030, 0.0052)]
 noise = Noise(3)
 
 
-def horizon(x):
-    """Height at which the far shore's hills end against the sky, at x."""
+def horizon(x: np.ndarray) -> np.ndarray:
+    """The y at which the hills of the far shore end against the sky, at each x."""
     return 0.455 - 0.045 * np.clip(noise.fractal(3 * x + 5, 0 * x, 4), -0.8, 1.5)
 
 
-def shore(x):
-    """Height at which the near shore begins, at x."""
+def shore(x: np.ndarray) -> np.ndarray:
+    """The y at which the near shore begins, at each x."""
     return 0.70 - 0.16 * np.exp(-(((x - 0.02) / 0.34) ** 2)) + 0.012 * noise.fractal(8 * x, 0 * x + 9, 3)
 
 
-def flow(x, y):
-    """Direction of the brush: curl of a noisy potential, whirling around the lights; calm on the water."""
+def flow(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Direction of the brush: the curl of a noisy potential, which swirls around the lights and is calm on the water.
+
+    Parameters
+    ----------
+    x, y : ndarray, (n,)
+
+    Returns
+    -------
+    ndarray, (n, 2)
+        Unit vectors.
+    """
 
     def wind(x, y):
         return 0.06 * y + 0.017 * noise.fractal(4.5 * x, 4.5 * y, 2)
@@ -70,13 +82,26 @@ def flow(x, y):
     return np.stack([dx, dy], -1) / (np.hypot(dx, dy) + 1e-9)[:, None]
 
 
-def colours(rng, x, y, layer):
-    """Paint for strokes at (x, y): two colours each, as the brush picks up what lies beside."""
+def colours(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, layer: int) -> np.ndarray:
+    """Colours of strokes: two for each, as a brush also picks up the paint beside it.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    x, y : ndarray, (n,)
+        Starting points of the strokes.
+    layer : int
+
+    Returns
+    -------
+    ndarray, (2, n, 3)
+        sRGB, mostly in [0, 1].
+    """
     choice = np.empty((2, len(x)), int)
     bands = noise.fractal(4 * x + 20, 8 * y, 3) + 0.5 * rng.normal(size=(2, len(x)))
 
     def fill(where, steps, *names):
-        """Choose among the names by the bands, which are cut at the steps."""
+        """Choose one of the paints by the bands of noise, with the steps as thresholds."""
         pick = np.array([NAMES.index(name) for name in names])[np.digitize(bands, steps)]
         choice[:, where] = pick[:, where]
 
@@ -89,8 +114,8 @@ def colours(rng, x, y, layer):
         fill(ring < 0.42, (-0.9, 0.2), "yellow", "foam", "foam")
     fill(y > horizon(x), (-0.4, 0.5, 1.2), "night", "ultramarine", "teal", "cobalt")
     fill(y > 0.505, (-0.8, 0.0, 0.8, 1.6), "ultramarine", "teal", "cobalt", "sky", "foam")
-    cx = LIGHTS[0][0] + 0.05 * noise(9 * y, 0 * y)
-    glitter = np.abs(x - cx) / (0.03 + 0.35 * (y - 0.5)) + 0.4 * rng.normal(size=len(x))
+    middle = LIGHTS[0][0] + 0.05 * noise(9 * y, 0 * y)
+    glitter = np.abs(x - middle) / (0.03 + 0.35 * (y - 0.5)) + 0.4 * rng.normal(size=len(x))
     fill((y > 0.505) & (glitter < 0.55), (-0.6, 0.7), "ochre", "yellow", "foam")
     ground = y > shore(x)
     fill(ground, (-0.9, -0.3, 0.5, 2.1), "umber", "teal", "ochre", "yellow", "foam")
@@ -100,8 +125,24 @@ def colours(rng, x, y, layer):
     return paint * (1 + 0.08 * rng.normal(size=(1, len(x), 1)))
 
 
-def stroke(canvas, relief, rng, path, width, paint):
-    """Drag a brush along a path (n, 2) in pixels; its bristles leave streaks, and run dry at the end."""
+def stroke(
+    canvas: np.ndarray, relief: np.ndarray, rng: np.random.Generator, path: np.ndarray, width: float, paint: np.ndarray
+) -> None:
+    """Draw the stroke of a brush, whose bristles leave streaks and run dry at the end.
+
+    Parameters
+    ----------
+    canvas : ndarray, (H, W, 3)
+    relief : ndarray, (H, W)
+        Thickness of the paint.
+    rng : numpy.random.Generator
+    path : ndarray, (n, 2)
+        In pixels.
+    width : float
+        In pixels.
+    paint : ndarray, (2, 3)
+        Two colours.
+    """
     along = np.arange(0, len(path) - 1, 0.5 / max(np.hypot(*(path[1] - path[0])), 0.5))
     across = np.linspace(-1, 1, max(4, int(width * 1.6)))
     point = np.stack([np.interp(along, np.arange(len(path)), path[:, i]) for i in (0, 1)], -1)
@@ -120,24 +161,34 @@ def stroke(canvas, relief, rng, path, width, paint):
     mix = np.clip(0.5 + 0.5 * bristle + 0.5 * across, 0, 1)[:, None]
     colour = (paint[0] * mix + paint[1] * (1 - mix)) * (1 + 0.09 * bristle[:, None])
     canvas[place] = np.broadcast_to(colour, (*rows.shape, 3))[wet]
-    ridge = 0.55 + 0.25 * streak + 0.9 * across**4  # paint is pushed to the brush's edges
+    ridge = 0.55 + 0.25 * streak + 0.9 * across**4  # the brush pushes paint to its edges
     relief[place] = 0.45 * relief[place] + ridge[wet] * width**0.5
 
 
-def draw(width=768):
-    """Draw the painting, `width` pixels wide, as a Pillow image."""
+def draw(width: int = 768) -> Image.Image:
+    """Draw the painting.
+
+    Parameters
+    ----------
+    width : int
+        In pixels; the height is three quarters of it.
+
+    Returns
+    -------
+    PIL.Image.Image
+    """
     rng, bristles = np.random.default_rng(5), np.random.default_rng(6)
     wide, high = 2 * width, 2 * (width * 3 // 4)
     canvas = np.full((high, wide, 3), PAINT["night"], np.float32) / 255
     relief = np.zeros((high, wide), np.float32)
     for layer, (count, length, thickness) in enumerate(LAYERS):
         spot = rng.random((count, 2)) * (1.04, 0.79) - 0.02
-        paint = colours(rng, *spot.T, layer)
+        paint = colours(rng, spot[:, 0], spot[:, 1], layer)
         steps = 14
-        paths = [spot]
+        points = [spot]
         for _ in range(steps):
-            paths.append(paths[-1] + flow(*paths[-1].T) * length / steps)
-        paths = np.stack(paths, 1) * wide
+            points.append(points[-1] + flow(*points[-1].T) * length / steps)
+        paths = np.stack(points, 1) * wide
         shrink = rng.uniform(0.55, 1.15, count)
         for i in range(count):
             n = max(4, int((steps + 1) * min(1, shrink[i])))

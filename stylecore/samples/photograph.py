@@ -2,23 +2,26 @@
 
 ``python -m stylecore.samples.photograph photograph.jpg``
 
-Everything is painted from far to near, in linear light and metres, then mirrored in the water and developed
-like a photograph.
+Everything is painted from far to near, in linear light and metres, then reflected in the water and tone-mapped like a
+photograph.
 """
 
+from __future__ import annotations
+
 import sys
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from stylecore.samples._motifs import boat, church, house, masonry, tree
-from stylecore.samples._scene import EYE, SKYLIGHT, SUN, SUNLIGHT, Scene, noise
+from stylecore.samples._scene import EYE, SKYLIGHT, SUN, SUNLIGHT, Numbers, Scene, noise
 
 BANK, FAR = 90.0, 3800.0  # distances of the far bank and of the last mountains
 
 
-def ground(x, z):
+def ground(x: Numbers, z: Numbers) -> np.ndarray:
     """Height of the land: quay, village slope, wooded hills, mountains."""
     slope = 2.2 + 0.24 * np.clip(z - BANK - 14, 0, 120)
     hills = 170 * np.clip((z - 230) / 1200, 0, 1)
@@ -28,13 +31,13 @@ def ground(x, z):
     return slope + np.maximum(hills, 0) + np.maximum(peaks, 0) + canopy(x, z)
 
 
-def canopy(x, z):
+def canopy(x: Numbers, z: Numbers) -> np.ndarray:
     """Height of the treetops of the woods."""
     return 3.2 * np.clip((z - 205) / 40, 0, 1) * (1 + noise.fractal(x / 5, z / 5, 3, 0.7))
 
 
-def sky(scene):
-    """Paint blue, and clouds in a level layer that are shaded by what lies towards the sun."""
+def sky(scene: Scene) -> None:
+    """Paint the blue sky, and a level layer of clouds that shade each other."""
     rows, columns = np.mgrid[0 : scene.light.shape[0], 0 : scene.light.shape[1]]
     rise = np.maximum((scene.horizon - rows) / scene.focal, 0)
     pale = np.exp(-rise / 0.16)[..., None]
@@ -55,8 +58,8 @@ def sky(scene):
     scene.light += alpha[..., None] * (cloud - scene.light)
 
 
-def land(scene, z, step):
-    """Paint the slice of ground at distance z, of which the slice at z * step will hide the lower part."""
+def land(scene: Scene, z: float, step: float) -> None:
+    """Paint the slice of ground at distance z; the next slice, at z * step, will hide its lower part."""
     x = (np.arange(scene.light.shape[1]) + 0.5 - scene.middle) / scene.focal * z
     y, nearer = ground(x, z), ground(x * step, z * step)
     tilt_x = np.gradient(y, x)
@@ -64,7 +67,7 @@ def land(scene, z, step):
     normal = np.stack([-tilt_x, np.ones(x.shape), -tilt_z], -1)
     normal /= np.linalg.norm(normal, axis=1, keepdims=True)
     grass = np.array([0.15, 0.18, 0.05]) * (1 + 0.3 * noise.fractal(x / 2, z / 2, 4))[:, None]
-    hollow = np.clip(0.45 + 0.1 * canopy(x, z), 0, 1.3)  # between the treetops it is dark
+    hollow = np.clip(0.45 + 0.1 * canopy(x, z), 0, 1.3)  # dark between the treetops
     hollow *= np.clip(1 + 0.4 * noise.fractal(x / 4, z / 4, 3), 0.3, 2)
     leaves = np.array([0.075, 0.115, 0.035]) * hollow[:, None]
     wood = np.clip((z - 200) / 40 + 0.3 * noise(x / 9, z / 9), 0, 1)[:, None]
@@ -74,15 +77,17 @@ def land(scene, z, step):
     sun = np.clip(normal @ SUN, 0, None) * (scene.sunshine(x, y + 0.1, np.full(x.shape, z)) if z < 260 else 1)
     light = sun[:, None] * SUNLIGHT + (0.4 + 0.6 * normal[:, 1:2] ** 2) * SKYLIGHT
     top, below = scene.project(x, y, z)[1], scene.project(x * step, nearer, z * step)[1]
-    rows = slice(int(max(top.min(), 0)), int(min(below.max() + 3, len(scene.light))))
+    rows = slice(int(max(np.min(top), 0)), int(min(np.max(below) + 3, len(scene.light))))
     scene.paint(rows, colour * light, np.clip(np.arange(rows.start, rows.stop)[:, None] + 1 - top, 0, 1), z)
 
 
-def village(scene, rng):
+def village(scene: Scene, rng: np.random.Generator) -> None:
     """Paint land, houses, church and trees from far to near."""
-    houses, trees = [], []  # arguments of the motifs, from the distance on
+    # Arguments of the motifs, with x and z first and without scene, rng and y.
+    houses: list[tuple] = []
+    trees: list[tuple] = []
     for row, z in enumerate((95, 112, 129, 147, 166, 187)):
-        x = -0.4 * z - 8
+        x = -0.4 * z - 8.0
         while x < 0.4 * z + 8:
             w, d, storeys = rng.uniform(8, 12.5), rng.uniform(8, 10), rng.integers(2, 4) if row < 3 else 2
             yaw = rng.uniform(-0.3, 0.3) + (np.pi / 2 if rng.random() < 0.45 else 0)
@@ -97,13 +102,15 @@ def village(scene, rng):
     cast_shadows(scene, houses, trees)
 
     step = (BANK / FAR) ** (1 / 700)
-    scenery = [(z, land, (z, step)) for z in FAR * step ** np.arange(701)]
-    for motif, places in ((house, houses), (tree, trees), (church, [(15, 140)])):
+    scenery: list[tuple[float, Callable[..., None], tuple]] = []
+    scenery += [(z, land, (z, step)) for z in FAR * step ** np.arange(701)]
+    motifs: list[tuple[Callable[..., None], list[tuple]]] = [(house, houses), (tree, trees), (church, [(15, 140)])]
+    for motif, places in motifs:
         for x, z, *rest in places:
             y = ground(x, z + (rest[1] / 2 if motif is house else 0))
             scenery.append((z, motif, (rng, x, y, z, *rest)))
-    for _, motif, arguments in sorted(scenery, key=lambda item: -item[0]):
-        motif(scene, *arguments)
+    for _, paint, arguments in sorted(scenery, key=lambda item: -item[0]):
+        paint(scene, *arguments)
 
     def quay(u, v, w, h):
         wet = np.clip(1.3 * v + 0.3, 0, 1)[..., None]
@@ -112,8 +119,8 @@ def village(scene, rng):
     scene.panel(np.array([-60, 0, BANK]), np.array([120.0, 0, 0]), np.array([0, 2.4, 0]), quay)
 
 
-def cast_shadows(scene, houses, trees):
-    """Enter land, houses and trees into the map of heights."""
+def cast_shadows(scene: Scene, houses: list[tuple], trees: list[tuple]) -> None:
+    """Draw land, houses and trees into the map of heights."""
     grid_z, grid_x = np.mgrid[0:400, -200:200]
     scene.tops = ground(grid_x, grid_z)
     for x, z, w, d, storeys, yaw, _ in houses:
@@ -126,8 +133,8 @@ def cast_shadows(scene, houses, trees):
         scene.tops[inside] = ground(x, z) + 0.8 * tall
 
 
-def water(scene):
-    """Mirror the land in the river, bent by ripples that perspective flattens far away."""
+def water(scene: Scene) -> None:
+    """Reflect the land in the river, distorted by ripples that perspective flattens far away."""
     shore = scene.horizon + scene.focal * EYE / BANK
     rows, columns = np.mgrid[int(shore) : len(scene.light), 0 : scene.light.shape[1]] + 0.5
     z = EYE * scene.focal / (rows - scene.horizon)
@@ -144,8 +151,19 @@ def water(scene):
     scene.light[int(shore) :] = seen * clear + (1 - clear) * np.array([0.045, 0.085, 0.075])
 
 
-def develop(light):
-    """Turn light into a photograph: glow, vignette, film curve."""
+def develop(light: np.ndarray) -> np.ndarray:
+    """Tone mapping: glow, vignette and film curve.
+
+    Parameters
+    ----------
+    light : ndarray, (H, W, 3)
+        Linear, zero or more.
+
+    Returns
+    -------
+    ndarray, (H, W, 3)
+        sRGB, mostly in [0, 1].
+    """
     height, width = light.shape[:2]
     glow = gaussian_filter(np.clip(light - 0.9, 0, None), (0.012 * width, 0.012 * width, 0))
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
@@ -154,8 +172,18 @@ def develop(light):
     return film + 0.25 * (film - 0.55) * (1 - (2 * film - 1) ** 2)
 
 
-def draw(width=768):
-    """Draw the photograph, `width` pixels wide, as a Pillow image."""
+def draw(width: int = 768) -> Image.Image:
+    """Draw the photograph.
+
+    Parameters
+    ----------
+    width : int
+        In pixels; the height is three quarters of it.
+
+    Returns
+    -------
+    PIL.Image.Image
+    """
     rng = np.random.default_rng(7)
     scene = Scene(2 * width, 2 * (width * 3 // 4))
     sky(scene)

@@ -1,14 +1,55 @@
-"""One pair of pictures with several networks, side by side, as the paper compares them."""
+"""Sheets that show several pictures side by side: the demonstration, the networks, and the presets."""
 
-from stylecore._transfer import transfer
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from stylecore._transfer import Result, transfer
 from stylecore.pictures.reading import read_image
 from stylecore.pictures.sheets import contact_sheet
 from stylecore.pictures.writing import check_output, write_image
+from stylecore.samples import PAINTING, PHOTOGRAPH
+from stylecore.studies.presets import load_presets
 from stylecore.weights import NAMES
 
+PathLike = str | os.PathLike
 
-def compare(content, style, sheet, networks=NAMES, **settings):
-    """Make the same picture with several networks, and a sheet that shows them beside content and style.
+
+def demo(output: PathLike = "demo.png", sheet: PathLike = "demo-sheet.png", **settings: Any) -> Result:
+    """Paint the sample photograph in the style of the sample painting, and show content, style and result.
+
+    Parameters
+    ----------
+    output, sheet : str or path
+        The picture to write, and the sheet.
+    **settings
+        As `stylecore.transfer` takes them.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    StylecoreError
+        As in `stylecore.transfer`; or if a picture cannot be written, which is checked before the work starts.
+    """
+    check_output(output)
+    check_output(sheet)
+    result = transfer(PHOTOGRAPH, PAINTING, **settings)
+    result.save(output)
+    _write_sheet(sheet, {"content": PHOTOGRAPH, "style": PAINTING}, {"result": result.array}, result.metadata())
+    return result
+
+
+def compare(
+    content: Any, style: Any, sheet: PathLike, networks: Sequence[Any] = NAMES, **settings: Any
+) -> list[Result]:
+    """Paint the same picture with several networks, and show the results beside content and style.
 
     Parameters
     ----------
@@ -16,9 +57,9 @@ def compare(content, style, sheet, networks=NAMES, **settings):
     sheet : str or path
         The picture to write.
     networks : sequence of str, path or Weights
-        As `stylecore.transfer` takes them; each compares by its own layers.
+        As `stylecore.transfer` takes them; each uses its own default layers.
     **settings
-        Others of `stylecore.transfer`.
+        Other settings of `stylecore.transfer`.
 
     Returns
     -------
@@ -28,16 +69,56 @@ def compare(content, style, sheet, networks=NAMES, **settings):
     Raises
     ------
     StylecoreError
-        As `stylecore.transfer` does; or if the sheet cannot be written, which is found before the work starts.
+        As in `stylecore.transfer`; or if the sheet cannot be written, which is checked before the work starts.
     """
     check_output(sheet)
-    results = []
+    results: list[Result] = []
     for network in networks:
         results.append(transfer(content, style, network=network, **settings))
         if results[-1].stopped:
             break
-    pictures = [read_image(content)[0], read_image(style)[0], *(result.array for result in results)]
-    labels = ["content", "style", *(str(network) for network in networks[: len(results)])]
-    together = contact_sheet(pictures, labels, height=len(results[0].array))
-    write_image(sheet, together, settings={**results[0].settings, "network": labels[2:]})
+    pictures = {str(network): result.array for network, result in zip(networks, results, strict=False)}
+    metadata = {**(results[0].metadata() or {}), "network": list(pictures)}
+    _write_sheet(sheet, {"content": content, "style": style}, pictures, metadata)
     return results
+
+
+def preset_sheet(
+    content: Any,
+    style: Any,
+    file: PathLike | None = None,
+    watch: Callable[[str], dict[str, Any]] | None = None,
+    **settings: Any,
+) -> np.ndarray | None:
+    """Paint the same picture with every preset.
+
+    Parameters
+    ----------
+    content, style : path, PIL image or array
+    file : str or path, optional
+        A TOML file with more presets.
+    watch : callable, optional
+        Called as ``watch(name)`` before each transfer; returns more arguments for it, such as its callback.
+    **settings
+        As `transfer` takes them, for all; a preset's own override them.
+
+    Returns
+    -------
+    ndarray, (H, W, 3), or None
+        The labelled sheet: the picture with the defaults, and then with each preset; None if a callback ended the work.
+    """
+    presets = {"the defaults": {}} | {name: preset.settings for name, preset in load_presets(file).items()}
+    pictures = []
+    for name, preset in presets.items():
+        result = transfer(content, style, **{**settings, **preset}, **(watch(name) if watch else {}))
+        if result.stopped:
+            return None
+        pictures.append(result.array)
+    return contact_sheet(pictures, list(presets), height=max(map(len, pictures)), columns=3)
+
+
+def _write_sheet(path: PathLike, sources: dict[str, Any], results: dict[str, np.ndarray], metadata: Any) -> None:
+    """Write sources and results side by side, as high as the results."""
+    pictures = {name: read_image(source, name=name)[0] for name, source in sources.items()} | results
+    height = max(map(len, results.values()))
+    write_image(path, contact_sheet(list(pictures.values()), list(pictures), height=height), settings=metadata)

@@ -9,8 +9,8 @@ import numpy as np
 from stylecore._transfer import transfer
 from stylecore.errors import ParameterError
 from stylecore.files import replacing
-from stylecore.network import load_network
-from stylecore.objective import STYLE_LAYERS, Objective
+from stylecore.network import STYLE_LAYERS, load_network
+from stylecore.objective import Objective
 from stylecore.pictures.geometry import crop, fit, resize, shape_for
 from stylecore.pictures.reading import read_image
 from stylecore.pictures.sheets import contact_sheet

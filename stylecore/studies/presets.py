@@ -1,20 +1,22 @@
-"""Looks under a name: settings of `transfer` from TOML files.
+"""Presets: named sets of settings of `transfer`, read from TOML files.
 
-The package's own are in ``presets.toml`` beside this file. The user's come from `user_file`, and from a file that is
-named; of two presets with the same name, the one that was read last counts.
+The package's own are in ``presets.toml`` beside this file. The user's come from `user_file`, and from a file given by
+name; of two presets with the same name, the one read last wins.
 """
 
+from __future__ import annotations
+
+import os
 import sys
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import platformdirs
 
-from stylecore._transfer import SETTINGS, transfer
 from stylecore.errors import ParameterError
 from stylecore.messages import near_matches
-from stylecore.pictures.sheets import contact_sheet
+from stylecore.settings import Settings
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -23,37 +25,39 @@ else:
 
 _SHIPPED = files("stylecore.studies") / "presets.toml"
 
-# Masks are those of a picture, and no part of a look.
-_SETTINGS = [name for name in SETTINGS if name not in ("regions", "labels")]
+_DEFAULTS = Settings.defaults()
+
+# Masks belong to one picture, so they have no place in a preset.
+_SETTINGS = [name for name in _DEFAULTS if name not in ("regions", "labels")]
 
 
 class Preset(NamedTuple):
-    """A look.
+    """A named look.
 
     Attributes
     ----------
     description : str
     settings : dict
-        Arguments of `transfer`; those that are not named keep their defaults.
+        Fields of `Settings` as keywords of `transfer`; the others keep their defaults.
     """
 
     description: str
-    settings: dict
+    settings: dict[str, Any]
 
 
-def user_file():
-    """File of the user's own presets, which need not exist.
+def user_file() -> Path:
+    """Path of the user's own presets, which need not exist.
 
     Returns
     -------
     Path
-        ``presets.toml`` in the system's folder for the user's configuration of the program.
+        ``presets.toml`` in the user's configuration folder for this program.
     """
     return Path(platformdirs.user_config_dir("stylecore", appauthor=False), "presets.toml")
 
 
-def load_presets(file=None):
-    """All presets there are.
+def load_presets(file: str | os.PathLike | None = None) -> dict[str, Preset]:
+    """Load all presets.
 
     Parameters
     ----------
@@ -67,7 +71,7 @@ def load_presets(file=None):
     Raises
     ------
     ParameterError
-        If a file cannot be read, is not TOML, or names something that is not a setting of `transfer`.
+        If a file cannot be read, is not TOML, or contains an unknown setting or a value out of range.
     """
     presets = _read(_SHIPPED)
     if user_file().is_file():
@@ -77,7 +81,7 @@ def load_presets(file=None):
     return presets
 
 
-def preset(name, file=None):
+def preset(name: str, file: str | os.PathLike | None = None) -> dict[str, Any]:
     """Settings of a preset, for ``transfer(content, style, **preset("bold"))``.
 
     Parameters
@@ -101,36 +105,8 @@ def preset(name, file=None):
     return presets[name].settings
 
 
-def preset_sheet(content, style, file=None, watch=None, **settings):
-    """Show all presets on a pair of pictures.
-
-    Parameters
-    ----------
-    content, style : path, PIL image or array
-    file : str or path, optional
-        A TOML file with more presets.
-    watch : callable, optional
-        Called as ``watch(name)`` before each transfer; gives more arguments for it, such as its callback.
-    **settings
-        As `transfer` takes them, for all; a preset's own come first.
-
-    Returns
-    -------
-    ndarray, (H, W, 3), or None
-        The labelled sheet: what the defaults give, and then each preset; None if a callback ended the work.
-    """
-    looks = {"the defaults": {}} | {name: look.settings for name, look in load_presets(file).items()}
-    pictures = []
-    for name, look in looks.items():
-        result = transfer(content, style, **{**settings, **look}, **(watch(name) if watch else {}))
-        if result.stopped:
-            return None
-        pictures.append(result.array)
-    return contact_sheet(pictures, list(looks), height=max(map(len, pictures)), columns=3)
-
-
-def _read(file):
-    """Presets of one file, checked."""
+def _read(file: Any) -> dict[str, Preset]:
+    """Read the presets of one file, and check them."""
     try:
         tables = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -139,30 +115,21 @@ def _read(file):
         raise ParameterError(f"{file} is not a file of presets in TOML ({error}); correct it.") from error
     for name, table in tables.items():
         if not isinstance(table, dict):
-            raise ParameterError(f'{file} has "{name}" outside of a preset; put it below a line such as [my-look].')
-        for key, value in table.items():
-            if key == "description":
-                continue
-            if key not in _SETTINGS:
-                raise ParameterError(
-                    f'{file} sets "{key}" in [{name}], which is not a setting{near_matches(key, _SETTINGS)}.'
-                )
-            if not _has_form(key, value):
-                raise ParameterError(
-                    f'{file} sets "{key}" in [{name}] to {value!r}, which --{key.replace("_", "-")} does not take; see '
-                    "`stylecore transfer --help`."
-                )
+            raise ParameterError(f'{file} has "{name}" outside any preset; put it below a line such as [my-look].')
+        _check(file, name, {key: value for key, value in table.items() if key != "description"})
     return {
         name: Preset(str(table.get("description", "")), {key: table[key] for key in table if key != "description"})
         for name, table in tables.items()
     }
 
 
-def _has_form(key, value):
-    """Whether a value is a name or numbers where the setting wants such; what they are, `transfer` checks."""
-    if isinstance(SETTINGS[key], str) and key != "layer_weights":
-        return isinstance(value, str)
-    if isinstance(SETTINGS[key], int):
-        numbers = value if isinstance(value, list) else [value]
-        return isinstance(value, str) or all(isinstance(number, int) for number in numbers)
-    return True
+def _check(file: Any, name: str, settings: dict[str, Any]) -> None:
+    for key, value in settings.items():
+        if key not in _SETTINGS:
+            raise ParameterError(
+                f'{file} sets "{key}" in [{name}], which is not a setting{near_matches(key, _SETTINGS)}.'
+            )
+        try:
+            Settings.of({key: value})
+        except (ParameterError, TypeError) as error:
+            raise ParameterError(f"{file}, [{name}]: {error}") from error

@@ -1,5 +1,6 @@
-"""Training networks of one's own, to compare pictures by."""
+"""Training of networks that pictures can be made with."""
 
+from stylecore.training.settings import AutoencoderSettings, ClassifierSettings
 from stylecore.training.train import Training, train_autoencoder, train_classifier
 
-__all__ = ["Training", "train_autoencoder", "train_classifier"]
+__all__ = ["AutoencoderSettings", "ClassifierSettings", "Training", "train_autoencoder", "train_classifier"]

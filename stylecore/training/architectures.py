@@ -1,12 +1,14 @@
-"""The networks that are trained: tables of the rows that `stylecore.weights.architectures` has.
+"""The built-in networks to train: tables of layers as in `stylecore.weights.architectures`.
 
-A table says what is saved and what pictures are compared by. The rest follows from it: a classifier has the mean over
-all positions, dropout and a dense layer behind it, an auto-encoder its own mirror image.
+A table lists the layers that are saved, and that images are compared by. The rest of the network follows from it: a
+classifier adds global average pooling, dropout and a dense layer, an autoencoder a decoder that mirrors the table.
 """
+
+from __future__ import annotations
 
 from stylecore.weights.architectures import Conv, Pool
 
-CNN = (
+CNN: tuple[Conv | Pool, ...] = (
     Conv("conv1_1", 3, 32),
     Conv("conv1_2", 32, 64),
     Pool("pool1"),
@@ -18,9 +20,9 @@ CNN = (
     Pool("pool3"),
     Conv("conv4_1", 192, 192),
 )
+"""A classifier."""
 
-# Its code, behind the last row, has 8 x 8 x 12 numbers for 32 x 32 x 3: a quarter.
-AUTOENCODER = (
+AUTOENCODER: tuple[Conv | Pool, ...] = (
     Conv("conv1_1", 3, 32),
     Conv("conv1_2", 32, 64),
     Pool("pool1"),
@@ -30,3 +32,4 @@ AUTOENCODER = (
     Conv("conv3_1", 128, 128),
     Conv("conv3_2", 128, 12),
 )
+"""The encoder of an autoencoder. Its code for a 32 x 32 x 3 image is 8 x 8 x 12, a quarter of the size."""

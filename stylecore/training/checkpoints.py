@@ -1,78 +1,189 @@
-"""Where a training is written down after every epoch, whole or not at all, so that it can go on from there."""
+"""The checkpoint of a training: its state after an epoch, from which it can be resumed to the same network.
+
+The file is an archive of NumPy arrays (``.npz``). ``training`` is a JSON object, encoded as bytes: what the training
+depends on, and its history. The other arrays are parameters, running statistics and the state of the optimiser.
+"""
+
+from __future__ import annotations
 
 import json
 import zipfile
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from stylecore.errors import DataError, ParameterError
-from stylecore.files import replacing
+from stylecore.runs.environment import differences, environment
+from stylecore.training.curves import Epoch
+from stylecore.training.settings import TrainingSettings
+
+FORMAT = "stylecore training checkpoint"
+FORMAT_VERSION = 2
 
 
-def checkpoint_path(output):
-    """The checkpoint's file, beside the network's: ``cnn.checkpoint.npz`` for ``cnn.h5``."""
-    return Path(output).with_suffix(".checkpoint.npz")
-
-
-def save(path, settings, history, arrays):
-    """Write a checkpoint.
+@dataclass(frozen=True)
+class Identity:
+    """What a training depends on: a checkpoint can only be resumed with the same.
 
     Parameters
     ----------
-    path : path
-    settings : dict
-        Of the run; plain data.
-    history : list of dict
-        A dict an epoch; plain data.
-    arrays : dict of str to ndarray
+    network : str
+        Kind of network: "cnn" or "autoencoder".
+    settings : TrainingSettings
+    data : str
+        Digest of the data; see `stylecore.training.data.digest`.
+    environment : dict of str to str
+        See `stylecore.runs.environment`.
     """
-    buffer = BytesIO()
-    told = np.frombuffer(json.dumps({"settings": settings, "history": history}).encode(), np.uint8)
-    np.savez(buffer, told=told, **arrays)
-    with replacing(path) as file:
-        file.write(buffer.getbuffer())
+
+    network: str
+    settings: TrainingSettings
+    data: str
+    environment: dict[str, str] = field(default_factory=environment)
 
 
-def load(path, settings, arrays):
-    """Read a checkpoint back into the arrays that it was made of.
+def dump(identity: Identity, history: Sequence[Epoch], arrays: Mapping[str, np.ndarray]) -> memoryview:
+    """Encode a checkpoint.
 
     Parameters
     ----------
-    path : path
-    settings : dict
-        Of the run that is to go on.
-    arrays : dict of str to ndarray
-        Their contents are replaced.
+    identity : Identity
+    history : sequence of Epoch
+    arrays : mapping of str to ndarray
 
     Returns
     -------
-    list of dict
+    memoryview
+        The content of the file.
+    """
+    training = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "network": identity.network,
+        "settings": identity.settings.to_json(),
+        "data": identity.data,
+        "environment": identity.environment,
+        "history": list(history),
+    }
+    contents: dict[str, Any] = {"training": np.frombuffer(json.dumps(training).encode(), np.uint8), **arrays}
+    buffer = BytesIO()
+    np.savez(buffer, **contents)
+    return buffer.getbuffer()
+
+
+def check_format(path: Path) -> None:
+    """Check that a file is a checkpoint of a training.
+
+    Raises
+    ------
+    DataError
+        If it is damaged or something else.
+    ParameterError
+        If it was written by another version.
+    """
+    _read(path, {})
+
+
+def load(path: Path, identity: Identity, arrays: Mapping[str, np.ndarray]) -> list[Epoch]:
+    """Read a checkpoint back into the arrays that it was written from.
+
+    Parameters
+    ----------
+    path : path
+    identity : Identity
+        Of the training to resume.
+    arrays : mapping of str to ndarray
+        They are overwritten.
+
+    Returns
+    -------
+    list of Epoch
         The history.
 
     Raises
     ------
     DataError
-        If the file is damaged.
+        If the file is damaged or something else.
     ParameterError
-        If it belongs to a run with other settings.
+        If it belongs to a training of another identity.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            told = json.loads(file["told"].tobytes())
-            found, history = told["settings"], told["history"]
-            stored = {name: file[name] for name in file.files if name != "told"}
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"the checkpoint {path} is damaged; delete it and begin anew.") from error
-    for name, value in settings.items():
-        if found.get(name) != value:
-            raise ParameterError(
-                f"{path} belongs to a training with {name} {found.get(name)!r} and not {value!r}; go on with that, or "
-                f"delete it and begin anew."
-            )
-    if {name: array.shape for name, array in stored.items()} != {name: array.shape for name, array in arrays.items()}:
-        raise DataError(f"the checkpoint {path} does not fit the network; delete it and begin anew.")
+    training, stored = _read(path, arrays)
+    _check_identity(path, training, identity)
+    if _layout(stored) != _layout(arrays):
+        raise DataError(f"{path} is damaged: its arrays do not fit the network; {_START_OVER}.")
     for name, array in arrays.items():
         array[...] = stored[name]
-    return history
+    return training["history"]
+
+
+_START_OVER = "delete it to start over"
+
+
+def _read(path: Path, names: Iterable[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The JSON object of a file, and those of its arrays that are named."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            training = json.loads(file["training"].tobytes())
+            stored = {name: file[name] for name in names if name in file.files}
+        if training["format"] != FORMAT:
+            raise ValueError("another format")
+        version = training["format_version"]
+        if version == FORMAT_VERSION and not (
+            _is_history(training["history"]) and "stylecore" in training["environment"]
+        ):
+            raise ValueError("no history or environment")
+    except _UNREADABLE as error:
+        raise DataError(f"{path} is damaged or not the checkpoint of a training; move or delete it.") from error
+    if version != FORMAT_VERSION:
+        raise ParameterError(f"{path} was written by another version of stylecore; {_START_OVER}.")
+    return training, stored
+
+
+# What NumPy, the ZIP archive and a JSON object of another structure raise.
+_UNREADABLE = (
+    OSError, ValueError, LookupError, TypeError, AttributeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+
+
+def _is_history(history: object) -> bool:
+    return isinstance(history, list) and all(
+        isinstance(epoch, dict)
+        and epoch.get("epoch") == number
+        and all(isinstance(value, int | float) for value in epoch.values())
+        for number, epoch in enumerate(history, 1)
+    )
+
+
+def _layout(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    return {name: (array.shape, array.dtype) for name, array in arrays.items()}
+
+
+def _check_identity(path: Path, training: Mapping[str, Any], identity: Identity) -> None:
+    if training.get("network") != identity.network:
+        raise ParameterError(f"{path} belongs to the training of another kind of network; {_START_OVER}.")
+    try:
+        settings = type(identity.settings).from_json(training["settings"])
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is damaged; {_START_OVER}.") from error
+    for name in vars(settings):
+        found, given = getattr(settings, name), getattr(identity.settings, name)
+        if found == given:
+            continue
+        if name == "architecture":
+            raise ParameterError(f"{path} belongs to a training of another architecture; {_START_OVER}.")
+        raise ParameterError(
+            f"{path} belongs to a training with {name} {found!r} and not {given!r}; resume it with that, or "
+            f"{_START_OVER}."
+        )
+    if training.get("data") != identity.data:
+        raise ParameterError(f"{path} belongs to a training on other data; resume it with those, or {_START_OVER}.")
+    if changes := differences(training["environment"], identity.environment):
+        raise ParameterError(
+            f"{path} was written with {', '.join(changes)}, so the network could differ; resume it with that, or "
+            f"{_START_OVER}."
+        )

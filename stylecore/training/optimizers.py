@@ -1,36 +1,60 @@
-"""How parameters are changed by their gradient, and by how much at each step."""
+"""The optimisers of a training, and the schedule of the learning rate."""
+
+from __future__ import annotations
 
 from math import cos, pi
+from typing import Protocol
 
 import numpy as np
 
 
+class Optimizer(Protocol):
+    """What the optimisers have in common.
+
+    Attributes
+    ----------
+    values : ndarray, (P,)
+        The parameters, updated in place.
+    state : dict of str to ndarray
+        All that a resumed training needs.
+    """
+
+    values: np.ndarray
+    state: dict[str, np.ndarray]
+
+    def __init__(self, values: np.ndarray, decayed: np.ndarray, weight_decay: float) -> None: ...
+
+    def step(self, gradient: np.ndarray, rate: float) -> None:
+        """Update the parameters by a gradient (P,), which is overwritten."""
+        ...
+
+
 class Sgd:
-    """Stochastic gradient descent with momentum; weight decay as a part of the gradient.
+    """Stochastic gradient descent with momentum; weight decay is added to the gradient.
 
     Parameters
     ----------
     values : ndarray, (P,)
-        The parameters, which are changed in place.
+        The parameters, updated in place.
     decayed : ndarray, (P,) bool
-        Those that weight decay applies to.
+        The parameters that weight decay applies to.
     weight_decay : float
 
     Attributes
     ----------
     state : dict of str to ndarray
-        What a resumed run needs.
+        All that a resumed training needs.
     """
 
     MOMENTUM = 0.9
 
-    def __init__(self, values, decayed, weight_decay):
+    def __init__(self, values: np.ndarray, decayed: np.ndarray, weight_decay: float) -> None:
         self.values = values
         self._decay = (weight_decay * decayed).astype(values.dtype)
-        self.state = {"velocity": np.zeros_like(values)}
+        self.state: dict[str, np.ndarray] = {"velocity": np.zeros_like(values)}
 
-    def step(self, gradient, rate):
-        """Change the parameters; the gradient is overwritten."""
+    def step(self, gradient: np.ndarray, rate: float) -> None:
+        """Update the parameters by a gradient (P,), which is overwritten."""
         velocity = self.state["velocity"]
         gradient += self._decay * self.values
         velocity *= self.MOMENTUM
@@ -40,20 +64,29 @@ class Sgd:
 
 
 class Adam:
-    """Adam (Kingma and Ba 2015, algorithm 1), weight decay apart from it (Loshchilov and Hutter 2019, algorithm 2).
+    """Adam with decoupled weight decay (AdamW).
 
     Parameters and attributes as of `Sgd`.
+
+    References
+    ----------
+    Kingma and Ba (2015), "Adam: A Method for Stochastic Optimization", algorithm 1.
+    Loshchilov and Hutter (2019), "Decoupled Weight Decay Regularization", algorithm 2.
     """
 
     BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 
-    def __init__(self, values, decayed, weight_decay):
+    def __init__(self, values: np.ndarray, decayed: np.ndarray, weight_decay: float) -> None:
         self.values = values
         self._decay = (weight_decay * decayed).astype(values.dtype)
-        self.state = {"first": np.zeros_like(values), "second": np.zeros_like(values), "steps": np.zeros((), int)}
+        self.state: dict[str, np.ndarray] = {
+            "first": np.zeros_like(values),
+            "second": np.zeros_like(values),
+            "steps": np.zeros((), int),
+        }
 
-    def step(self, gradient, rate):
-        """Change the parameters; the gradient is overwritten."""
+    def step(self, gradient: np.ndarray, rate: float) -> None:
+        """Update the parameters by a gradient (P,), which is overwritten."""
         first, second, steps = self.state.values()
         steps += 1
         first += (1 - self.BETA_1) * (gradient - first)
@@ -67,18 +100,20 @@ class Adam:
         self.values -= gradient
 
 
-OPTIMIZERS = {"sgd": Sgd, "adam": Adam}
+OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": Sgd, "adam": Adam}
 
 
-def learning_rate(step, steps, warm_up, peak):
-    """Rate of one step: up to the peak in a straight line, then down to zero along a cosine.
+def learning_rate(step: int, steps: int, warm_up: int, peak: float) -> float:
+    """Learning rate of a step: linear warm-up to the peak, then cosine decay to zero.
 
     Parameters
     ----------
-    step, steps : int
-        Counted from 0; and how many there are in all.
+    step : int
+        Number of the step, counted from 0.
+    steps : int
+        Number of steps in total.
     warm_up : int
-        Steps of the way up.
+        Number of steps of the warm-up.
     peak : float
 
     Returns

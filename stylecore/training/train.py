@@ -1,119 +1,99 @@
-"""Training a classifier or an auto-encoder, from the data to a file that pictures can be made with."""
+"""Training of a classifier or an autoencoder, from the data to a file of weights that `transfer` takes as a network."""
+
+from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
-from dataclasses import dataclass
-from numbers import Real
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stylecore.errors import ParameterError, TrainingError
+from stylecore import memory
+from stylecore.errors import ParameterError, TooLargeError, TrainingError
 from stylecore.kernels import cpu
-from stylecore.messages import near_matches
 from stylecore.training import checkpoints, curves, data
-from stylecore.training.architectures import AUTOENCODER, CNN
-from stylecore.training.loading import batches, preprocessing
-from stylecore.training.model import autoencoder, classifier
-from stylecore.training.optimizers import OPTIMIZERS, learning_rate
-from stylecore.training.tasks import Classification, Reconstruction
+from stylecore.training.checkpoints import Identity
+from stylecore.training.curves import Epoch
+from stylecore.training.data import ImageSet, PictureSet
+from stylecore.training.loading import batches, measure
+from stylecore.training.model import Model, autoencoder, classifier
+from stylecore.training.optimizers import OPTIMIZERS, Optimizer, learning_rate
+from stylecore.training.outputs import Outputs, write
+from stylecore.training.settings import AutoencoderSettings, ClassifierSettings, TrainingSettings
+from stylecore.training.tasks import Classification, Reconstruction, Task
 from stylecore.version import __version__
-from stylecore.weights import Weights, write
-from stylecore.weights.architectures import check_table, to_json
+from stylecore.weights import Preprocessing, Weights
+from stylecore.weights import write as write_weights
 
-# Pictures, evenly spread over the set, whose colours tell those of all.
-MEASURED = 5000
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
 @dataclass(frozen=True)
 class Training:
-    """What a training came to.
+    """The result of a training.
 
     Attributes
     ----------
     weights : Weights
-        As they were written to the file; `stylecore.transfer` takes them as a network.
+        As written to the file; `stylecore.transfer` takes them as a network.
     history : list of dict
-        For each epoch: its number, "loss" and score in training, both on what was held out ("test ..."), "rate" at its
-        end, and the "seconds" that it took.
+        For each epoch: its number "epoch", "loss" and score on the training set, both on the test set ("test loss" and
+        so on), the learning "rate" at its end, and its duration in "seconds".
     score : str
         Name of the score: "accuracy", in [0, 1], or "PSNR", in dB.
     """
 
     weights: Weights
-    history: list
+    history: list[Epoch]
     score: str
 
     @property
-    def result(self):
-        """The score on what was held out, after the last epoch."""
+    def result(self) -> float:
+        """The score on the test set after the last epoch."""
         return self.history[-1][f"test {self.score}"]
 
 
 def train_classifier(
-    source,
-    output,
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
     *,
-    architecture=CNN,
-    classes=None,
-    side=64,
-    held_out=0.2,
-    epochs=12,
-    batch=128,
-    optimizer="sgd",
-    learning_rate=0.1,
-    weight_decay=5e-4,
-    warm_up=2.0,
-    dropout=0.1,
-    seed=0,
-    half=False,
-    plot=None,
-    resume=False,
-    callback=None,
-    progress=False,
-):
-    """Train a network to tell classes of pictures.
+    half: bool = False,
+    plot: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    callback: Callable[[Epoch], object] | None = None,
+    progress: bool = False,
+    **settings: Any,
+) -> Training:
+    """Train a network to classify pictures.
 
     Parameters
     ----------
     source : str or path
-        Data as `stylecore.training.data.read` takes it: an archive of CIFAR-10, or a folder with a folder a class.
+        The data: an archive of CIFAR-10, or a folder with a subfolder of pictures for each class; see
+        `stylecore.training.data.read`.
     output : str or path
-        The HDF5 file to write, which `transfer` takes as a network. The learning curves are written beside it
-        (``.csv``), and after every epoch a checkpoint (``.checkpoint.npz``), which goes once all is done.
-    architecture : sequence of Conv and Pool
-        A table; the means of its last features are what classes are told by.
-    classes : sequence of str, optional
-        Those of a folder to learn; all, without.
-    side : int
-        Pixels of a side that pictures of a folder are brought to; CIFAR-10 has 32.
-    held_out : float
-        Share of a folder's pictures that is kept to test by, in (0, 1).
-    epochs : int
-        How many times the network sees every picture.
-    batch : int
-        Pictures of a step.
-    optimizer : {"sgd", "adam"}
-    learning_rate : float
-        The largest; it rises to it within `warm_up` epochs and falls along a cosine.
-    weight_decay : float
-    warm_up : float
-        In epochs.
-    dropout : float
-        Share of the last features that is dropped, in [0, 1).
-    seed : int
-        The same number gives the same network, on the same machine.
+        The HDF5 file to write, which `transfer` takes as a network; an existing one is replaced. After every epoch the
+        learning curves (``.csv``) and a checkpoint (``.checkpoint.npz``) are written beside it; the checkpoint is
+        deleted in the end.
     half : bool
-        Store numbers with half the digits (float16), which hardly matters to pictures.
+        Store the weights in half precision (float16), which hardly changes the pictures made with them.
     plot : str or path, optional
-        A picture of the learning curves to write; needs the extra ``plot``.
+        Also draw the learning curves into this file; needs Matplotlib.
     resume : bool
-        Go on from the checkpoint, if there is one.
+        Resume from the checkpoint if there is one. The network will be the same as without the interruption.
     callback : callable, optional
-        Called after each epoch with its dict, as `Training.history` has it.
+        Called after each epoch with its dict; see `Training.history`.
     progress : bool
         Whether to show a progress bar with loss and score.
+    **settings
+        Any field of `ClassifierSettings`: ``architecture``, ``classes``, ``side``, ``held_out``, ``epochs``, ``batch``,
+        ``optimizer``, ``learning_rate``, ``weight_decay``, ``warm_up``, ``dropout`` and ``seed``.
 
     Returns
     -------
@@ -122,50 +102,56 @@ def train_classifier(
     Raises
     ------
     DataError
-        If the data cannot be read.
+        If the data, or a checkpoint, cannot be read.
     ParameterError
-        If a setting is out of its range, or does not fit the data.
+        If a setting is unknown, out of its range or does not fit the data, a checkpoint is of another training, or a
+        file that was not written by a training would be overwritten.
+    TooLargeError
+        If memory does not suffice.
     TrainingError
-        If the loss is no longer finite.
+        If the loss is no longer finite, or a file cannot be written.
+    WeightsError
+        If the network cannot be written.
+
+    Examples
+    --------
+    >>> stylecore.train_classifier("cifar-10-python.tar.gz", "cnn.h5", epochs=20, seed=1)  # doctest: +SKIP
     """
-    settings = dict(locals())
-    _check_settings(settings)
-    if not (isinstance(dropout, Real) and 0 <= dropout < 1):
-        raise ParameterError(f"dropout is {dropout!r}; it must be a number from 0 to less than 1.")
-    sets = data.read(source, side=side, classes=classes, held_out=held_out, seed=seed)
-    model = classifier(architecture, sets[0].side, len(sets[0].classes), dropout, cpu)
-    return _train(model, lambda std: Classification(cpu), sets, "cnn", settings)
+    chosen = ClassifierSettings.of(settings)
+    return _train(
+        "cnn",
+        chosen,
+        lambda train: classifier(chosen.architecture, train.side, len(train.classes), chosen.dropout, cpu),
+        lambda scaling: Classification(cpu),
+        source,
+        Outputs(output, plot),
+        half=half,
+        resume=resume,
+        callback=callback,
+        progress=progress,
+    )
 
 
 def train_autoencoder(
-    source,
-    output,
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
     *,
-    architecture=AUTOENCODER,
-    classes=None,
-    side=64,
-    held_out=0.2,
-    epochs=12,
-    batch=128,
-    optimizer="adam",
-    learning_rate=2e-3,
-    weight_decay=0.0,
-    warm_up=1.0,
-    seed=0,
-    half=False,
-    plot=None,
-    resume=False,
-    callback=None,
-    progress=False,
-):
-    """Train a network to make pictures again out of a short code.
+    half: bool = False,
+    plot: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    callback: Callable[[Epoch], object] | None = None,
+    progress: bool = False,
+    **settings: Any,
+) -> Training:
+    """Train a network to reconstruct pictures from a short code.
 
     Parameters
     ----------
-    source, output, architecture, classes, side, held_out, epochs, batch, optimizer, learning_rate, weight_decay, \
-warm_up, seed, half, plot, resume, callback, progress
-        As of `train_classifier`; the features behind the table's last row are the code, and what leads back to the
-        picture is the table's mirror image.
+    source, output, half, plot, resume, callback, progress
+        As of `train_classifier`.
+    **settings
+        Any field of `AutoencoderSettings`: those of `ClassifierSettings` without ``dropout``. The features of the
+        architecture's last layer are the code; the decoder is the architecture's mirror image and is not saved.
 
     Returns
     -------
@@ -173,93 +159,108 @@ warm_up, seed, half, plot, resume, callback, progress
 
     Raises
     ------
-    DataError, ParameterError, TrainingError
+    DataError, ParameterError, TooLargeError, TrainingError, WeightsError
         As `train_classifier` does.
     """
-    settings = dict(locals())
-    _check_settings(settings)
-    sets = data.read(source, side=side, classes=classes, held_out=held_out, seed=seed)
-    model = autoencoder(architecture, sets[0].side, cpu)
-    return _train(model, lambda std: Reconstruction(cpu, std), sets, "autoencoder", settings)
-
-
-def _check_settings(settings):
-    for name in ("epochs", "batch", "side"):
-        if type(settings[name]) is not int or settings[name] < 1:
-            raise ParameterError(f"{name} is {settings[name]!r}; it must be a whole number of one or more.")
-    if type(settings["seed"]) is not int or settings["seed"] < 0:
-        raise ParameterError(f"seed is {settings['seed']!r}; it must be a whole number of zero or more.")
-    for name in ("learning_rate", "weight_decay", "warm_up"):
-        if not (isinstance(settings[name], Real) and 0 <= settings[name] < np.inf):
-            raise ParameterError(f"{name} is {settings[name]!r}; it must be a number of zero or more.")
-    if not (isinstance(settings["held_out"], Real) and 0 < settings["held_out"] < 1):
-        raise ParameterError(f"held_out is {settings['held_out']!r}; it must be a number between 0 and 1.")
-    if settings["optimizer"] not in OPTIMIZERS:
-        near = near_matches(settings["optimizer"], list(OPTIMIZERS))
-        raise ParameterError(f'optimizer "{settings["optimizer"]}" is not known{near}.')
-    try:
-        check_table(settings["architecture"])
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ParameterError(f"the architecture cannot be trained: {error}; mend its table.") from error
-    if Path(settings["output"]).suffix not in (".h5", ".hdf5"):
-        raise ParameterError(f"{settings['output']} cannot be the name of a network; it must end in .h5.")
-    for output in (settings["output"], settings["plot"]):
-        if output is not None and not Path(output).absolute().parent.is_dir():
-            raise ParameterError(f"{output} cannot be written: there is no folder {Path(output).parent}; create it.")
-    if settings["plot"] is not None:
-        curves.check_plot(Path(settings["plot"]))
-
-
-def _train(model, make_task, sets, name, settings):
-    """Train a model, and write network, curves and checkpoints; see `train_classifier`."""
-    train, test = sets
-    batch, output = settings["batch"], Path(settings["output"])
-    if batch > len(train.labels):
-        raise ParameterError(f"batch is {batch}, but there are {len(train.labels)} pictures to train on; lower it.")
-    scaling = preprocessing(train.batch(np.arange(0, len(train.labels), max(1, len(train.labels) // MEASURED))))
-    run = _Run(model, make_task(scaling.std[0]), train, test, scaling, settings)
-    checkpoint = checkpoints.checkpoint_path(output)
-    if checkpoint.exists():
-        if not settings["resume"]:
-            raise ParameterError(f"{checkpoint} is of an unfinished training; add --resume to go on, or delete it.")
-        run.history = checkpoints.load(checkpoint, run.told(), run.arrays())
-    while len(run.history) < settings["epochs"]:
-        run.epoch(settings["progress"])
-        checkpoints.save(checkpoint, run.told(), run.history, run.arrays())
-        curves.write_csv(run.history, output.with_suffix(".csv"))
-        if settings["callback"] is not None:
-            settings["callback"](run.history[-1])
-    seconds = sum(epoch["seconds"] for epoch in run.history)
-    result = run.history[-1][f"test {run.task.score}"]
-    made = (
-        f"stylecore {__version__}, trained on {Path(settings['source']).name} with {json.dumps(run.told())} in "
-        f"{seconds:.0f} s to a test {run.task.score} of {result:.4f}"
+    chosen = AutoencoderSettings.of(settings)
+    return _train(
+        "autoencoder",
+        chosen,
+        lambda train: autoencoder(chosen.architecture, train.side, cpu),
+        lambda scaling: Reconstruction(cpu, scaling.std[0]),
+        source,
+        Outputs(output, plot),
+        half=half,
+        resume=resume,
+        callback=callback,
+        progress=progress,
     )
-    digest = hashlib.sha256(model.values.tobytes() + model.state.tobytes()).hexdigest()
-    weights = model.weights(settings["architecture"], name, scaling, made, digest)
-    write(weights, output, "float16" if settings["half"] else "float32")
-    if settings["plot"] is not None:
-        curves.plot(run.history, run.task.score, Path(settings["plot"]))
-    checkpoint.unlink(missing_ok=True)
+
+
+def _train(
+    network: str,
+    settings: TrainingSettings,
+    make_model: Callable[[ImageSet | PictureSet], Model],
+    make_task: Callable[[Preprocessing], Task],
+    source: str | os.PathLike[str],
+    outputs: Outputs,
+    *,
+    half: bool,
+    resume: bool,
+    callback: Callable[[Epoch], object] | None,
+    progress: bool,
+) -> Training:
+    """Train a network, and write it with its learning curves; see `train_classifier`."""
+    outputs.check(data.files(source, settings.classes), resume)
+    train, test = data.read(
+        source, side=settings.side, classes=settings.classes, held_out=settings.held_out, seed=settings.seed
+    )
+    if settings.batch > len(train.labels):
+        raise ParameterError(
+            f"batch is {settings.batch}, but there are only {len(train.labels)} pictures to train on; reduce it."
+        )
+    settings = replace(settings, side=train.side, classes=train.classes)  # As the data have them.
+    model = make_model(train)
+    _check_memory(model, settings)
+    scaling = measure(train)
+    run = _Run(model, make_task(scaling), train, test, scaling, settings)
+    identity = Identity(network, settings, data.digest(train, test))
+    if outputs.checkpoint.exists():
+        run.history = checkpoints.load(outputs.checkpoint, identity, run.arrays())
+    while len(run.history) < settings.epochs:
+        run.epoch(progress)
+        write(outputs.checkpoint, checkpoints.dump(identity, run.history, run.arrays()))
+        write(outputs.curves, curves.table(run.history, run.task.score))
+        if callback is not None:
+            callback(run.history[-1])
+    weights = _weights(network, run, Path(source).name)
+    write_weights(weights, outputs.network, "float16" if half else "float32")
+    if outputs.plot is not None:
+        write(outputs.plot, curves.plot(run.history, run.task.score, outputs.plot.suffix.removeprefix(".")))
+    outputs.checkpoint.unlink(missing_ok=True)
     return Training(weights, run.history, run.task.score)
 
 
-def train_step(model, task, optimizer, x, labels, rate):
-    """Change a model's parameters by the gradient on one batch.
+def _check_memory(model: Model, settings: TrainingSettings) -> None:
+    """Refuse a batch whose features do not fit into memory."""
+    needed, free = model.bytes(settings.batch, settings.side), memory.available()
+    if free is not None and needed > free:
+        raise TooLargeError(
+            f"training on batches of {settings.batch} pictures of {settings.side} x {settings.side} pixels needs "
+            f"{needed / 2**30:.1f} GB of memory and {free / 2**30:.1f} GB are free; reduce batch or side."
+        )
+
+
+def _weights(network: str, run: _Run, source: str) -> Weights:
+    """The weights of a finished training, with a record of it."""
+    score, seconds = run.task.score, sum(epoch["seconds"] for epoch in run.history)
+    record = (
+        f"stylecore {__version__}, trained on {source} with {json.dumps(run.settings.to_json())} in {seconds:.0f} s to "
+        f"a test {score} of {run.history[-1][f'test {score}']:.4f}"
+    )
+    digest = hashlib.sha256(run.model.values.tobytes() + run.model.state.tobytes()).hexdigest()
+    return run.model.weights(run.settings.architecture, network, run.scaling, record, digest)
+
+
+def train_step(
+    model: Model, task: Task, optimizer: Optimizer, x: np.ndarray, labels: np.ndarray, rate: float
+) -> tuple[float, float]:
+    """Update the parameters of a model by the gradient on one batch.
 
     Parameters
     ----------
     model : Model
-    task : Classification or Reconstruction
-    optimizer : Sgd or Adam
+    task : Task
+    optimizer : Optimizer
     x : ndarray, (n, side, side, 3)
     labels : ndarray of int, (n,)
     rate : float
+        Learning rate.
 
     Returns
     -------
     loss, quality : float
-        Before the step; see the task.
+        Before the update; see `Task`.
     """
     output = model.forward(x)
     gradient = np.empty_like(output)
@@ -270,42 +271,42 @@ def train_step(model, task, optimizer, x, labels, rate):
 
 
 class _Run:
-    """A training under way: model, optimiser and history."""
+    """The state of a training: model, optimiser and history."""
 
-    def __init__(self, model, task, train, test, scaling, settings):
-        self.model, self.task, self.train, self.test = model, task, train, test
-        self.history = []
-        self._scaling, self._settings = scaling, settings
-        self._steps = len(train.labels) // settings["batch"]
-        model.initialise(np.random.default_rng(settings["seed"]))
-        optimizer = OPTIMIZERS[settings["optimizer"]]
-        self._optimizer = optimizer(model.values, model.decayed, settings["weight_decay"])
+    def __init__(
+        self,
+        model: Model,
+        task: Task,
+        train: ImageSet | PictureSet,
+        test: ImageSet | PictureSet,
+        scaling: Preprocessing,
+        settings: TrainingSettings,
+    ) -> None:
+        self.model, self.task, self.scaling, self.settings = model, task, scaling, settings
+        self.history: list[Epoch] = []
+        self._train, self._test = train, test
+        self._steps = len(train.labels) // settings.batch
+        model.initialise(np.random.default_rng(settings.seed))
+        self._optimizer = OPTIMIZERS[settings.optimizer](model.values, model.decayed, settings.weight_decay)
 
-    def told(self):
-        """The settings that decide what is learned, as plain data."""
-        left_out = ("source", "output", "half", "plot", "resume", "callback", "progress")
-        told = {name: value for name, value in self._settings.items() if name not in left_out}
-        told["architecture"] = to_json(told["architecture"])
-        told["classes"] = list(self.train.classes)
-        return told
-
-    def arrays(self):
-        """All that changes in training."""
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All arrays that change during training."""
         return {"values": self.model.values, "state": self.model.state, **self._optimizer.state}
 
-    def epoch(self, progress):
-        """See every picture once, then test."""
+    def epoch(self, progress: bool) -> None:
+        """Train on every picture once, then evaluate on the test set."""
         number, began = len(self.history), time.perf_counter()
-        # Each epoch has its own, so that a resumed run goes on as it would have gone on.
-        order, chance = (np.random.default_rng([self._settings["seed"], number, stream]) for stream in (1, 2))
-        self.model.draw_from(chance)
-        losses, qualities = [], []
-        with _bar(self._steps, f"epoch {number + 1} of {self._settings['epochs']}", progress) as bar:
-            for x, labels in batches(self.train, self._settings["batch"], self._scaling, order):
+        # Each epoch has random generators of its own, so that a resumed training draws the same numbers.
+        order, dropout = (np.random.default_rng([self.settings.seed, number, stream]) for stream in (1, 2))
+        self.model.draw_from(dropout)
+        losses: list[float] = []
+        qualities: list[float] = []
+        with _bar(self._steps, f"epoch {number + 1} of {self.settings.epochs}", progress) as bar:
+            for x, labels in batches(self._train, self.settings.batch, self.scaling, order):
                 loss, quality = self._step(x, labels, number * self._steps + len(losses))
                 losses.append(loss)
                 qualities.append(quality)
-                score = self.task.summary(np.mean(qualities))
+                score = self.task.summary(float(np.mean(qualities)))
                 bar.set_postfix_str(f"loss {np.mean(losses):.4f}, {self.task.score} {score:.4f}", refresh=False)
                 bar.update()
         test_loss, test_score = self._evaluate()
@@ -321,26 +322,28 @@ class _Run:
             }
         )
 
-    def _rate(self, step):
-        epochs, warm_up = self._settings["epochs"], round(self._settings["warm_up"] * self._steps)
-        return learning_rate(step, epochs * self._steps, warm_up, self._settings["learning_rate"])
+    def _rate(self, step: int) -> float:
+        warm_up = round(self.settings.warm_up * self._steps)
+        return learning_rate(step, self.settings.epochs * self._steps, warm_up, self.settings.learning_rate)
 
-    def _step(self, x, labels, step):
+    def _step(self, x: np.ndarray, labels: np.ndarray, step: int) -> tuple[float, float]:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             loss, quality = train_step(self.model, self.task, self._optimizer, x, labels, self._rate(step))
-        # NaN among the parameters would be in all losses to come, and be written down with them.
+        # A NaN among the parameters would stay in all further steps, and get into the checkpoint.
         if np.isfinite(loss) and np.isfinite(self.model.values).all():
             return loss, quality
-        kept = "the checkpoint of the epoch before is kept" if self.history else "nothing was written"
+        kept = "the checkpoint of the last epoch is kept" if self.history else "nothing was written"
         raise TrainingError(
             f"the loss or its gradient is no longer finite at step {step + 1} (epoch {len(self.history) + 1}), and "
-            f"{kept}; lower the learning rate."
+            f"{kept}; reduce the learning rate."
         )
 
-    def _evaluate(self):
-        """Loss and score on what was held out."""
-        losses, qualities, counts = [], [], []
-        for x, labels in batches(self.test, self._settings["batch"], self._scaling):
+    def _evaluate(self) -> tuple[float, float]:
+        """Loss and score on the test set."""
+        losses: list[float] = []
+        qualities: list[float] = []
+        counts: list[int] = []
+        for x, labels in batches(self._test, self.settings.batch, self.scaling):
             output = self.model.predict(x)
             losses.append(self.task.loss(output, x, labels, np.empty_like(output), training=False))
             qualities.append(self.task.quality(output, x, labels, losses[-1]))
@@ -349,7 +352,7 @@ class _Run:
         return loss, self.task.summary(quality)
 
 
-def _bar(steps, label, progress):
+def _bar(steps: int, label: str, progress: bool) -> tqdm:
     from tqdm import tqdm
 
     return tqdm(total=steps, desc=label, unit="step", dynamic_ncols=True, disable=not progress, leave=False)

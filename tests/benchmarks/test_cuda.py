@@ -1,4 +1,4 @@
-"""The benchmark's section on a GPU, with a network of one layer; `test_cuda_simulator.py` runs it without a GPU."""
+"""The section for GPUs, with a network of one layer; `test_cuda_simulator.py` runs it without a GPU."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ PREPROCESSING = Preprocessing("RGB", 1.0, (0.5, 0.5, 0.5), (1.0, 1.0, 1.0))
 
 @pytest.fixture
 def cuda(monkeypatch):
-    """The section's module, which is not installed."""
+    """The module of the section, which is not installed."""
     monkeypatch.syspath_prepend(Path(__file__).parent.parent.parent)
     from benchmarks import cuda
 
@@ -31,7 +31,7 @@ def test_section(cuda, monkeypatch):
     filters = np.random.default_rng(0).standard_normal((3, 3, 3, 16)).astype(np.float32)
     tables = {"conv1_1": filters}, {"conv1_1": np.zeros(16, np.float32)}
     weights = Weights("small", (Conv("conv1_1", 3, 16),), *tables, PREPROCESSING, "made up", "0" * 64)
-    setting = Setting(str(PHOTOGRAPH), str(PAINTING), [8], [1], 2, None, 8, 1, 1, [], [], 1)
+    setting = Setting(str(PHOTOGRAPH), str(PAINTING), [8], [1], 2, ["lbfgs"], None, 8, 1, 1, [], [], 1)
     setting.__dict__["weights"] = weights
     networks = [load_network(weights, device) for device in ("cpu", "cuda")]
     section = cuda.measure_networks(setting, *networks, ["relu1_1"], ["relu1_1"])

@@ -10,8 +10,7 @@ import pytest
 
 from stylecore import Objective, transfer
 from stylecore.kernels import devices, reference
-from stylecore.network import Network, load_network
-from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS
+from stylecore.network import CONTENT_LAYERS, STYLE_LAYERS, Network, load_network
 from stylecore.pictures.geometry import resize
 from stylecore.pictures.reading import read_image
 from stylecore.samples import PAINTING, PHOTOGRAPH

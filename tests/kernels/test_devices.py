@@ -50,13 +50,13 @@ class FakeLibrary:
 
 
 def test_the_driver_is_asked():
-    driver = devices.ask_driver(FakeLibrary((13, 1), [H200, P100]))
+    driver = devices.query_driver(FakeLibrary((13, 1), [H200, P100]))
     assert driver == devices.Driver((13, 1), [H200, P100])
 
 
 def test_a_driver_that_does_not_start():
-    assert devices.ask_driver(FakeLibrary((13, 0), [H200], start=999)) == devices.Driver((0, 0), [])
-    assert devices.ask_driver(FakeLibrary((13, 0), [H200], count=100)) == devices.Driver((13, 0), [])
+    assert devices.query_driver(FakeLibrary((13, 0), [H200], start=999)) == devices.Driver((0, 0), [])
+    assert devices.query_driver(FakeLibrary((13, 0), [H200], count=100)) == devices.Driver((13, 0), [])
 
 
 @pytest.fixture

@@ -101,7 +101,7 @@ def test_winograd_gradient_transforms_are_the_transposes():
         (winograd._filter_transform_4, g, winograd._filter_gradient_transform, m),
     ]
     for forward, x, backward, y in pairs:
-        there, back = (np.array(winograd._both_ways(t, a)) for t, a in ((forward, x), (backward, y)))
+        there, back = (np.array(winograd._transform_2d(t, a)) for t, a in ((forward, x), (backward, y)))
         assert np.vdot(there, y) == pytest.approx(np.vdot(x, back), abs=1e-12)
 
 

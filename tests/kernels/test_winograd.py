@@ -12,8 +12,8 @@ def test_transforms_make_a_correlation(points):
     side = len(points) + 1
     d, g = rng.standard_normal((side, side)), rng.standard_normal((3, 3))
     of_input, of_filter, of_output = winograd._TRANSFORMS[len(points)]
-    v, u = winograd._both_ways(of_input, d), winograd._both_ways(of_filter, g)
-    y = winograd._both_ways(of_output, (np.array(u) * np.array(v)).tolist())
+    v, u = winograd._transform_2d(of_input, d), winograd._transform_2d(of_filter, g)
+    y = winograd._transform_2d(of_output, (np.array(u) * np.array(v)).tolist())
     expected = [[np.sum(d[a : a + 3, b : b + 3] * g) for b in range(side - 2)] for a in range(side - 2)]
     np.testing.assert_allclose(y, expected, atol=1e-12)
 

@@ -20,8 +20,7 @@ from PIL import Image
 
 from stylecore import ImageError, Objective, ParameterError
 from stylecore.kernels import cpu
-from stylecore.network import load_network
-from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS
+from stylecore.network import CONTENT_LAYERS, STYLE_LAYERS, load_network
 from stylecore.pictures.geometry import resize
 from stylecore.pictures.reading import read_image
 from stylecore.plan import Plan
@@ -317,7 +316,9 @@ def test_the_content_has_no_content_loss_and_the_style_no_style_loss():
 
 def test_default_layers():
     names = [f"content:{layer}" for layer in CONTENT_LAYERS] + [f"style:{layer}" for layer in STYLE_LAYERS]
-    objective = Objective(*random_images((16, 16), (17, 18)), network=network())
+    content, style = random_images((16, 16), (17, 18))
+    objective = Objective(content, style, network=network())
+    objective(content)
     assert objective.term_weights.keys() == {*names, "regularization", "tv"}
 
 
@@ -399,12 +400,16 @@ def test_labels():
 
 
 def test_layers_with_weights_of_their_own():
-    plain = small_objective().term_weights
+    plain = small_objective()
+    plain(X)
     objective = small_objective(
         content_layers={"relu2_1": 1, "relu2_2": 3}, style_layers={"relu1_1": 0.5, "relu2_1": 0}
     )
+    objective(X)
     factors = {"content:relu2_2": 3, "style:relu1_1": 0.5, "style:relu2_1": 0}
-    assert objective.term_weights == pytest.approx({name: factors.get(name, 1) * w for name, w in plain.items()})
+    assert objective.term_weights == pytest.approx(
+        {name: factors.get(name, 1) * w for name, w in plain.term_weights.items()}
+    )
     assert "style:relu2_1" not in objective.evaluate(X)[2]
 
 
@@ -416,13 +421,14 @@ def test_normalized_terms_pull_alike(style_loss):
     weights, norms = objective.term_weights, {}
 
     def note(layer, features, gradient, start):
-        for term in objective._terms_at(layer):
+        for term in (term for term in scale.terms if term.layer == layer):
             own = np.zeros_like(features)
             term.loss.add_gradient(features, weights[term.name], own)
             norms[term.name] = np.linalg.norm(own) * np.linalg.norm(features)
 
-    objective._features_terms(content)
-    objective._plan.backward(note)
+    scale = objective._prepare(content)
+    objective._features_terms(scale)
+    scale.plan.backward(note)
     for name, norm in norms.items():
         assert norm == pytest.approx(1 if name.startswith("style") else 0, rel=1e-6, abs=1e-9)
     _, P, _ = paper_features()
@@ -441,6 +447,7 @@ def test_a_style_that_is_met_already_is_not_normalized_beyond_measure():
     objective = Objective(CONTENT, CONTENT, layer_weights="normalized", network=network(), **SHALLOW)
     relative = Objective(CONTENT, CONTENT, network=network(), **SHALLOW)
     loss, gradient = objective(CONTENT)
+    relative(CONTENT)
     assert np.isfinite(loss) and np.isfinite(gradient).all()
     for name, weight in objective.term_weights.items():
         assert weight <= 1001 * relative.term_weights[name]
@@ -527,8 +534,8 @@ def refused(error, words):
         ({"content_weight": "1"}, "content_weight is '1'"),
         ({"content_weight": None}, "content_weight is None"),
         ({"content_weight": 1j}, "content_weight is 1j"),
-        ({"content_layers": ["relu2_3"]}, 'vgg19 has no layer "relu2_3"; near it are relu5_3, relu4_3'),
-        ({"style_layers": ["RELU"]}, 'vgg19 has no layer "RELU"; there are relu1_1'),
+        ({"content_layers": ["relu2_3"]}, 'vgg19 has no layer "relu2_3" .did you mean relu5_3 or relu4_3'),
+        ({"style_layers": ["RELU"]}, 'vgg19 has no layer "RELU"; choose from relu1_1'),
         ({"style_layers": ["relu1_1", "relu2_1", "relu1_1"]}, "style_layers names a layer twice: relu1_1, relu2_1"),
         ({"content_layers": "relu2_2"}, 'content_layers is the text "relu2_2"; give a list'),
         ({"style_layers": "relu1_1"}, 'style_layers is the text "relu1_1"; give a list'),
@@ -539,7 +546,7 @@ def refused(error, words):
         ({"style_layers": {"relu1_1": -1}}, "weight of relu1_1 in style_layers is -1; .* zero or more"),
         ({"content_layers": {"relu2_2": float("nan")}}, "weight of relu2_2 in content_layers is nan"),
         ({"content_layers": {"relu2_2": "2"}}, "weight of relu2_2 in content_layers is '2'"),
-        ({"style_loss": "wasserstien"}, 'style_loss "wasserstien" is not known; near it are wasserstein'),
+        ({"style_loss": "wasserstien"}, 'style_loss "wasserstien" is not known .did you mean wasserstein'),
         ({"style_blend": [1, 2]}, "style_blend has 2 weights; it must have one for each style image, 1 in all"),
         ({"style_blend": []}, "style_blend has 0 weights"),
         ({"style_blend": [-1]}, "a weight in style_blend is -1"),
@@ -548,10 +555,10 @@ def refused(error, words):
         ({"style_blend": "3"}, "style_blend is '3'; give a list"),
         ({"style_blend": 3}, "style_blend is 3; give a list"),
         ({"regions": [("all", "none")]}, "region 1 is in no style image"),
-        ({"network": "vgg18"}, 'network "vgg18" is not known; near it are vgg1'),
-        ({"network": None, "device": "gpu"}, 'device "gpu" is not known; .*cpu'),
-        ({"network": None, "dtype": "float16"}, 'dtype "float16" is not known; choose "float32"'),
-        ({"network": None, "pooling": "sum"}, 'pooling "sum" is not known; .*"average"'),
+        ({"network": "vgg18"}, 'network "vgg18" is not known .did you mean vgg1'),
+        ({"network": None, "device": "gpu"}, 'device "gpu" is not known .did you mean cpu'),
+        ({"network": None, "dtype": "float16"}, 'dtype "float16" is not known .did you mean float32'),
+        ({"network": None, "pooling": "sum"}, 'pooling "sum" is not known; choose from .*average'),
     ],
 )
 def test_bad_settings(settings, words):
@@ -560,7 +567,7 @@ def test_bad_settings(settings, words):
 
 
 def test_layers_of_another_network():
-    with refused(ParameterError, 'alexnet has no layer "relu4_2"; near it are relu4'):
+    with refused(ParameterError, 'alexnet has no layer "relu4_2" .did you mean relu4'):
         small_objective(network=network("alexnet"), content_layers=["relu4_2"], style_layers=["relu1"])
 
 
@@ -585,7 +592,7 @@ def test_several_styles_that_cannot_be():
         Objective(CONTENT, [STYLE, np.zeros(3)], network=network(), **SHALLOW)
     with refused(ParameterError, "style image 2 of 9 x 1 pixels is too small"):
         Objective(CONTENT, [STYLE, np.zeros((1, 9, 3))], network=network(), **SHALLOW)
-    with refused(ParameterError, "region 2 is left to styles whose weight in style_blend is zero"):
+    with refused(ParameterError, "region 2 is painted only by styles whose weight in style_blend is zero"):
         regions = [(TOP, "all", "none"), ("rest", "none", "all")]
         Objective(CONTENT, [STYLE, STYLE], style_blend=[1, 0], regions=regions, network=network(), **SHALLOW)
 

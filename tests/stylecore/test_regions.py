@@ -121,8 +121,8 @@ def test_a_mask_of_another_size_is_stretched_and_told(size):
         (["sky.png"], "region 1 is of type str; give a list"),
         ([LEFT], "region 1 is of type ndarray; give a list"),
         (3, "regions is of type int"),
-        ([(LEFT,)], "region 1 names 1 mask; it needs one for the content image and one for the 1 style image"),
-        ([(LEFT, TOP), (LEFT, TOP, TOP)], "region 2 names 3 masks"),
+        ([(LEFT,)], "region 1 has 1 mask; it needs one for the content image and one for the 1 style image"),
+        ([(LEFT, TOP), (LEFT, TOP, TOP)], "region 2 has 3 masks"),
         ([(None, TOP)], "region 1 is not in the content image"),
         ([(LEFT, TOP), ("none", TOP)], "region 2 is not in the content image"),
         ([(LEFT, TOP), ("rest", None)], "region 2 is in no style image"),
@@ -177,7 +177,7 @@ def test_labels_of_another_size_are_stretched():
 def test_bad_labels():
     red, blue = (255, 0, 0), (0, 0, 255)
     content, style = label_image(LEFT, [red, blue]), label_image(TOP, [red, blue])
-    with refused("labels names 1 label image; it needs one for the content image and one for the 1 style image"):
+    with refused("labels has 1 label image; it needs one for the content image and one for the 1 style image"):
         read_labels(content)
     with refused("region #0000ff is in no style image"):
         read_labels(content, label_image(TOP, [red, red]))
@@ -187,3 +187,16 @@ def test_bad_labels():
         read_labels(content, np.arange(100, dtype=np.uint8).reshape(10, 10))
     with refused("another aspect ratio"):
         read_labels(style, style)
+
+
+def test_labels_of_a_jpeg(tmp_path):
+    blue, path = np.zeros((8, 12, 3), np.uint8), tmp_path / "labels.jpg"
+    blue[:, :, 2] = 255
+    Image.fromarray(blue).save(path, quality=95)  # as 254
+    exact = np.resize(blue, (10, 10, 3))
+    advice = r"; .*labels\.jpg is a JPEG file, which changes colours, so save label images as PNG"
+    with refused("region #0000fe is in no style image" + advice):
+        read_labels(path, exact)
+    Image.fromarray(exact).save(path, quality=95)
+    with refused("region #0000ff is in no style image" + advice):
+        read_labels(label_image(LEFT, [(0, 0, 255), (0, 0, 255)]), path)

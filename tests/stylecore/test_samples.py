@@ -10,7 +10,7 @@ from stylecore.samples import PAINTING, PHOTOGRAPH, painting, photograph
 def test_shipped_pictures(path):
     rgb, alpha = read_image(path)
     assert rgb.shape == (576, 768, 3) and alpha is None
-    assert rgb.std() > 0.15  # a picture, not an empty page
+    assert rgb.std() > 0.15  # not a blank picture
     assert 100_000 < path.stat().st_size < 250_000
 
 
@@ -18,8 +18,8 @@ def test_shipped_pictures(path):
 @pytest.mark.parametrize(("script", "path"), [(photograph, PHOTOGRAPH), (painting, PAINTING)])
 def test_scripts_draw_the_shipped_pictures(script, path):
     drawn, shipped = read_image(script.draw(192))[0], read_image(path)[0]
-    # Single leaves and bristles fall on other pixels in a small picture; what they form does not.
+    # In a small picture single leaves and bristles fall on other pixels, but the forms are the same.
     drawn, shipped = resize(drawn, (48, 64)), resize(shipped, (48, 64))
-    assert np.abs(drawn - shipped).mean() < 0.05  # with other random numbers: 0.07
-    assert np.corrcoef(drawn.ravel(), shipped.ravel())[0, 1] > 0.97  # with other random numbers: 0.94 at most
+    assert np.abs(drawn - shipped).mean() < 0.05  # with another random seed: 0.07
+    assert np.corrcoef(drawn.ravel(), shipped.ravel())[0, 1] > 0.97  # with another random seed: 0.94 at most
     np.testing.assert_allclose(drawn.mean(axis=(0, 1)), shipped.mean(axis=(0, 1)), atol=0.015)

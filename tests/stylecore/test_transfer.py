@@ -18,13 +18,13 @@ from PIL import Image
 from stylecore import Objective, ParameterError, StylecoreError, TooLargeError, __version__, memory, transfer
 from stylecore.budget import predicted_bytes
 from stylecore.kernels import cpu
-from stylecore.network import load_network
-from stylecore.objective import CONTENT_LAYERS, STYLE_LAYERS
+from stylecore.network import CONTENT_LAYERS, STYLE_LAYERS, load_network
 from stylecore.pictures.colour import grey
 from stylecore.pictures.geometry import resize
 from stylecore.pictures.reading import read_image, read_settings
 from stylecore.samples import PAINTING, PHOTOGRAPH
 from stylecore.schedule import schedule
+from stylecore.settings import without_folders
 
 network = cache(load_network)
 picture = cache(lambda path, size: resize(read_image(path)[0], (size * 3 // 4, size)))
@@ -53,7 +53,7 @@ def refused(error, words):
 # The loss
 
 
-@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+@pytest.mark.parametrize("optimizer", ["lbfgsb", "lbfgs", "adam"])
 @pytest.mark.parametrize(("init", "seed"), [("content", 0), ("noise", 0), ("noise", 1), ("noise", 2)])
 def test_loss_falls(init, seed, optimizer):
     layers = {"content_layers": ["relu3_2"], "style_layers": ["relu1_1", "relu2_1", "relu3_1"]}
@@ -76,7 +76,7 @@ def check_loss_falls(layers, **settings):
     assert result.array.min() >= 0 and result.array.max() <= 1
 
 
-@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+@pytest.mark.parametrize("optimizer", ["lbfgsb", "lbfgs", "adam"])
 @pytest.mark.parametrize("iterations", [1, 2, 5, 9])
 def test_iterations_are_never_exceeded(optimizer, iterations, monkeypatch):
     evaluate, calls = Objective.evaluate, []
@@ -139,7 +139,7 @@ def test_same_bits_on_any_number_of_threads():
     assert len(lines) == 12 and all(len(set(lines[i::3])) == 1 for i in range(3))
 
 
-@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+@pytest.mark.parametrize("optimizer", ["lbfgsb", "lbfgs", "adam"])
 def test_same_seed_same_bits(optimizer):
     first, again, other = (shallow(init="noise", seed=seed, optimizer=optimizer) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first.array, again.array)
@@ -207,7 +207,7 @@ def test_history():
     assert not result.stopped
 
 
-@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+@pytest.mark.parametrize("optimizer", ["lbfgsb", "lbfgs", "adam"])
 def test_callback_ends_the_run(optimizer, monkeypatch):
     evaluate, calls = Objective.evaluate, []
     monkeypatch.setattr(Objective, "evaluate", lambda self, x: calls.append(x.shape) or evaluate(self, x))
@@ -258,7 +258,7 @@ def test_settings_are_stored(tmp_path):
         "init": "noise",
         "seed": 3,
         "pyramid": 3,
-        "optimizer": "lbfgs",
+        "optimizer": "lbfgsb",
         "averaging": 0.0,
         "network": "a Network",
         "content_layers": ["relu2_2"],
@@ -275,8 +275,31 @@ def test_settings_are_stored(tmp_path):
         "device": "cpu",
         "dtype": "float32",
     }
-    result.save(tmp_path / "out.png")
+    result.save(tmp_path / "out.png", metadata="paths")
     assert read_settings(tmp_path / "out.png") == result.settings == json.loads(json.dumps(result.settings))
+
+
+def test_metadata_has_names_only_or_nothing(tmp_path):
+    result = shallow(PHOTOGRAPH, [PAINTING])
+    result.save(tmp_path / "out.png")
+    stored = read_settings(tmp_path / "out.png")
+    assert stored == result.metadata() and (stored["content"], stored["style"]) == ("photograph.jpg", ["painting.jpg"])
+    assert {name: value for name, value in stored.items() if name not in ("content", "style")} == {
+        name: value for name, value in result.settings.items() if name not in ("content", "style")
+    }
+    result.save(tmp_path / "out.png", metadata="none")
+    assert read_settings(tmp_path / "out.png") is None
+    with refused(ParameterError, 'metadata is "all"; choose "names"'):
+        result.save(tmp_path / "out.png", metadata="all")
+
+
+def test_folders_are_left_out_of_a_record():
+    record = {"content": "/home/me/a.jpg", "style": ["b/c.jpg", "a ndarray"], "init": "noise", "network": "n/my.h5"}
+    record |= {"regions": [["x/sky.png", "not:x/land.png"], ["rest", "all"]], "labels": None, "colour": "style"}
+    assert without_folders(record) == {
+        "content": "a.jpg", "style": ["c.jpg", "a ndarray"], "init": "noise", "network": "my.h5",
+        "regions": [["sky.png", "not:land.png"], ["rest", "all"]], "labels": None, "colour": "style",
+    }  # fmt: skip
 
 
 def test_scales_of_ones_own():
@@ -328,7 +351,7 @@ def started_from(**settings):
     return images[0]
 
 
-@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+@pytest.mark.parametrize("optimizer", ["lbfgsb", "lbfgs", "adam"])
 def test_starts(optimizer, tmp_path):
     content, mine = picture(PHOTOGRAPH, 96), np.random.default_rng(1).integers(256, size=(30, 50, 3), dtype=np.uint8)
     Image.fromarray(mine).save(tmp_path / "mine.png")
@@ -365,10 +388,10 @@ def test_style_pyramid():
 
 
 def test_full_style_is_seen_at_its_final_size_at_every_scale(monkeypatch):
-    seen, init = [], Objective.__init__
+    seen, set_up = [], Objective._set_up
     monkeypatch.setattr(
-        Objective, "__init__", lambda self, content, style, **more: seen.append(style[0].shape) or init(
-            self, content, style, **more)
+        Objective, "_set_up", lambda self, content, styles, *more: seen.append(styles[0].shape) or set_up(
+            self, content, styles, *more)
     )  # fmt: skip
     shallow(pyramid=2, iterations=2, style_scale=0.75, style_pyramid="full")
     shallow(pyramid=2, iterations=2, style_scale=0.75)
@@ -481,7 +504,7 @@ def test_memory_of_a_gpu_is_counted_by_itself(monkeypatch):
     [
         ("lbfgs", "float32", "gram", None),
         ("adam", "float32", "gram", None),
-        ("scipy", "float32", "gram", None),
+        ("lbfgsb", "float32", "gram", None),
         ("lbfgs", "float64", "gram", None),
         ("adam", "float64", "gram", None),
         ("lbfgs", "float32", "wasserstein", [(np.tri(192, 256), "all"), ("rest", "all")]),
@@ -518,7 +541,7 @@ def test_memory_stays_within_the_prediction(optimizer, dtype, style_loss, region
           for value in ("64", "x", "0x10", "1.2.3x", "nanx", "-2x", "0.0001x", (1, 2, 3), (64, 0), (64, 1.5), [True, 5],
                         None)],
         ({"style_pyramid": "half"}, 'style_pyramid "half" is not known'),
-        ({"colour": "contents"}, 'colour "contents" is not known; near it are content'),
+        ({"colour": "contents"}, 'colour "contents" is not known .did you mean content'),
         *[({"style_scale": value}, f"style_scale is {value!r}; .*above zero")
           for value in (0, -1.0, float("nan"), float("inf"), "2", None)],
         ({"seed": -1, "init": "noise"}, "seed is -1; .*zero or more"),
@@ -527,25 +550,24 @@ def test_memory_stays_within_the_prediction(optimizer, dtype, style_loss, region
           for value, bad in (([3, 0], 0), ([2.5], "2.5"))],
         *[({"averaging": value}, f"averaging is {value!r}; .*zero to below one")
           for value in (-0.1, 1, 1.5, float("nan"), "0.9", None)],
-        ({"pyramid": [32, 16]}, "the scales 32, 16 do not rise to the result's 64 px"),
-        ({"pyramid": [32, 64]}, "the scales 32, 64 do not rise to the result's 64 px"),
+        ({"pyramid": [32, 16]}, "the scales 32, 16 do not increase up to the result's 64 px"),
+        ({"pyramid": [32, 64]}, "the scales 32, 64 do not increase up to the result's 64 px"),
         ({"pyramid": [32, 48], "iterations": [5, 6]}, "given for 2 scales and there are 3, of 32, 48, 64 px"),
         ({"pyramid": 1, "iterations": [5, 6]}, "given for 2 scales and there are 1, of 64 px"),
-        ({"optimizer": "adams"}, 'optimizer "adams" is not known; near it are adam'),
+        ({"optimizer": "adams"}, 'optimizer "adams" is not known .did you mean adam'),
         ({"style_weight": -1}, "style_weight is -1"),
         ({"content_layers": "relu2_2"}, 'content_layers is the text "relu2_2"'),
         ({"style_layers": "relu2_1"}, 'style_layers is the text "relu2_1"'),
         ({"style_layers": ["relu2_1", "relu2_1"]}, "style_layers names a layer twice"),
         ({"style_layers": 7}, "style_layers is 7; give a list"),
         ({"style_layers": [["relu1_1"]]}, r"style_layers is \[\['relu1_1'\]\]; give a list"),
-        ({"style_scale": 0.01}, "the style image of .* is too small"),
         ({"style_layers": ["relu6_1"]}, 'no layer "relu6_1"'),
         ({"content_layers": [], "style_layers": []}, "no layers"),
         ({"style": []}, "no style image"),
         ({"style_blend": [1, 1]}, "style_blend has 2 weights"),
-        ({"style_loss": "grams"}, 'style_loss "grams" is not known; near it are gram'),
-        ({"regions": [("all",)]}, "region 1 names 1 mask"),
-        ({"regions": [(np.eye(1, 96) * np.ones((72, 1)), "all")], "size": (48, 64)}, "region 1 lies in what a size of"),
+        ({"style_loss": "grams"}, 'style_loss "grams" is not known .did you mean gram'),
+        ({"regions": [("all",)]}, "region 1 has 1 mask"),
+        ({"regions": [(np.eye(1, 96) * np.ones((72, 1)), "all")], "size": (48, 64)}, "region 1 lies outside what a"),
         ({"layer_weights": "normalised"}, 'choose "relative", "normalized", "paper" or a mapping'),
         ({"size": 12, "style_layers": ["relu5_1"]}, "12 x 9 pixels is too small for relu5_1"),
         ({"network": "vgg91"}, 'network "vgg91" is not known'),

@@ -1,9 +1,10 @@
-"""Writers of other programs' files of weights, without those programs, for a made-up network."""
+"""Writers of other programs' files of weights, for a made-up network, without those programs."""
 
 import io
 import json
 import pickle
 import sys
+import tracemalloc
 import zipfile
 from collections import OrderedDict
 from contextlib import contextmanager
@@ -12,8 +13,10 @@ from unittest import mock
 
 import h5py
 import numpy as np
+import pytest
 from scipy.io import savemat
 
+from stylecore.errors import WeightsError
 from stylecore.weights.architectures import Conv, Pool
 
 LAYERS = (
@@ -24,6 +27,20 @@ LAYERS = (
     Conv("conv2_2", 6, 6),
 )
 NAMES = [layer.name for layer in LAYERS if isinstance(layer, Conv)]
+
+
+def peak(function, *arguments):
+    """Call a function that must raise a WeightsError: its message, and the most memory allocated in between, in bytes.
+
+    What the HDF5 library allocates for itself is not counted, but the arrays that h5py reads into are.
+    """
+    tracemalloc.start()
+    try:
+        with pytest.raises(WeightsError) as caught:
+            function(*arguments)
+        return str(caught.value), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def made_up(seed=0):
@@ -39,7 +56,7 @@ def made_up(seed=0):
 
 
 def assert_made_up(weights, seed=0):
-    """Check that nothing was lost, swapped or transposed on the way."""
+    """Check that nothing was lost, swapped or transposed."""
     filters, biases = made_up(seed)
     assert list(weights.filters) == list(weights.biases) == NAMES
     for name in NAMES:
@@ -48,7 +65,7 @@ def assert_made_up(weights, seed=0):
 
 
 def state_dict(modules=("features.0", "features.2", "features.5", "features.10"), seed=0):
-    """The network as PyTorch has it: a dict in the network's order, filters (C_out, C_in, kh, kw)."""
+    """PyTorch's dict of the network, in the order of the forward pass; filters are (C_out, C_in, kh, kw)."""
     filters, biases = made_up(seed)
     state = OrderedDict()
     for module, name in zip(modules, NAMES, strict=True):
@@ -58,14 +75,14 @@ def state_dict(modules=("features.0", "features.2", "features.5", "features.10")
 
 
 class Storage:
-    """What a PyTorch tensor lies on."""
+    """The numbers that PyTorch tensors are views of."""
 
     def __init__(self, key, numbers):
         self.key, self.numbers = key, numbers
 
 
 class Tensor:
-    """A PyTorch tensor for a pickle: calls the function of that name with its layout."""
+    """A PyTorch tensor, pickled as a call of the function of that name with its layout."""
 
     def __init__(self, storage, shape, strides, offset=0, function="_rebuild_tensor_v2"):
         self.storage, self.layout, self.function = storage, (offset, shape, strides), function
@@ -78,7 +95,7 @@ class Tensor:
 
 @contextmanager
 def _fake_torch():
-    """Modules that hold what a pickle of PyTorch's names, for as long as one is written."""
+    """Modules with everything that PyTorch's pickles name, while one is written."""
     torch, utils, parameter = (ModuleType(name) for name in ("torch", "torch._utils", "torch.nn.parameter"))
     for name in ("FloatStorage", "HalfStorage", "DoubleStorage", "LongStorage", "BFloat16Storage"):
         setattr(torch, name, type(name, (), {"__module__": "torch"}))
@@ -112,7 +129,7 @@ def _dump(tree, file, view, storage_name=None):
 
 
 def tensors(tree, function="_rebuild_tensor_v2"):
-    """Replace the arrays in nested dicts by tensors, each on a storage of its own."""
+    """Replace the arrays in nested dicts by tensors, each with its own storage."""
     counter = iter(range(10_000))
 
     def walk(value):
@@ -154,7 +171,7 @@ def write_torch_old(path, tree, function="_rebuild_tensor_v2", parameters=False)
 
 
 def write_flax(path, seed=0, protocol=3):
-    """Write a pickle of nested dicts, sorted as JAX does it, so that Conv_10 comes before Conv_9."""
+    """Write a pickle of nested dicts, sorted like JAX's, so that Conv_10 comes before Conv_9."""
     filters, biases = made_up(seed)
     layers = {f"Conv_{i}": {"kernel": filters[name], "bias": biases[name]} for i, name in enumerate(NAMES, start=8)}
     layers["Dense_0"] = {"kernel": np.zeros((6, 2), np.float32), "bias": np.zeros(2, np.float32)}
@@ -174,6 +191,15 @@ def write_keras(path, layers=("block1_conv1", "block1_conv2", "block2_conv1", "b
         root.create_group("block1_pool")
         root["predictions/kernel:0"] = np.zeros((6, 2), np.float32)
         root["predictions/bias:0"] = np.zeros(2, np.float32)
+
+
+def write_without_digest(path, output):
+    """Write a file in the project's layout as older versions of the program did."""
+    with h5py.File(path) as new, h5py.File(output, "w", libver="earliest") as old:
+        old.attrs.update(new.attrs)
+        for name, group in new.items():
+            for part, dataset in group.items():
+                old.create_dataset(f"{name}/{part}", data=dataset, fletcher32=True)
 
 
 def write_matconvnet(path, old=False, mean=(123.68, 116.779, 103.939)):

@@ -54,9 +54,12 @@ def _changed(layer, **fields):
         _changed(2, name="conv1_1"),
         _changed(2, name="a/b"),
         _changed(2, name=""),
+        "[]",
+        to_json([Pool("pool1")]),
+        to_json([Conv("conv1_1", 3, 4_000_000)]),
     ],
 )
-def test_what_is_no_table_of_layers_is_refused(text):
+def test_other_text_than_an_architecture_is_refused(text):
     with pytest.raises(ValueError):
         from_json(text)
 
@@ -70,7 +73,7 @@ def test_default_layers_exist(network):
     assert content and style and {*content, *style} <= {*relus}
 
 
-def test_a_table_of_ones_own_has_default_layers():
+def test_a_custom_architecture_has_default_layers():
     table = (Conv("conv1_1", 3, 8), Conv("conv1_2", 8, 8), Pool("a"), Conv("conv2_1", 8, 8), Conv("conv2_2", 8, 8))
     assert default_layers("own", (*table, Pool("b"), Conv("conv3_1", 8, 8))) == (
         ("relu2_2",),
@@ -78,5 +81,5 @@ def test_a_table_of_ones_own_has_default_layers():
     )
     assert default_layers("own", table) == (("relu1_2",), ("relu1_1", "relu2_1"))
     assert default_layers("own", table[:1]) == (("relu1_1",), ("relu1_1",))
-    # A name that stands for other layers does not matter.
+    # The name of a network with other layers does not matter.
     assert default_layers("alexnet", table[:1]) == (("relu1_1",), ("relu1_1",))

@@ -1,13 +1,16 @@
 import hashlib
+import os
 from collections import OrderedDict
 
 import numpy as np
 import pytest
-from foreign_files import LAYERS, assert_made_up, state_dict, write_torch_old
+from foreign_files import LAYERS, assert_made_up, peak, state_dict, write_torch_old, write_torch_zip
 
 from stylecore.errors import ParameterError, WeightsError
-from stylecore.weights.conversion import convert
-from stylecore.weights.store import PREPROCESSINGS, Preprocessing, read
+from stylecore.weights.architectures import Conv
+from stylecore.weights.conversion import convert, extract
+from stylecore.weights.network import PREPROCESSINGS, Preprocessing
+from stylecore.weights.store import read
 
 
 @pytest.fixture
@@ -29,7 +32,7 @@ def _with_head(matrix, bias):
     return OrderedDict(head | state_dict(("2", "5", "9", "12")))
 
 
-def test_the_result_tells_where_it_came_from(converted, tmp_path):
+def test_the_result_says_where_it_came_from(converted, tmp_path):
     weights = converted(state_dict())
     assert (weights.network, weights.layers, weights.source) == ("made-up", LAYERS, "net.pth")
     assert weights.sha256 == hashlib.sha256((tmp_path / "net.pth").read_bytes()).hexdigest()
@@ -48,7 +51,7 @@ def test_an_output_that_cannot_be_written_is_named(converted, tmp_path):
         converted(state_dict(), output=tmp_path / "nowhere" / "net.h5")
 
 
-def test_a_head_that_prepares_the_colours_becomes_the_preprocessing(converted):
+def test_a_first_layer_that_prepares_the_colours_becomes_the_preprocessing(converted):
     # PyTorch's matrix has the network's channels as rows; blue comes first.
     matrix = 255 * np.array([[0, 0, 1], [0, 1, 0], [1, 0, 0]])
     weights = converted(_with_head(matrix, [-103.939, -116.779, -123.68]))
@@ -70,24 +73,24 @@ def test_a_head_that_prepares_the_colours_becomes_the_preprocessing(converted):
         (np.eye(3), [0, np.inf, 0]),
     ],
 )
-def test_a_head_that_does_more_is_refused(converted, matrix, bias):
-    with pytest.raises(WeightsError, match=r"net\.pth begins with a 1 x 1 convolution, 0, that does more"):
+def test_a_first_layer_that_does_more_is_refused(converted, matrix, bias):
+    with pytest.raises(WeightsError, match=r"net\.pth cannot be used: its first convolution, 0, is of size 1"):
         converted(_with_head(matrix, bias))
 
 
-def test_the_preprocessing_can_be_told(converted):
+def test_the_preprocessing_can_be_given(converted):
     assert converted(state_dict()).preprocessing == PREPROCESSINGS["torchvision"]
     assert converted(state_dict(), preprocessing="caffe").preprocessing == PREPROCESSINGS["caffe"]
-    with pytest.raises(ParameterError, match='preprocessing "cafe" is not known; near it are caffe'):
+    with pytest.raises(ParameterError, match=r'preprocessing "cafe" is not known.*caffe'):
         converted(state_dict(), preprocessing="cafe")
 
 
-def test_names_of_the_architecture_count_more_than_the_order(converted):
+def test_names_of_the_architecture_take_precedence_over_the_order(converted):
     state = state_dict(("net.conv1_1", "net.conv1_2", "net.conv2_1", "net.conv2_2"))
     assert_made_up(converted(OrderedDict(reversed(state.items()))))
 
 
-def test_layers_behind_the_network_are_left_out(converted):
+def test_layers_after_the_network_are_left_out(converted):
     state = state_dict()
     state["classifier.0.weight"] = np.zeros((7, 6, 5, 5), np.float32)
     state["classifier.0.bias"] = np.zeros(7, np.float32)
@@ -98,14 +101,14 @@ def test_layers_behind_the_network_are_left_out(converted):
 def test_a_missing_layer_is_named(converted):
     state = state_dict()
     del state["features.10.weight"], state["features.10.bias"]
-    with pytest.raises(WeightsError, match=r"net\.pth holds 3 convolutions, .* 4, so conv2_2 is missing"):
+    with pytest.raises(WeightsError, match=r"net\.pth cannot be used: it holds 3 convolutions, .* 4, so conv2_2 is"):
         converted(state)
 
 
 def test_a_missing_bias_is_named(converted):
     state = state_dict()
     del state["features.5.bias"]
-    with pytest.raises(WeightsError, match=r"net\.pth has no bias of conv2_1, which made-up needs"):
+    with pytest.raises(WeightsError, match=r"net\.pth cannot be used: it has no bias for conv2_1, which made-up needs"):
         converted(state)
 
 
@@ -114,7 +117,7 @@ def test_a_wrong_shape_is_named(converted):
     state["features.5.weight"] = state["features.5.weight"][:, :, 1:4, 1:4].copy()
     with pytest.raises(
         WeightsError,
-        match=r"net\.pth has filters of conv2_1 of shape \(3, 3, 5, 6\), but made-up needs \(5, 5, 5, 6\)",
+        match=r"net\.pth .* the shape of conv2_1's filters is \(3, 3, 5, 6\), but made-up needs \(5, 5, 5, 6\)",
     ):
         converted(state)
 
@@ -123,23 +126,56 @@ def test_a_wrong_shape_is_named(converted):
 def test_numbers_that_are_not_finite_are_found(converted, value):
     state = state_dict()
     state["features.2.weight"][4, 0, 2, 1] = value
-    with pytest.raises(WeightsError, match=r"net\.pth has filters of conv1_2 with NaN or infinite values"):
+    with pytest.raises(WeightsError, match=r"net\.pth cannot be used: there is NaN or infinity in conv1_2's filters"):
         converted(state)
 
 
 def test_numbers_that_are_too_large_for_float32_are_found(converted):
     state = OrderedDict((name, array.astype(np.float64)) for name, array in state_dict().items())
     state["features.2.bias"][0] = 1e300
-    with pytest.raises(WeightsError, match=r"bias of conv1_2 with NaN or infinite values"):
+    with pytest.raises(WeightsError, match=r"there is NaN or infinity in conv1_2's bias"):
         converted(state)
 
 
-def test_a_shallower_network_is_no_deeper_one(converted, tmp_path):
+def test_a_network_that_is_too_shallow_is_refused(converted, tmp_path):
     converted(state_dict())
-    with pytest.raises(WeightsError, match=r"net\.pth holds 4 convolutions, but vgg16 needs 13, so conv3_1"):
+    with pytest.raises(WeightsError, match=r"net\.pth .* it holds 4 convolutions, but vgg16 needs 13, so conv3_1"):
         convert(tmp_path / "net.pth", "vgg16")
 
 
 def test_an_unknown_architecture_is_refused(tmp_path):
-    with pytest.raises(ParameterError, match='architecture "vgg18" is not known; near it are vgg1'):
+    with pytest.raises(ParameterError, match=r'architecture "vgg18" is not known.*vgg1'):
         convert(tmp_path / "net.pth", "vgg18")
+
+
+@pytest.mark.parametrize(
+    "layers, message",
+    [
+        ((Conv("conv1_1", 4, 8),), "conv1_1 does not take the 3 channels"),
+        ((Conv("conv1_1", 3, 10**9),), "at most 100,000,000 are supported"),
+    ],
+)
+def test_an_invalid_architecture_is_refused(tmp_path, layers, message):
+    with pytest.raises(ParameterError, match=f'the architecture of "made-up" is invalid: .*{message}'):
+        convert(tmp_path / "net.pth", "made-up", layers=layers)
+
+
+def test_a_relative_path_and_any_file_name_will_do(converted, tmp_path, monkeypatch):
+    converted(state_dict())
+    monkeypatch.chdir(tmp_path)
+    name = os.fsdecode(b"n\xc3\xa9t \xff.pth")
+    os.rename("net.pth", name)
+    assert_made_up(convert(name, "made-up", layers=LAYERS))
+    os.truncate(name, 1000)
+    with pytest.raises(WeightsError) as caught:
+        convert(name, "made-up", layers=LAYERS)
+    assert str(caught.value).startswith(name)
+
+
+def test_arrays_are_read_only_if_they_fit(tmp_path):
+    state = state_dict()
+    state["features.0.weight"] = np.zeros((500, 500, 5, 5), np.float32)
+    write_torch_zip(tmp_path / "net.pth", state)
+    message, allocated = peak(extract, tmp_path / "net.pth", "made-up", LAYERS)
+    assert "the shape of conv1_1's filters is (5, 5, 500, 500)" in message
+    assert allocated < 1e6

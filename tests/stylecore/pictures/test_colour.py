@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from stylecore import ParameterError
 from stylecore.pictures import colour
@@ -30,7 +31,7 @@ def moments(picture):
 
 
 def narrowed(picture):
-    """With colours so far from 0 and 1 that nothing is cut off."""
+    """With colours so far from 0 and 1 that nothing is clipped."""
     return 0.5 + 0.3 * (picture - 0.5)
 
 
@@ -124,3 +125,59 @@ def test_restored_colours(seed):
 
 def test_restored_content_is_the_content(content):
     np.testing.assert_allclose(colour.restore("content", colour.grey(content), content), content, atol=1e-5)
+
+
+# Opacity
+
+
+@pytest.mark.parametrize("way", ["match", "histogram", "content"])
+def test_only_visible_colours_count(content, style, way):
+    """Colours hidden under transparent pixels change nothing of what is seen."""
+    results = []
+    for hidden in (0.0, 1.0):
+        images, alphas = [], []
+        for image in (content, style):
+            alpha = np.ones(image.shape[:2], np.float32)
+            alpha[:, :30] = 0
+            images.append(np.where(alpha[:, :, None] > 0, image, np.float32(hidden)))
+            alphas.append(alpha)
+        _, (changed,) = colour.prepare(way, images[0], images[1:], content_alpha=alphas[0], style_alphas=alphas[1:])
+        results.append(changed[:, 30:])
+    np.testing.assert_array_equal(*results)
+    _, (opaque,) = colour.prepare(way, content, [style])
+    _, (same,) = colour.prepare(way, content, [style], style_alphas=[np.ones(style.shape[:2])])
+    np.testing.assert_array_equal(opaque, same)
+    assert np.abs(results[0] - opaque[:, 30:]).max() > 0.01
+
+
+def test_moments_of_what_is_visible(content, style):
+    content, alpha = narrowed(content), np.zeros(style.shape[:2])
+    alpha[10:40, 20:50] = 1
+    matched = colour.match(style, content, alpha)
+    for found, wanted in zip(moments(matched[10:40, 20:50]), moments(content), strict=True):
+        np.testing.assert_allclose(found, wanted, atol=2e-3)
+
+
+def test_nothing_visible_is_as_if_all_were(content, style):
+    nothing = np.zeros(style.shape[:2])
+    np.testing.assert_array_equal(colour.match(style, content, nothing), colour.match(style, content))
+
+
+# Greys
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8, np.uint16])
+def test_is_grey(dtype):
+    most = 1 if np.issubdtype(dtype, np.floating) else np.iinfo(dtype).max
+    grey = np.repeat(np.linspace(0, most, 200 * 5).reshape(200, 5, 1), 3, axis=2).astype(dtype)
+    assert colour.is_grey(grey)
+    rounded, tinted = grey.copy(), grey.copy()
+    rounded[150, 2, 1] -= dtype(most / 255)
+    tinted[150, 2, 1] -= dtype(2 * most / 255)
+    assert colour.is_grey(rounded) and not colour.is_grey(tinted)
+
+
+def test_greys_of_a_jpeg_are_grey(tmp_path, content):
+    levels = np.rint(255 * colour.grey(content)).astype(np.uint8)
+    Image.fromarray(levels).save(tmp_path / "g.jpg", quality=75)
+    assert colour.is_grey(read_image(tmp_path / "g.jpg")[0]) and not colour.is_grey(content)

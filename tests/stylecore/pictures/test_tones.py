@@ -45,6 +45,17 @@ def test_grain_does_not_hide_the_tone():
     assert dark_share((large + grain).astype(np.float32)) == pytest.approx(0.8, abs=0.03)
 
 
+def test_only_what_is_visible_counts():
+    cutout, alpha = partly(0.7, (0, 0, 0)), np.zeros((60, 80))
+    alpha[:, 56:] = 1
+    assert dark_share(cutout) == pytest.approx(0.7, abs=0.02)
+    assert dark_share(cutout, alpha) == 0
+    assert dark_share(cutout, 1 - alpha) == pytest.approx(1, abs=0.02)
+    assert dark_share(cutout, 0 * alpha) == 0
+    assert suited_style_weight("auto", [cutout, cutout], [None, alpha]) == 20.0
+    assert suited_style_weight("auto", [cutout, cutout]) == pytest.approx(20 * 0.6**2, rel=0.1)
+
+
 def test_auto_weight_follows_its_rule():
     shares = np.linspace(0, 1, 101)
     weights = [auto_style_weight(share) for share in shares]
@@ -55,7 +66,7 @@ def test_auto_weight_follows_its_rule():
 
 def test_warns_of_what_is_too_high_only():
     dark = partly(0.8)
-    with pytest.warns(UserWarning, match=r'^80% of the style image .* style weight \("auto" takes 3\.2 here\)'):
+    with pytest.warns(UserWarning, match=r'^80% of the style image .* style weight \("auto" chooses 3\.2 here\)'):
         assert suited_style_weight(20.0, [dark]) == 20.0
     with warnings.catch_warnings():
         warnings.simplefilter("error")

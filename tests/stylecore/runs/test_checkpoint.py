@@ -1,19 +1,24 @@
-"""Runs that are set aside and taken up again."""
+"""Runs that are saved and resumed."""
 
+import io
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
-from zipfile import ZipFile
+import warnings
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 import stylecore
 from stylecore import Checkpoint, ImageError, ParameterError, StylecoreError, optimizers, resume, transfer
+from stylecore.runs.environment import environment
 from stylecore.samples import PAINTING, PHOTOGRAPH
 
 pytestmark = pytest.mark.slow
@@ -54,6 +59,26 @@ def refused(error, words):
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "run.ckpt"
+
+
+def unpacked(path):
+    """The entries of a checkpoint, by name."""
+    with ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def pack(path, entries, compression=0):
+    with ZipFile(path, "w", compression) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+
+
+def rewrite(path, change):
+    """Change what run.json holds, by a function that is given it."""
+    entries = unpacked(path)
+    run = json.loads(entries["run.json"])
+    change(run)
+    pack(path, {**entries, "run.json": json.dumps(run)})
 
 
 KILLED = """
@@ -186,7 +211,7 @@ def test_a_picture_that_has_changed(path, tmp_path):
     with refused(ParameterError, r"content\.png has changed since .*run\.ckpt was written"):
         resume(path)
     content.unlink()
-    with refused(ImageError, r"content\.png, which .*run\.ckpt goes on from, is no longer there"):
+    with refused(ImageError, r"content\.png, an input of the run in .*run\.ckpt, no longer exists"):
         resume(path)
 
 
@@ -195,14 +220,14 @@ def test_files_that_are_no_checkpoint(path):
         resume(path)
     path.write_bytes(b"something else, which is to be kept")
     for attempt in (lambda: resume(path), lambda: transfer(PHOTOGRAPH, PAINTING, checkpoint=path, **SETTINGS)):
-        with refused(StylecoreError, "is damaged, incomplete or no checkpoint"):
+        with refused(StylecoreError, "is damaged, incomplete or not a checkpoint"):
             attempt()
     assert path.read_bytes() == b"something else, which is to be kept"
     path.unlink()
-    with ZipFile(path, "w") as archive:
-        archive.writestr("run.json", json.dumps({"format": "something else"}))
-    with refused(StylecoreError, "is not a checkpoint of stylecore's"):
-        resume(path)
+    for content in ({"format": "something else"}, {}, [], None, "stylecore checkpoint"):
+        pack(path, {"run.json": json.dumps(content)})
+        with refused(StylecoreError, "is not a checkpoint of stylecore;"):
+            resume(path)
 
 
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.9, 0.999])
@@ -225,17 +250,254 @@ def test_a_damaged_checkpoint(path):
         resume(path)
 
 
-@pytest.mark.parametrize(("name", "value"), [("stylecore", "0.0.1"), ("format_version", 99)])
-def test_a_checkpoint_of_another_version(name, value, path):
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+def test_a_checkpoint_of_format_2_is_resumed_with_a_warning(optimizer, path):
+    whole = transfer(PHOTOGRAPH, PAINTING, **SETTINGS, optimizer=optimizer)
+    interrupted(path, optimizer=optimizer)
+
+    def age(run):
+        run["format_version"], run["stylecore"] = 2, run.pop("environment")["stylecore"]
+        del run["arguments"]["averaging"]  # As if it had been added since.
+
+    rewrite(path, age)
+    with pytest.warns(UserWarning, match=r"run\.ckpt was written with an earlier version of stylecore; the run cont"):
+        result = resume(path)
+    np.testing.assert_array_equal(result.array, whole.array)
+
+
+OTHERS = {"stylecore": "0.0.1", "source code": "0123456789ab", "Numba": "0.1", "processor": "abacus-0123456789ab"}
+
+
+def test_another_environment_is_warned_of(path):
     interrupted(path)
-    with ZipFile(path) as archive:
-        entries = {entry: archive.read(entry) for entry in archive.namelist()}
-    entries["run.json"] = json.dumps({**json.loads(entries["run.json"]), name: value})
-    with ZipFile(path, "w") as archive:
-        for entry, content in entries.items():
-            archive.writestr(entry, content)
-    with refused(StylecoreError, f"was written by stylecore .* and this is {re.escape(stylecore.__version__)}"):
+    rewrite(path, lambda run: run["environment"].update(OTHERS))
+    with pytest.warns(UserWarning) as warned:
         resume(path)
+    now = environment()
+    different = " and ".join(f"{name} {then} instead of {now[name]}" for name, then in OTHERS.items())
+    assert [str(warning.message) for warning in warned] == [
+        f"{path} was written with {different}; the run continues, but its picture may not be the same bit for bit as "
+        "without the interruption."
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        resume(path)  # It was written again.
+
+
+def test_what_a_later_version_wrote_is_refused(path):
+    interrupted(path)
+    whole = path.read_bytes()
+    rewrite(path, lambda run: run.update(format_version=99))
+    with refused(StylecoreError, rf"has format 99, which stylecore {re.escape(stylecore.__version__)} does not know"):
+        resume(path)
+    path.write_bytes(whole)
+    rewrite(path, lambda run: run["arguments"].update(sparkle=2))
+    with refused(StylecoreError, "has the setting sparkle, which stylecore .* does not know"):
+        resume(path)
+
+
+@pytest.fixture(scope="module", params=["lbfgs", "adam"])
+def small(request, tmp_path_factory):
+    """A checkpoint of a tiny run, with arrays for inputs, in its second scale."""
+    path = tmp_path_factory.mktemp("checkpoint") / "run.ckpt"
+    rng = np.random.default_rng(0)
+    images = {"content": rng.random((24, 32, 3)), "style": [rng.random((20, 20, 3)), PAINTING]}
+    tiny = {"network": "small", "size": 32, "iterations": [3, 4], "pyramid": [20], "averaging": 0.5}
+    interrupted(path, at=5, optimizer=request.param, **images, **tiny, content_layers=None, style_layers=None)
+    return path
+
+
+def outcome(path):
+    """Whether a checkpoint is resumed, or refused in one sentence."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            resume(path, callback=lambda evaluation, image: evaluation.number > 9)
+        except StylecoreError as error:
+            assert re.fullmatch(r"[^\n]*\.", str(error))
+            return "refused"
+    return "resumed"
+
+
+def places(tree, at=()):
+    """Where the values of a JSON document are."""
+    yield at
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ():
+        yield from places(value, (*at, key))
+
+
+def replaced(tree, at, value):
+    """A JSON document in which one value is another, or is missing."""
+    if not at:
+        return value
+    changed = tree.copy()
+    changed[at[0]] = replaced(tree[at[0]], at[1:], value)
+    if changed[at[0]] is MISSING:
+        del changed[at[0]]
+    return changed
+
+
+MISSING = object()
+JSON = st.recursive(
+    st.sampled_from([None, True, 0, 1, -1, 3, 0.5, -2.5, 2**70, 10**400, float("nan"), float("inf"), "", "x", "not:"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "path", "array", "sha256"]), inner)
+    ),
+    max_leaves=4,
+)
+
+
+# What the settings may be is checked where they are used.
+def is_setting(at):
+    return at[0] == "arguments" and not (len(at) > 1 and at[1] in ("content", "style"))
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_any_other_json_is_resumed_or_refused(small, tmp_path_factory, data):
+    entries = unpacked(small)
+    run = json.loads(entries["run.json"])
+    at = data.draw(st.sampled_from([at for at in places(run) if at and not is_setting(at)]))
+    changed = replaced(run, at, data.draw(st.just(MISSING) | JSON))
+    path = tmp_path_factory.mktemp("changed") / "run.ckpt"
+    pack(path, {**entries, "run.json": json.dumps(changed)})
+    outcome(path)
+
+
+ARRAYS = [
+    lambda array: array.reshape(-1)[:-1],
+    lambda array: array[None],
+    lambda array: np.full_like(array, -1),
+    lambda array: np.full_like(array, 100),
+    lambda array: np.float64(0.5),
+    *(
+        lambda array, dtype=dtype: array.astype(dtype)
+        for dtype in ("f2", "g", "u8", "c8", "?", "S3", "U2", ">f4", ">i8")
+    ),
+]
+
+
+def encoded(array):
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=False)
+    return file.getvalue()
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_any_other_arrays_are_resumed_or_refused(small, tmp_path_factory, data):
+    entries = unpacked(small)
+    name = data.draw(st.sampled_from([name for name in entries if name != "run.json"]))
+    content = entries.pop(name)
+    if change := data.draw(st.none() | st.sampled_from(ARRAYS)):
+        entries[name] = encoded(change(np.load(io.BytesIO(content))))
+    else:
+        names = ["state/other.npy", "state/shape.npy", "state/rows.npy", "state/x/0.npy", "state/rows/99.npy", "other"]
+        entries[data.draw(st.sampled_from(names))] = content
+    path = tmp_path_factory.mktemp("changed") / "run.ckpt"
+    pack(path, entries)
+    outcome(path)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_any_other_bytes_are_resumed_or_refused(small, tmp_path_factory, data):
+    content = bytearray(small.read_bytes())
+    # Where the entries are listed, at the end, most often.
+    positions = st.integers(0, len(content) - 1) | st.integers(len(content) - 2000, len(content) - 1)
+    for position in data.draw(st.lists(positions, min_size=1, max_size=4)):
+        content[position] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.mktemp("changed") / "run.ckpt"
+    path.write_bytes(content)
+    outcome(path)
+
+
+@pytest.mark.parametrize(
+    ("at", "value"),
+    [
+        (("scale",), 2),
+        (("scale",), -1),
+        (("scale",), "0"),
+        (("history",), {}),
+        (("history", 0), []),
+        (("history", 0, 0), 2),
+        (("history", 0, 1), [0, 5]),
+        (("history", 0, 2), None),
+        (("history", 0, 3), []),
+        (("history", 0, 5), {"tv": "1"}),
+        (("every",), None),
+        (("every",), float("nan")),
+        (("output",), 3),
+        (("environment",), []),
+        (("environment",), {"NumPy": 2}),
+        (("arguments",), []),
+        (("arguments", "content"), {"array": 99, "sha256": ""}),
+        (("arguments", "content"), {"array": "0", "sha256": ""}),
+        (("arguments", "content"), {"path": 3, "before": "", "sha256": ""}),
+        (("arguments", "iterations"), {"array": 0, "sha256": ""}),
+    ],
+)
+def test_a_wrong_entry_is_refused(small, at, value, tmp_path):
+    entries = unpacked(small)
+    run = replaced(json.loads(entries["run.json"]), at, value)
+    path = tmp_path / "run.ckpt"
+    pack(path, {**entries, "run.json": json.dumps(run)})
+    with refused(StylecoreError, "is damaged, incomplete or not a checkpoint"):
+        resume(path)
+
+
+def test_another_state_is_refused(small, tmp_path):
+    # What would run for ever, or end with another picture than the one of the run.
+    entries = unpacked(small)
+    changes = {"left": np.int64(9), "best": np.zeros(5, np.float32), "averaged": np.int64(-1), "lowest": np.int64(1)}
+    for name, value in changes.items():
+        path = tmp_path / "run.ckpt"
+        pack(path, {**entries, f"state/{name}.npy": encoded(value)})
+        with refused(StylecoreError, "is damaged, incomplete or not a checkpoint"):
+            resume(path)
+
+
+def test_what_would_take_far_more_memory_than_the_file_is_refused(small, tmp_path):
+    path, entries = tmp_path / "run.ckpt", unpacked(small)
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (10**15,)})
+    pack(path, {**entries, "state/x.npy": header.getvalue()})
+    with refused(StylecoreError, "is damaged, incomplete or not a checkpoint"):
+        resume(path)
+    pack(path, {**entries, "state/x.npy": encoded(np.zeros(10**6))}, ZIP_DEFLATED)
+    with refused(StylecoreError, "is damaged, incomplete or not a checkpoint"):
+        resume(path)
+    # The same bytes listed twice.
+    with ZipFile(path, "w") as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+        largest = max(archive.filelist, key=lambda entry: entry.file_size)
+        archive.filelist += 2 * [largest]
+    with refused(StylecoreError, "is damaged, incomplete or not a checkpoint"):
+        resume(path)
+
+
+def test_two_runs_on_one_checkpoint(path):
+    attempts = []
+
+    def attempt(evaluation, image):
+        if evaluation.number == 3:
+            for again in (lambda: resume(path), lambda: transfer(PHOTOGRAPH, PAINTING, checkpoint=path, **SETTINGS)):
+                with refused(
+                    StylecoreError, rf"run\.ckpt is in use by stylecore, process {os.getpid()} on .*; wait until"
+                ):
+                    again()
+                attempts.append(again)
+        return evaluation.number == 4
+
+    transfer(PHOTOGRAPH, PAINTING, checkpoint=Checkpoint(path, 0), callback=attempt, **SETTINGS)
+    assert len(attempts) == 2 and os.listdir(path.parent) == ["run.ckpt"]
+    # Not after an error either, be it before or in the run.
+    with pytest.raises(ParameterError):
+        transfer(PHOTOGRAPH, PAINTING, checkpoint=path, **{**SETTINGS, "size": 3})
+    interrupted(path, 6)
+    assert os.listdir(path.parent) == ["run.ckpt"]
+    resume(path)
 
 
 def test_what_cannot_be_written_down(path):
@@ -246,7 +508,10 @@ def test_what_cannot_be_written_down(path):
         transfer(PHOTOGRAPH, PAINTING, network=network, checkpoint=path, **SETTINGS)
     with refused(StylecoreError, "no checkpoint can be written to .*nowhere"):
         transfer(PHOTOGRAPH, PAINTING, checkpoint=path.parent / "nowhere" / "run.ckpt", **SETTINGS)
-    for every in (-1, float("nan"), "often", None):
+    os.mkfifo(path.parent / "pipe")
+    with refused(ParameterError, r"content is .*pipe, which a resumed run could not read again; save it to a file"):
+        transfer(path.parent / "pipe", PAINTING, checkpoint=path, **SETTINGS)
+    for every in (-1, float("nan"), "often", None, 1j):
         with refused(ParameterError, "checkpoint_every is"):
             Checkpoint(path, every)
     assert not path.exists()
@@ -292,17 +557,22 @@ def test_the_command_line_goes_on_after_a_kill(tmp_path):
     try:
         while not (tmp_path / "run.ckpt").exists():
             assert process.poll() is None
+        process.send_signal(signal.SIGSTOP)
+        second = command("resume", "run.ckpt", "-q", folder=tmp_path)
+        assert second.returncode == 2 and f"run.ckpt is in use by stylecore, process {process.pid} on " in second.stderr
     finally:
         process.kill()
         process.wait()
-    assert [name for name in os.listdir(tmp_path) if not name.endswith(".tmp")] == ["run.ckpt"]
+    left = {name for name in os.listdir(tmp_path) if not name.endswith(".tmp")}
+    assert left == {"run.ckpt", "run.ckpt.lock"}
     process = command("resume", "run.ckpt", "-q", "--sheet", "out.png", folder=tmp_path)
     assert process.returncode == 2 and "out.png is to be written twice" in process.stderr
     process = command("resume", "run.ckpt", "-q", "--sheet", "sheet.png", "--save-every", "300", folder=tmp_path)
     assert (process.returncode, process.stderr) == (0, "")
     assert (tmp_path / "sheet.png").exists() and (tmp_path / "out-0300.png").exists()
     assert "out.png: 64 x 48 pixels, 300 steps in " in process.stdout
-    assert "run.ckpt" not in os.listdir(tmp_path) and (tmp_path / "out.png").exists()
+    assert (tmp_path / "out.png").exists()
+    assert not {"run.ckpt", "run.ckpt.lock"} & set(os.listdir(tmp_path))
 
 
 def test_what_a_run_is_made_from_is_not_replaced(path, tmp_path):

@@ -5,11 +5,12 @@ import pytest
 
 import stylecore
 from stylecore import ParameterError, cli, transfer
-from stylecore._transfer import SETTINGS
+from stylecore.cli import options
 from stylecore.network import load_network
 from stylecore.pictures.geometry import resize
 from stylecore.pictures.reading import read_image, read_settings
 from stylecore.samples import PAINTING, PHOTOGRAPH
+from stylecore.settings import Settings
 from stylecore.studies import presets
 
 pytestmark = pytest.mark.slow
@@ -51,7 +52,7 @@ def test_each_of_the_packages_presets_can_be_used_and_is_described(name):
     quick = {"size": 48, "iterations": 1, "network": load_network("vgg19"), **look.settings}
     result = transfer(PHOTOGRAPH, PAINTING, **quick)
     assert result.settings | look.settings == result.settings
-    assert look.settings and all(SETTINGS[key] != value for key, value in look.settings.items())
+    assert look.settings and all(Settings.defaults()[key] != value for key, value in look.settings.items())
 
 
 def test_own_presets_come_beside_and_before_the_packages(mine, config):
@@ -77,7 +78,7 @@ def test_command_line(mine, capsys):
 
 def test_options_override_even_by_the_defaults(mine):
     command = ["transfer", "a", "b", "-o", "out.png", "--presets", "mine.toml", "--preset", "mine"]
-    given = cli.options.parse([*command, "--style-weight", "20"])
+    given = options.parse([*command, "--style-weight", "20"])
     assert (given.style_weight, given.pyramid, given.size) == (20, 1, 48)
 
 
@@ -101,11 +102,6 @@ def test_sheet(tmp_path, monkeypatch, capsys):
     first = transfer(PHOTOGRAPH, PAINTING, size=48, iterations=2)
     shown = resize(sheet[:48, :64], first.array.shape)
     assert np.corrcoef(shown.ravel(), first.array.ravel())[0, 1] > 0.98
-
-
-def test_sheet_stopped():
-    stop = {"callback": lambda evaluation, image: True}
-    assert presets.preset_sheet(PHOTOGRAPH, PAINTING, watch=lambda name: stop, size=48, iterations=2) is None
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,9 @@ import threading
 import numpy as np
 import pytest
 
+from stylecore.errors import DataError
 from stylecore.training.data import ImageSet
-from stylecore.training.loading import batches, prepare, preprocessing
+from stylecore.training.loading import batches, measure, prepare, preprocessing
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (23, 8, 8, 3), np.uint8)
 DATA = ImageSet(IMAGES, np.arange(23), tuple(map(str, range(23))))
@@ -20,14 +21,25 @@ def test_the_input_has_mean_zero_and_deviation_one():
     np.testing.assert_allclose(x[3], expected, atol=1e-5)
 
 
-def test_all_come_in_their_order_without_chance():
+def test_mean_and_deviation_are_those_of_all_pixels():
+    np.testing.assert_allclose(SCALING.mean, IMAGES.mean((0, 1, 2)) / 255, rtol=1e-12)
+    np.testing.assert_allclose(SCALING.std, [IMAGES.std() / 255] * 3, rtol=1e-12)
+    assert measure(DATA) == SCALING
+
+
+def test_pictures_of_one_colour_are_refused():
+    with pytest.raises(DataError, match="all pictures to train on have one and the same colour"):
+        preprocessing(np.full((3, 8, 8, 3), 77, np.uint8))
+
+
+def test_without_a_random_generator_all_come_in_order():
     found = list(batches(DATA, 5, SCALING))
     assert [len(labels) for _, labels in found] == [5, 5, 5, 5, 3]
     np.testing.assert_array_equal(np.concatenate([labels for _, labels in found]), np.arange(23))
     np.testing.assert_array_equal(np.concatenate([x for x, _ in found]), prepare(IMAGES, SCALING))
 
 
-def test_chance_gives_whole_batches_of_different_pictures_and_repeats():
+def test_shuffled_batches_are_full_and_repeatable():
     def epoch(seed):
         return list(batches(DATA, 5, SCALING, np.random.default_rng(seed)))
 

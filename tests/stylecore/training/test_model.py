@@ -43,7 +43,7 @@ def test_gradient(kind):
     x = rng.standard_normal((5, 8, 8, 3))
     _, gradient = loss_and_gradient(model, task, x)
     assert np.linalg.norm(gradient) > 0.1
-    start, step = model.values.copy(), 1e-8  # So short that hardly a ReLU or a maximum changes on the way.
+    start, step = model.values.copy(), 1e-8  # So short that hardly any ReLU or maximum switches.
     for _ in range(3):
         direction = rng.standard_normal(start.shape)
         losses = []
@@ -61,8 +61,8 @@ def test_backends_agree(kind):
     np.testing.assert_allclose(gradient, expected_gradient, atol=1e-9 * np.abs(expected_gradient).max())
 
 
-def test_what_is_saved_does_what_was_trained():
-    """The engine's network on the folded weights has the features of the trained network."""
+def test_the_saved_network_is_the_trained_one():
+    """The engine's features with the folded weights are those of the trained layers."""
     model, _ = make("classifier", cpu, "float32")
     rng = np.random.default_rng(3)
     model.draw_from(rng)
@@ -81,7 +81,7 @@ def test_what_is_saved_does_what_was_trained():
     for layer in model.layers[: len(TABLE)]:
         x = layer.predict(x)
     np.testing.assert_allclose(features["relu3"], x.reshape(-1, 6), rtol=1e-4, atol=1e-5)
-    # Once mean and variance have settled, training and the trained network do the same.
+    # Once the running mean and variance have converged, forward and predict agree.
     settled = rng.standard_normal((5, 8, 8, 3)).astype(np.float32)
     for _ in range(200):
         trained = settled
@@ -92,14 +92,25 @@ def test_what_is_saved_does_what_was_trained():
     np.testing.assert_allclose(settled, trained, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["classifier", "autoencoder"])
+def test_the_predicted_memory_covers_what_the_layers_hold(kind):
+    model, task = make(kind, cpu, "float32")
+    x = np.random.default_rng(4).standard_normal((5, 8, 8, 3)).astype(np.float32)
+    loss_and_gradient(model, task, x)
+    held = {id(array): array.nbytes for layer in model.layers for array in layer._memory.values()}
+    parameters, images = 4 * model.values.nbytes, 5 * x.nbytes
+    assert 1 <= (model.bytes(5, 8) - parameters - images) / sum(held.values()) < 1.8
+    assert model.bytes(10, 8) - parameters == 2 * (model.bytes(5, 8) - parameters)
+
+
 def test_only_filters_and_weights_decay():
     model, _ = make("classifier", cpu)
     filters = sum(row.size**2 * row.in_channels * row.out_channels for row in TABLE if isinstance(row, Conv))
     assert model.decayed.sum() == filters + 6 * 3
 
 
-def test_tables_that_do_not_fit_are_told():
+def test_tables_that_do_not_fit_are_refused():
     with pytest.raises(ParameterError, match="pictures of 1 x 1 pixels are too small for pool1"):
         classifier(TABLE, 1, 3, 0, cpu)
-    with pytest.raises(ParameterError, match="the mirror image of the table makes 16 x 16 pixels of 14 x 14"):
+    with pytest.raises(ParameterError, match="the decoder makes 16 x 16 pixels of 14 x 14"):
         autoencoder(TABLE, 14, cpu)

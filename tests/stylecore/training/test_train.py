@@ -1,8 +1,9 @@
-"""Training as a whole: tiny networks on made data, in seconds."""
+"""Whole trainings of tiny networks, on data that is made here."""
 
 import csv
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,9 +16,9 @@ from PIL import Image
 
 import stylecore
 from stylecore import cli
-from stylecore.errors import DataError, ParameterError, TrainingError
+from stylecore.cli.training import SETTINGS as SETTINGS_OF
+from stylecore.errors import DataError, ParameterError, TooLargeError, TrainingError
 from stylecore.training import train as module
-from stylecore.training.checkpoints import checkpoint_path
 from stylecore.weights import read
 from stylecore.weights.architectures import Conv, Pool
 
@@ -29,7 +30,7 @@ SETTINGS = {"architecture": TABLE, "side": 16, "batch": 16, "epochs": 4, "held_o
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    """Stripes along, across and aslant, of any colour and phase: 40 of each."""
+    """Vertical, horizontal and diagonal stripes of random colour and phase: 40 of each."""
     folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
     down, right = np.mgrid[:24, :24]
     for name, place in (("across", right), ("along", down), ("aslant", down + right)):
@@ -47,18 +48,19 @@ def filters(training):
 
 def test_a_classifier_learns_and_its_file_makes_pictures(pictures, tmp_path):
     output = tmp_path / "cnn.h5"
-    told = []
-    done = stylecore.train_classifier(pictures, output, **{**SETTINGS, "epochs": 6}, callback=told.append)
+    epochs = []
+    done = stylecore.train_classifier(pictures, output, **{**SETTINGS, "epochs": 6}, callback=epochs.append)
     assert done.result > 0.9 and done.history[-1]["loss"] < done.history[0]["loss"]
-    assert told == done.history and [epoch["epoch"] for epoch in told] == [1, 2, 3, 4, 5, 6]
+    assert epochs == done.history and [epoch["epoch"] for epoch in epochs] == [1, 2, 3, 4, 5, 6]
     saved = read(output)
     assert saved.layers == TABLE and saved.network == "cnn"
     assert f"to a test accuracy of {done.result:.4f}" in saved.source
+    assert '"classes": ["across", "along", "aslant"], "side": 16' in saved.source
     np.testing.assert_array_equal(saved.filters["conv2_1"], done.weights.filters["conv2_1"])
     with open(tmp_path / "cnn.csv") as file:
         rows = list(csv.DictReader(file))
-    assert [float(row["test accuracy"]) for row in rows] == [epoch["test accuracy"] for epoch in told]
-    assert not checkpoint_path(output).exists()
+    assert [float(row["test accuracy"]) for row in rows] == [epoch["test accuracy"] for epoch in epochs]
+    assert not (tmp_path / "cnn.checkpoint.npz").exists()
     picture = next((pictures / "along").iterdir())
     result = stylecore.transfer(picture, picture, size=24, iterations=3, network=output)
     assert result.settings["style_layers"] == ["relu1_1", "relu2_1"]
@@ -67,7 +69,7 @@ def test_a_classifier_learns_and_its_file_makes_pictures(pictures, tmp_path):
 
 def test_an_autoencoder_learns(pictures, tmp_path):
     done = stylecore.train_autoencoder(pictures, tmp_path / "ae.h5", **{**SETTINGS, "epochs": 8, "learning_rate": 0.01})
-    # Grey pictures of the right brightness would have about 11 dB.
+    # Uniform pictures of the right brightness would have about 11 dB.
     assert done.result > 15 and done.result > done.history[0]["test PSNR"] + 2
     assert done.score == "PSNR" and read(tmp_path / "ae.h5").network == "autoencoder"
 
@@ -87,7 +89,7 @@ def test_the_same_seed_gives_the_same_network(pictures, tmp_path, train):
     np.testing.assert_array_equal(filters(alone), filters(first))
 
 
-def test_a_training_that_is_stopped_goes_on_as_if_it_had_not_been(pictures, tmp_path):
+def test_a_resumed_training_gives_the_same_network(pictures, tmp_path):
     whole = stylecore.train_classifier(pictures, tmp_path / "whole.h5", **SETTINGS)
 
     def stop(epoch):
@@ -98,25 +100,65 @@ def test_a_training_that_is_stopped_goes_on_as_if_it_had_not_been(pictures, tmp_
     with pytest.raises(KeyboardInterrupt):
         stylecore.train_classifier(pictures, output, **SETTINGS, callback=stop)
     assert not output.exists()
-    with pytest.raises(ParameterError, match=r"parts\.checkpoint\.npz is of an unfinished training; add --resume"):
+    with pytest.raises(
+        ParameterError, match=r"parts\.checkpoint\.npz is the checkpoint of an unfinished training; resume"
+    ):
         stylecore.train_classifier(pictures, output, **SETTINGS)
-    with pytest.raises(ParameterError, match=r"belongs to a training with batch 16 and not 8; go on with that"):
+    with pytest.raises(ParameterError, match=r"belongs to a training with batch 16 and not 8; resume it with that"):
         stylecore.train_classifier(pictures, output, **{**SETTINGS, "batch": 8}, resume=True)
-    told = []
-    done = stylecore.train_classifier(pictures, output, **SETTINGS, resume=True, callback=told.append)
-    assert [epoch["epoch"] for epoch in told] == [3, 4] and len(done.history) == 4
+    epochs = []
+    done = stylecore.train_classifier(pictures, output, **SETTINGS, resume=True, callback=epochs.append)
+    assert [epoch["epoch"] for epoch in epochs] == [3, 4] and len(done.history) == 4
     np.testing.assert_array_equal(filters(done), filters(whole))
 
 
-def test_a_damaged_checkpoint_is_told(pictures, tmp_path):
-    path = checkpoint_path(tmp_path / "cnn.h5")
-    path.write_bytes(b"no checkpoint")
-    with pytest.raises(DataError, match=r"the checkpoint .* is damaged; delete it"):
+def test_a_training_is_not_resumed_on_other_data(pictures, tmp_path):
+    changed, output = shutil.copytree(pictures, tmp_path / "changed"), tmp_path / "cnn.h5"
+
+    def stop(epoch):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stylecore.train_classifier(pictures, output, **SETTINGS, callback=stop)
+    picture = changed / "along" / "00.png"
+    with Image.open(picture) as image:
+        pixels = np.array(image)
+    pixels[0, 0, 0] ^= 1
+    Image.fromarray(pixels).save(picture)
+    with pytest.raises(
+        ParameterError, match=r"checkpoint\.npz belongs to a training on other data; resume it with those"
+    ):
+        stylecore.train_classifier(changed, output, **SETTINGS, resume=True)
+    same = shutil.copytree(pictures, tmp_path / "same")
+    assert len(stylecore.train_classifier(same, output, **SETTINGS, resume=True).history) == 4
+
+
+def test_a_table_of_something_else_is_not_overwritten(pictures, tmp_path):
+    notes = tmp_path / "cnn.csv"
+    notes.write_text("name,grade\nAda,1\n")
+    with pytest.raises(ParameterError, match=r"cnn\.csv would be replaced by the learning curves"):
+        stylecore.train_classifier(pictures, tmp_path / "cnn.h5", **SETTINGS)
+    assert notes.read_text() == "name,grade\nAda,1\n" and list(tmp_path.iterdir()) == [notes]
+
+
+def test_no_picture_is_overwritten(pictures, tmp_path):
+    folder = shutil.copytree(pictures, tmp_path / "pictures")
+    picture = folder / "along" / "00.png"
+    content = picture.read_bytes()
+    pytest.importorskip("matplotlib")
+    with pytest.raises(ParameterError, match=r"00\.png belongs to the data and would be overwritten"):
+        stylecore.train_classifier(folder, tmp_path / "cnn.h5", **SETTINGS, plot=picture)
+    assert picture.read_bytes() == content
+
+
+def test_a_damaged_checkpoint_is_refused(pictures, tmp_path):
+    (tmp_path / "cnn.checkpoint.npz").write_bytes(b"no checkpoint")
+    with pytest.raises(DataError, match=r"cnn\.checkpoint\.npz is damaged or not the checkpoint of a training"):
         stylecore.train_classifier(pictures, tmp_path / "cnn.h5", **SETTINGS, resume=True)
 
 
-def test_killed_it_loses_one_epoch_at_most(pictures, tmp_path):
-    """SIGKILL in the midst of a training, and then --resume."""
+def test_a_killed_training_loses_one_epoch_at_most(pictures, tmp_path):
+    """SIGKILL in the middle of an epoch."""
     output = tmp_path / "cnn.h5"
     command = [sys.executable, "-m", "stylecore", "train", "cnn", str(pictures), "-o", str(output)]
     command += ["--side", "16", "--batch", "16", "--epochs", "100000"]
@@ -128,7 +170,7 @@ def test_killed_it_loses_one_epoch_at_most(pictures, tmp_path):
     process.wait()
     process.stderr.close()
     assert seen[2].startswith("epoch 3, loss")
-    with np.load(checkpoint_path(output)) as file:
+    with np.load(output.with_suffix(".checkpoint.npz")) as file:
         assert len(file["values"])
     with open(output.with_suffix(".csv")) as file:
         assert len(list(csv.DictReader(file))) >= len(seen) - 1
@@ -138,7 +180,7 @@ def test_killed_it_loses_one_epoch_at_most(pictures, tmp_path):
 def test_a_loss_that_is_not_finite_ends_it(pictures, tmp_path):
     settings = {**SETTINGS, "learning_rate": 1e30, "warm_up": 0.0}
     with pytest.raises(
-        TrainingError, match=r"no longer finite at step \d+ \(epoch 1\), and nothing was written; lower"
+        TrainingError, match=r"no longer finite at step \d+ \(epoch 1\), and nothing was written; reduce"
     ):
         stylecore.train_classifier(pictures, tmp_path / "cnn.h5", **settings)
     assert not list(tmp_path.iterdir())
@@ -148,33 +190,25 @@ def test_once_the_loss_is_not_finite_the_last_epoch_is_kept(pictures, tmp_path, 
     monkeypatch.setattr(module._Run, "_rate", lambda run, step: 0.01 if step < 6 else 1e30)
     arguments = ["--side", "16", "--batch", "24", "--epochs", "5", "-q"]
     assert cli.main(["train", "cnn", str(pictures), "-o", str(tmp_path / "cnn.h5"), *arguments]) == 2
-    (told,) = capsys.readouterr().err.splitlines()
-    assert "(epoch 2), and the checkpoint of the epoch before is kept; lower the learning rate" in told
-    with np.load(checkpoint_path(tmp_path / "cnn.h5")) as file:
+    (message,) = capsys.readouterr().err.splitlines()
+    assert "(epoch 2), and the checkpoint of the last epoch is kept; reduce the learning rate" in message
+    with np.load(tmp_path / "cnn.checkpoint.npz") as file:
         assert np.isfinite(file["values"]).all()
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"batch": 1000}, "batch is 1000, but there are 90 pictures to train on; lower it"),
-        ({"batch": 0}, "batch is 0; it must be a whole number"),
-        ({"epochs": 1.5}, "epochs is 1.5"),
-        ({"seed": -1}, "seed is -1"),
-        ({"learning_rate": float("nan")}, "learning_rate is nan"),
-        ({"held_out": 1}, "held_out is 1; it must be a number between 0 and 1"),
-        ({"dropout": 1}, "dropout is 1; it must be"),
-        ({"optimizer": "sdg"}, 'optimizer "sdg" is not known; near it are sgd'),
-        ({"architecture": (Conv("a", 4, 8),)}, "a does not take the 3 channels that it is given"),
-        ({"architecture": (Conv("a", 3, 8), Conv("a", 8, 8))}, "two layers have the same name"),
-        ({"architecture": "vgg"}, "the architecture cannot be trained"),
+        ({"batch": 1000}, "batch is 1000, but there are only 90 pictures to train on; reduce it"),
+        ({"batch": 0}, "batch is 0; it must be an integer"),
+        ({"lerning_rate": 0.1}, r'there is no setting "lerning_rate".*learning_rate'),
         ({"output": "cnn.csv"}, r"cnn\.csv cannot be the name of a network; it must end in \.h5"),
         ({"output": "nowhere/cnn.h5"}, r"there is no folder nowhere; create it"),
         ({"side": 1}, "pictures of 1 x 1 pixels are too small for pool1"),
-        ({"plot": "curves.xyz"}, r"curves\.xyz cannot be written as a plot|a plot needs matplotlib"),
+        ({"plot": "curves.xyz"}, r"curves\.xyz cannot be written as a plot|a plot needs Matplotlib"),
     ],
 )
-def test_settings_that_cannot_be_used_are_told(pictures, tmp_path, wrong, message):
+def test_settings_that_cannot_be_used_are_refused(pictures, tmp_path, wrong, message):
     with pytest.raises(ParameterError, match=message):
         stylecore.train_classifier(pictures, **{"output": tmp_path / "cnn.h5", **SETTINGS, **wrong})
     assert not list(tmp_path.iterdir())
@@ -198,9 +232,9 @@ def test_the_command_line_trains(pictures, tmp_path, capsys):
     ]
     output = tmp_path / "cnn.h5"
     assert cli.main(["train", "cnn", str(pictures), "-o", str(output), *arguments]) == 0
-    told = capsys.readouterr()
-    assert told.out.startswith(f"{output}: accuracy ") and told.out.endswith("on what was held out, after 2 epochs\n")
-    assert told.err.splitlines()[1].startswith("epoch 2, loss")
+    shown = capsys.readouterr()
+    assert shown.out.startswith(f"{output}: accuracy ") and shown.out.endswith("on the test set, after 2 epochs\n")
+    assert shown.err.splitlines()[1].startswith("epoch 2, loss")
     assert read(output).layers == (Conv("conv1", 3, 16),)
     assert cli.main(["train", "autoencoder", str(pictures), "-o", str(output), *arguments, "-q"]) == 0
     assert capsys.readouterr().err == ""
@@ -208,25 +242,25 @@ def test_the_command_line_trains(pictures, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "cannot be read"), ("{", "is no JSON"), ("[{}]", "cannot be used"), ("3", "cannot be used")],
+    [(None, "cannot be read"), ("{", "is not JSON"), ("[{}]", "cannot be used"), ("3", "cannot be used")],
 )
-def test_a_table_that_cannot_be_read_is_told(pictures, tmp_path, capsys, content, message):
+def test_an_architecture_that_cannot_be_read_is_refused(pictures, tmp_path, capsys, content, message):
     if content is not None:
         (tmp_path / "table.json").write_text(content)
     arguments = ["--architecture", str(tmp_path / "table.json"), "-o", str(tmp_path / "cnn.h5")]
     assert cli.main(["train", "cnn", str(pictures), *arguments]) == 2
-    told = capsys.readouterr().err
-    assert message in told and len(told.splitlines()) == 1
+    shown = capsys.readouterr().err
+    assert message in shown and len(shown.splitlines()) == 1
 
 
-def test_interrupted_the_command_line_tells_how_to_go_on(pictures, tmp_path, capsys, monkeypatch):
+def test_an_interrupted_command_says_how_to_resume(pictures, tmp_path, capsys, monkeypatch):
     def interrupt(*arguments):
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(1)
 
     monkeypatch.setattr(module._Run, "epoch", interrupt)
     assert cli.main(["train", "cnn", str(pictures), "-o", str(tmp_path / "cnn.h5"), "--batch", "16"]) == 130
-    assert "--resume goes on" in capsys.readouterr().err
+    assert "--resume resumes from the last complete epoch" in capsys.readouterr().err
 
 
 def test_a_full_disk_leaves_nothing_half_written(pictures, tmp_path, capsys):
@@ -248,3 +282,38 @@ def test_a_plot_of_the_curves(pictures, tmp_path):
     stylecore.train_classifier(pictures, tmp_path / "cnn.h5", **{**SETTINGS, "epochs": 2}, plot=tmp_path / "curves.png")
     with Image.open(tmp_path / "curves.png") as picture:
         assert picture.width > 500
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_refused(pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(module.memory, "available", lambda: 2**24)
+    with pytest.raises(
+        TooLargeError, match=r"training on batches of 90 pictures of 256 x 256 pixels needs .* are free; reduce batch"
+    ):
+        stylecore.train_classifier(pictures, tmp_path / "cnn.h5", **{**SETTINGS, "batch": 90, "side": 256})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("network", ["cnn", "autoencoder"])
+def test_the_help_shows_every_setting_with_its_default(network, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["train", network, "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    for name, default in SETTINGS_OF[network].defaults().items():
+        assert f"--{name.replace('_', '-')} " in shown
+        if isinstance(default, int | float):
+            assert f"(default: {default:g})" in shown
+
+
+def test_a_signal_ends_a_training_with_a_sentence(pictures, tmp_path):
+    output = tmp_path / "cnn.h5"
+    command = [sys.executable, "-m", "stylecore", "train", "cnn", str(pictures), "-o", str(output)]
+    command += ["--side", "16", "--batch", "16", "--epochs", "100000"]
+    for number in (signal.SIGTERM, signal.SIGINT):
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        process.stderr.readline()
+        process.send_signal(number)
+        _, last = process.communicate()
+        assert process.returncode == 130
+        assert last.splitlines()[-1].startswith("stylecore: stopped; --resume resumes")
+        assert "Traceback" not in last and not output.exists()
+        command.append("--resume")

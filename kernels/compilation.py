@@ -1,0 +1,53 @@
+"""A report that kernels are being compiled, which keeps a program waiting without another sign of life."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+ONCE = "compiling the kernels; this takes about half a minute, once"
+EVERY_TIME = "compiling the kernels; this takes about half a minute, and the code cannot be kept on disk"
+
+_callbacks: list[Callable[[bool], None]] = []
+
+
+@contextmanager
+def on_compile(callback: Callable[[str], object]) -> Iterator[None]:
+    """Call a function when the first kernel has to be compiled inside the ``with`` block; at most once.
+
+    It is not called while all code comes from the cache on disk.
+
+    Parameters
+    ----------
+    callback : callable
+        Gets `ONCE` or `EVERY_TIME`, a text to show to the user.
+
+    Examples
+    --------
+    >>> from stylecore.kernels.compilation import on_compile
+    >>> with on_compile(print):
+    ...     pass
+    """
+    reported = False
+
+    def report_once(kept: bool) -> None:
+        nonlocal reported
+        if not reported:
+            reported = True
+            callback(ONCE if kept else EVERY_TIME)
+
+    _callbacks.append(report_once)
+    try:
+        yield
+    finally:
+        _callbacks.remove(report_once)
+
+
+def report(kept: bool) -> None:
+    """Tell all who asked by `on_compile` that Numba begins to compile a kernel.
+
+    Parameters
+    ----------
+    kept : bool
+        Whether the code will be kept on disk.
+    """
+    for callback in tuple(_callbacks):
+        callback(kept)

@@ -1,0 +1,134 @@
+"""What the command line writes to the terminal, and the signals that end a run."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import threading
+from contextlib import suppress
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from stylecore.cli import STOPPED
+from stylecore.runs.history import Evaluation
+
+# SIGHUP, sent when the terminal or the connection is closed, does not exist on Windows.
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+class Watch:
+    """Follows a transfer as its callback, and ends it early when a signal asks for it.
+
+    The first signal lets the current evaluation finish, so that the picture reached so far can be saved; the second,
+    or one that comes before there is a picture, ends the program at once.
+
+    Parameters
+    ----------
+    quiet : bool
+        Whether to show no progress.
+
+    Attributes
+    ----------
+    bar : bool
+        Whether to show a progress bar; where the terminal cannot, a line is printed every ten seconds instead.
+    """
+
+    def __init__(self, quiet: bool) -> None:
+        self.bar = not quiet and sys.stderr.isatty()
+        self._quiet = quiet
+        self._reached = False
+        self._asked = False
+        self._ending = "saving the picture reached so far"
+        self._next_report = 0.0
+        self._introduction: str | None = None
+        self._former_handlers: dict[int, Any] = {}
+
+    def __enter__(self) -> Watch:
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                self._former_handlers[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._former_handlers.items():
+            signal.signal(number, handler)
+
+    def __call__(self, evaluation: Evaluation, image: np.ndarray) -> bool:
+        """Report now and then; True once a signal has asked for the end."""
+        self._reached = True
+        if not self.bar and evaluation.seconds >= self._next_report:
+            self._next_report = evaluation.seconds + 10
+            height, width = evaluation.size
+            self.say(f"step {evaluation.number}, {width} x {height} pixels, loss {evaluation.loss:.4g}")
+        return self._asked
+
+    def begin(self, name: str) -> dict[str, Any]:
+        """Announce one of several transfers; returns the arguments with which it is followed."""
+        self._next_report = 0.0
+        self._ending = "ending with this step"
+        self.say(f"{name}:")
+        return {"callback": self, "progress": self.bar}
+
+    def introduce(self, text: str) -> None:
+        """Set the line that precedes everything else that is said; at once if a progress bar is to come."""
+        self._introduction = text
+        if self.bar:
+            self._say_introduction()
+
+    def say(self, text: str) -> None:
+        """Report on the work, unless the user wants quiet."""
+        if not self._quiet:
+            self._say_introduction()
+            say(text)
+
+    def _say_introduction(self) -> None:
+        if self._introduction is not None:
+            say(self._introduction)
+        self._introduction = None
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._asked or not self._reached:
+            raise KeyboardInterrupt
+        self._asked = True
+        # print might be interrupted by this very handler while it writes, which Python's streams do not allow.
+        with suppress(OSError):
+            os.write(2, f"\nstylecore: {self._ending}; a second signal ends at once.\n".encode())
+
+
+def stopped() -> int:
+    """Report that the run ended without a picture; returns the exit status."""
+    say("stylecore: stopped; no picture has been written.")
+    return STOPPED
+
+
+def fail(message: str) -> int:
+    """Report an error; returns the exit status."""
+    say(f"stylecore: error: {message}")
+    return 2
+
+
+def say(text: str) -> None:
+    """Write a line to standard error; a closed terminal is no reason to end the work."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def print_result(text: object) -> None:
+    """Write a result to standard output, whose encoding may lack characters of a file's name."""
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        print(str(text).encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        discard_output()  # The terminal is gone, as after SIGHUP; the work is not to be lost with it.
+
+
+def discard_output() -> None:
+    """Keep the interpreter from flushing, as it ends, what could not be written."""
+    with open(os.devnull, "w") as nowhere, suppress(OSError):
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())

@@ -1,0 +1,264 @@
+"""TIFF files by tifffile: those that Pillow reads wrongly, at 8 bits only or not at all; and 16-bit pictures written.
+
+Pillow decodes samples of up to 8 bits that are interleaved, in every compression. All else is decoded here, if
+tifffile has the decoder: by itself it has those for Deflate and PackBits, with imagecodecs also that for LZW. Where
+it has none, Pillow is left to read what it can: colours at 8 bits.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+import zlib
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+import tifffile
+
+from stylecore.errors import ImageError
+from stylecore.pictures.arrays import check_memory, check_size, scaled
+
+BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262  # tags
+WHITE_IS_ZERO = 0  # a photometric interpretation
+
+_BLACK_IS_ZERO, _RGB, _CMYK, _YCBCR, _CIELAB = 1, 2, 5, 6, 8
+_ORIENTATION, _ICC_PROFILE, _DNG_VERSION = 274, 34675, 50706  # tags
+_UNDEFINED = 7  # type of a tag: bytes
+_REDUCED, _MASK = 1, 4  # bits of what a page is
+_UNSIGNED, _SIGNED = 1, 2  # sample formats
+_PREMULTIPLIED, _STRAIGHT = 1, 2  # extra samples that are opacity
+_INTERLEAVED = 1  # planar configuration
+_UNCOMPRESSED, _LZW, _OLD_JPEG, _DEFLATE, _PACKBITS, _DEFLATE_OLD = 1, 5, 6, 8, 32773, 32946  # compressions
+_DECODABLE = (_UNCOMPRESSED, _LZW, _DEFLATE, _PACKBITS, _DEFLATE_OLD)
+
+# Mode of Pillow and number of colour channels.
+_MODES = {WHITE_IS_ZERO: ("L", 1), _BLACK_IS_ZERO: ("L", 1), _RGB: ("RGB", 3), _CMYK: ("CMYK", 4)}
+
+LARGEST_CLASSIC = 2**32 - 2**26
+"""Bytes of pixels above which a BigTIFF is written; offsets in a classic TIFF end at 4 GB."""
+
+_STRIP_BYTES = 2**20
+_EXPANSION = 1032  # the most bytes that one byte of Deflate can stand for
+_SLACK = 2**28  # bytes beyond its strip or tile that it may fill before it is refused
+
+# Without a handler, Python prints to stderr what the two libraries log about damaged tags, which names no file.
+for _library in ("tifffile", "PIL"):
+    logging.getLogger(_library).addHandler(logging.NullHandler())
+
+
+class Page(NamedTuple):
+    """Pixels of a TIFF as stored: not turned upright, not converted to sRGB.
+
+    Attributes
+    ----------
+    pixels : ndarray of uint8, uint16 or floats in [0, 1], shape (H, W), (H, W, 3) or (H, W, 4)
+        Of mode "L", "RGB" or "CMYK". In "L", 0 is black.
+    mode : {"L", "RGB", "CMYK"}
+    alpha : ndarray of float, shape (H, W), or None
+        Opacity in [0, 1]; `pixels` are not multiplied by it.
+    profile : bytes or None
+        ICC profile.
+    orientation : int or None
+        As in EXIF.
+    """
+
+    pixels: np.ndarray
+    mode: str
+    alpha: np.ndarray | None
+    profile: bytes | None
+    orientation: int | None
+
+
+def read(file: BinaryIO, name: str) -> Page | None:
+    """Read the first page of a TIFF, unless it is left to Pillow.
+
+    Parameters
+    ----------
+    file : binary file
+        Seekable.
+    name : str
+        The file's name in messages.
+
+    Returns
+    -------
+    Page or None
+        None if Pillow is to read it.
+
+    Raises
+    ------
+    ImageError
+        If the page is of a kind that neither library reads correctly.
+    Exception
+        Whatever tifffile raises for a damaged file.
+
+    Warns
+    -----
+    UserWarning
+        If the file has further pages.
+    """
+    with tifffile.TiffFile(file) as tiff:
+        page = tiff.pages.first
+        check_size(page.imagelength, page.imagewidth, name)
+        if page.compression != _OLD_JPEG and len(page.dataoffsets) < math.prod(page.chunked):
+            raise ValueError("parts of the picture are missing")
+        preview = page.subfiletype & _REDUCED and (page.subifds or len(tiff.pages) > 1)
+        if preview or _DNG_VERSION in page.tags:
+            raise ImageError(f"{name} starts with a preview, as a camera's raw file does; develop or export it first.")
+        _check_kind(page, name)
+        samples = None if _is_for_pillow(page) else _decode(file, page, name)
+        if (pages := _count_pages(tiff)) > 1:
+            warnings.warn(f"{name} has {pages} pages; the first is used.", stacklevel=2)
+    return None if samples is None else _interpret(samples, page, name)
+
+
+def read_description(file: BinaryIO) -> str:
+    """Read the tag ImageDescription of the first page; empty if there is none."""
+    with tifffile.TiffFile(file) as tiff:
+        return tiff.pages.first.description
+
+
+def _count_pages(tiff: tifffile.TiffFile) -> int:
+    """Number of pages that are pictures in their own right, not reduced copies or masks of others."""
+    try:
+        others = tiff.pages[1:] if len(tiff.pages) > 1 else []
+        return 1 + sum(
+            isinstance(page, tifffile.TiffPage) and not page.subfiletype & (_REDUCED | _MASK) for page in others
+        )
+    except Exception:  # Damage in later pages does not concern the first.
+        return 1
+
+
+def _check_kind(page: tifffile.TiffPage, name: str) -> None:
+    """Raise ImageError for what neither tifffile nor Pillow reads correctly."""
+    bits, interleaved = page.bitspersample, page.planarconfig == _INTERLEAVED
+    if page.sampleformat == _SIGNED and bits != 32:
+        raise ImageError(f"{name} holds signed {bits}-bit integers; save it with 8 or 16 unsigned bits per channel.")
+    if page.photometric == _YCBCR and page.compression == _UNCOMPRESSED:
+        complete = sum(page.databytecounts) >= 3 * page.imagelength * page.imagewidth
+        if not (interleaved and complete):  # chroma at reduced resolution, or planes apart
+            raise ImageError(f"{name} holds uncompressed YCbCr in a form that is not supported; save it as RGB.")
+    usual = bits == 8 and page.sampleformat == _UNSIGNED and interleaved
+    if page.imagedepth > 1 or not isinstance(bits, int) or (page.photometric == _CIELAB and not usual):
+        kind = getattr(page.photometric, "name", page.photometric)
+        raise ImageError(f"{name} is a TIFF of an unsupported kind ({bits}-bit {kind}); save it as RGB.")
+
+
+def _is_for_pillow(page: tifffile.TiffPage) -> bool:
+    if page.photometric not in _MODES:
+        return True
+    _, channels = _MODES[page.photometric]
+    most = channels + (page.photometric == _RGB)  # not every Pillow reads opacity beside grey, and none beside CMYK
+    interleaved = page.planarconfig == _INTERLEAVED or page.samplesperpixel == 1
+    usual = page.sampleformat == _UNSIGNED and page.bitspersample in (1, 2, 4, 8)
+    return usual and interleaved and page.samplesperpixel <= most
+
+
+def _decode(file: BinaryIO, page: tifffile.TiffPage, name: str) -> np.ndarray | None:
+    """Samples as stored, shape (H, W, samples); None if tifffile lacks the decoder."""
+    if page.compression not in _DECODABLE or page.dtype is None:
+        return None
+    pixel_bytes = 2 * page.samplesperpixel * page.dtype.itemsize
+    check_memory(page.imagelength, page.imagewidth, name, stored_bytes=pixel_bytes)
+    if page.compression in (_DEFLATE, _DEFLATE_OLD):
+        _check_expansion(file, page)
+    try:
+        samples = page.asarray(maxworkers=1)
+    except Exception as error:
+        if "imagecodecs" in str(error):
+            return None
+        raise
+    if page.planarconfig != _INTERLEAVED and page.samplesperpixel > 1:
+        samples = np.moveaxis(samples, 0, -1)
+    return samples.reshape(page.imagelength, page.imagewidth, page.samplesperpixel)
+
+
+def _check_expansion(file: BinaryIO, page: tifffile.TiffPage) -> None:
+    """Raise ValueError for compressed data that would fill the memory, as tifffile expands them without a bound."""
+    assert page.dtype is not None
+    largest = math.prod(page.chunks) * page.dtype.itemsize + _SLACK
+    for offset, size in zip(page.dataoffsets, page.databytecounts, strict=False):
+        if size * _EXPANSION <= largest:
+            continue
+        file.seek(offset)
+        expander, data, expanded = zlib.decompressobj(), file.read(size), 0
+        while data:
+            expanded += len(expander.decompress(data, 2**24))
+            data = expander.unconsumed_tail
+            if expanded > largest:
+                raise ValueError("compressed data expand to more than the picture")
+
+
+def _interpret(samples: np.ndarray, page: tifffile.TiffPage, name: str) -> Page:
+    """What the samples of a page mean."""
+    mode, channels = _MODES[page.photometric]
+    if samples.shape[2] < channels:
+        raise ValueError("channels are missing")
+    samples = _scaled_to_type(samples, page.bitspersample, name)
+    pixels = samples[:, :, 0] if mode == "L" else samples[:, :, :channels]
+    alpha = None
+    # Where nothing says what a fourth sample beside RGB is, it is opacity, as Pillow has it.
+    extra = page.extrasamples or (_STRAIGHT,) * (mode == "RGB" and samples.shape[2] == 4)
+    opacity = next((i for i, meaning in enumerate(extra) if meaning in (_PREMULTIPLIED, _STRAIGHT)), None)
+    if opacity is not None:
+        alpha = scaled(samples[:, :, channels + opacity], name)
+        if extra[opacity] == _PREMULTIPLIED:
+            pixels = _unpremultiplied(scaled(pixels, name), alpha)
+    if page.photometric == WHITE_IS_ZERO:
+        pixels = (np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1) - pixels
+    return Page(pixels, mode, alpha, page.tags.valueof(_ICC_PROFILE), page.tags.valueof(_ORIENTATION))
+
+
+def _scaled_to_type(samples: np.ndarray, bits: int, name: str) -> np.ndarray:
+    """Samples of any depth as uint8, uint16 or floats in [0, 1]."""
+    if samples.dtype.kind in "iu" and samples.dtype.itemsize > 2:
+        if samples.min() < 0 or samples.max() > 65535:
+            raise ImageError(f"{name} holds {bits}-bit integers; save it with 8 or 16 bits per channel.")
+        return samples.astype(np.uint16)  # 16-bit values in 32 bits, as some programs store them
+    if samples.dtype.kind == "f":
+        return scaled(samples, name)
+    if bits in (8, 16):
+        return samples
+    return samples / np.float32(2**bits - 1)
+
+
+def _unpremultiplied(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Divide colours by their opacity; where that is zero they are unknown, and left."""
+    divisor = np.where(alpha > 0, alpha, 1)
+    return np.minimum(pixels / divisor.reshape(divisor.shape + (1,) * (pixels.ndim - 2)), 1)
+
+
+def write(file: BinaryIO, pixels: np.ndarray, description: str, icc_profile: bytes) -> None:
+    """Write a picture with 16 bits per channel, compressed by Deflate with horizontal differences.
+
+    Parameters
+    ----------
+    file : binary file
+        Open for writing, seekable, at its start.
+    pixels : ndarray of uint16, shape (H, W, 3) or (H, W, 4)
+        RGB, or RGB with straight (not premultiplied) alpha.
+    description : str
+        ASCII text for the tag ImageDescription; empty for none.
+    icc_profile : bytes
+        The colour profile of `pixels`.
+
+    Notes
+    -----
+    Above `LARGEST_CLASSIC` bytes of pixels, it is a BigTIFF.
+    """
+    _, width, samples = pixels.shape
+    with tifffile.TiffWriter(file, bigtiff=pixels.nbytes > LARGEST_CLASSIC) as tiff:
+        tiff.write(
+            pixels,
+            photometric="rgb",
+            planarconfig="contig",
+            extrasamples=["unassalpha"] if samples == 4 else None,
+            rowsperstrip=max(1, _STRIP_BYTES // (2 * width * samples)),
+            compression="zlib",
+            predictor=True,
+            description=description or None,
+            extratags=[(_ICC_PROFILE, _UNDEFINED, len(icc_profile), icc_profile, True)],
+            software=False,  # tifffile's version would make files of equal pictures differ
+            metadata=None,
+            maxworkers=1,
+        )

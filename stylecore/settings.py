@@ -1,0 +1,441 @@
+"""The settings of a transfer: every one, with its default, checked once, and to and from JSON.
+
+`Settings` is all that shapes a picture beside the pixels of its inputs. The metadata of pictures, checkpoints, presets
+and the command line all use it; a new setting is a new field here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from inspect import Parameter, Signature, signature
+from numbers import Integral, Real
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+from stylecore.errors import ParameterError
+from stylecore.losses import STYLE_LOSSES
+from stylecore.messages import near_matches
+from stylecore.network import DTYPES, POOLINGS, default_layers
+from stylecore.optimizers import OPTIMIZERS
+from stylecore.pictures import colour as colours
+from stylecore.regions import NOT
+from stylecore.version import __version__
+
+Layers = Mapping[str, float] | Sequence[str]
+"""Layers by name, or with a weight for each."""
+
+LAYER_WEIGHTS = ("relative", "normalized", "paper")
+STYLE_PYRAMIDS = ("scaled", "full")
+
+MOST = 2**31 - 1
+"""The largest count and random seed."""
+
+_Self = TypeVar("_Self", bound="ObjectiveSettings")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveSettings:
+    """What the loss of a picture consists of; `Objective` takes these fields as keywords.
+
+    Parameters
+    ----------
+    style_blend : sequence of float, optional
+        Weight of each style image, zero or more; only their ratios matter. By default all weigh the same. The image is
+        to match the weighted mean of the styles' moments: those of one large picture in which each style has such a
+        share of the area.
+    regions, labels : sequence, optional
+        Parts of the picture and the parts of the style images that each is painted from, as
+        `stylecore.regions.read_regions` takes them. Each region has a term of its own at each style layer, weighted by
+        the region's share of the picture, so that a small region is painted as strongly as a large one. Several
+        styles in a region are blended; outside all regions only the content term acts.
+    style_loss : {"gram", "mean_covariance", "wasserstein"}
+        How the image's features are compared with the style's: `GramDistance` (the paper's), `MeanCovarianceDistance`
+        or `WassersteinDistance` of `stylecore.losses`.
+    network : str, path, Weights or Network
+        Name of a network, such as "vgg19", or a file in the project's HDF5 layout.
+    content_layers, style_layers : sequence of str, or mapping of str to float, optional
+        Layers that carry a loss, by their usual names; in a mapping, the weight of each is multiplied by a number of
+        zero or more. By default those that give the network's best picture.
+    content_weight, style_weight, regularization_weight, tv_weight : float
+        alpha, beta, gamma and the weight of the total variation; zero or more. `transfer` also accepts
+        ``style_weight="auto"``: 20, or less where most of the style image is nearly one dark tone (see
+        `stylecore.pictures.tones.auto_style_weight`).
+    layer_weights : "relative", "paper", "normalized" or mapping
+        The factor in front of each of the paper's terms.
+
+        - "relative": each content term is divided by 1/2 sum P^2 and each style term by 1 / (4 N^2 M^2) sum A^2, its
+          value for a blank image, so that all layers pull alike, and averaged over its layers; regularisation and
+          TV are divided by the number of values in the image. The look then does not depend on the image's size. The
+          terms of other style losses are divided likewise and scaled to the strength of the paper's.
+        - "normalized": content and style terms are divided by the strength of their gradient instead: half the
+          norm of the gradient with respect to the features F, times the norm of F, at the content image (for
+          the content term, whose gradient is zero there, at a blank image). Other programs divide each layer's
+          gradient by its norm at every step; but the result is not the gradient of any function, so a line search
+          cannot use it and there is no loss to compare. Here the norms are computed once for each size, before the
+          first step, and the objective is a function like any other.
+        - "paper": 1 / number of layers for content and style, 1 for regularisation and TV.
+        - a mapping gives the weight of each layer, as in "paper".
+    pooling : {"max", "average"}
+    device : {"cpu", "auto", "cuda", "cuda:1", "reference"}
+    dtype : {"float32", "float64"}
+
+    Raises
+    ------
+    ParameterError
+        If a setting is out of its range.
+
+    References
+    ----------
+    Gatys, Ecker and Bethge (2016), "Image Style Transfer Using Convolutional Neural Networks", CVPR.
+    """
+
+    style_blend: Sequence[float] | None = None
+    regions: Sequence | None = None
+    labels: Sequence | None = None
+    style_loss: str = "gram"
+    network: Any = "vgg19"
+    content_layers: Layers | None = None
+    style_layers: Layers | None = None
+    content_weight: float = 1.0
+    style_weight: float | str = 20.0
+    regularization_weight: float = 0.0
+    tv_weight: float = 20.0
+    layer_weights: str | Mapping[str, float] = "relative"
+    pooling: str = "max"
+    device: str = "cpu"
+    dtype: str = "float32"
+
+    INPUTS: ClassVar = ("regions", "labels", "network")
+    """The fields that may name files."""
+
+    def __post_init__(self) -> None:
+        self._set("style_blend", _checked_blend(self.style_blend))
+        _check_choice("style_loss", self.style_loss, list(STYLE_LOSSES))
+        for name in ("content_layers", "style_layers"):
+            self._set(name, _checked_layers(name, getattr(self, name)))
+        for name in ("content_weight", "style_weight", "regularization_weight", "tv_weight"):
+            self._set(name, self._checked_weight(name))
+        self._set("layer_weights", _checked_layer_weights(self.layer_weights))
+        _check_choice("pooling", self.pooling, POOLINGS)
+        _check_choice("dtype", self.dtype, DTYPES)
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    def _checked_weight(self, name: str) -> float | str:
+        return checked_weight(name, getattr(self, name))
+
+    @classmethod
+    def of(cls: type[_Self], given: Mapping[str, Any]) -> _Self:
+        """Settings from keywords.
+
+        Parameters
+        ----------
+        given : dict
+            Fields by name; the others keep their defaults.
+
+        Raises
+        ------
+        ParameterError
+            If a name is no setting, or a value is out of its range.
+        """
+        cls.check_names(given)
+        return cls(**given)
+
+    @classmethod
+    def check_names(cls, names: Iterable[str]) -> None:
+        """Raise ParameterError if one of the names is no setting."""
+        known = [each.name for each in fields(cls)]
+        for name in names:
+            if name not in known:
+                raise ParameterError(f'there is no setting "{name}"{near_matches(name, known)}.')
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """The default of each field, by name."""
+        return {each.name: each.default for each in fields(cls)}
+
+    def with_layers(self: _Self) -> _Self:
+        """The same, with the network's own layers where none are named."""
+        if self.content_layers is not None and self.style_layers is not None:
+            return self
+        content, style = default_layers(self.network)
+        return replace(
+            self,
+            content_layers=content if self.content_layers is None else self.content_layers,
+            style_layers=style if self.style_layers is None else self.style_layers,
+        )
+
+    def blend(self, count: int) -> Sequence[float]:
+        """Weight of each of `count` style images; raises ParameterError unless there are as many weights."""
+        if self.style_blend is None:
+            return [1.0] * count
+        if len(self.style_blend) != count:
+            weights = f"{len(self.style_blend)} weight{'s' * (len(self.style_blend) != 1)}"
+            raise ParameterError(f"style_blend has {weights}; it must have one for each style image, {count} in all.")
+        return self.style_blend
+
+    @property
+    def layers(self) -> list[str]:
+        """All layers that carry a loss."""
+        return sorted({*(self.content_layers or ()), *(self.style_layers or ())})
+
+    def as_given(self) -> dict[str, Any]:
+        """The fields by name, as keywords that give equal settings; layers without weights as a list."""
+        given = {each.name: getattr(self, each.name) for each in fields(self)}
+        for name in ("content_layers", "style_layers"):
+            layers = given[name]
+            if layers is not None and all(weight == 1 for weight in layers.values()):
+                given[name] = list(layers)
+        return given
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON can hold them.
+
+        Returns
+        -------
+        dict
+            Files by their paths as given; an array or a loaded network only by its type, such as "a ndarray".
+        """
+        return {name: _storable(value) for name, value in self.as_given().items()}
+
+    @classmethod
+    def from_json(cls: type[_Self], stored: Mapping[str, Any]) -> _Self:
+        """Settings from what `to_json` gave, of this version or an earlier one.
+
+        Parameters
+        ----------
+        stored : dict
+            What is no field, such as the names of the inputs in a picture's metadata, is passed over.
+
+        Raises
+        ------
+        ParameterError
+            If a value is out of its range.
+        """
+        known = {each.name for each in fields(cls)}
+        given = {name: value for name, value in stored.items() if name in known}
+        if given.get("optimizer") in _FORMER_OPTIMIZERS:
+            given["optimizer"] = _FORMER_OPTIMIZERS[given["optimizer"]]
+        return cls(**given)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(ObjectiveSettings):
+    """All that shapes a picture beside the pixels of its inputs; `transfer` takes these fields as keywords.
+
+    Parameters
+    ----------
+    style_blend, regions, labels, style_loss, network, content_layers, style_layers, content_weight, style_weight, \
+regularization_weight, tv_weight, layer_weights, pooling, device, dtype
+        As in `ObjectiveSettings`.
+    size : int, (int, int) or str
+        Of the result: its longer side in pixels; its width and height, to whose aspect ratio the content image is
+        cropped about its centre; or a factor of the content image's size, such as "1.5x".
+    iterations : int or sequence of int
+        Evaluations of the loss over all scales, divided as in `stylecore.schedule.schedule`; or at each scale.
+    init : {"content", "noise"}, path, PIL image or array
+        The starting point: the content image, white noise as in the paper, or another image, cropped to the
+        result's aspect ratio. With ``pyramid=1``, a finished picture is so continued at a larger size.
+    seed : int
+        Random seed of the white noise.
+    pyramid : int or sequence of int
+        Number of scales, each twice the size of the one before (1 works at the final size only); or the longer sides
+        of the scales before the final one, in pixels.
+    optimizer : {"lbfgsb", "lbfgs", "adam"}
+        SciPy's L-BFGS-B; the project's own limited-memory BFGS, whose state can be stored in a checkpoint and
+        which takes less memory for large pictures; or Adam. Where a checkpoint is asked for, or the memory does not
+        suffice for SciPy's, and no optimizer is named, `transfer` takes "lbfgs".
+    averaging : float
+        In [0, 1): at each scale the result is the exponential moving average of the iterates with this decay (such as
+        0.95, for calmer pictures with Adam). 0 takes the image of the lowest loss.
+    style_scale : float
+        Longer side of the style image relative to the result's: above 1 for larger strokes. The style image is never
+        enlarged beyond its own size.
+    style_pyramid : {"scaled", "full"}
+        Whether the style image shrinks with the picture at the smaller scales, so that the same strokes are found at
+        each, or keeps its full size at all of them, so that the small scales lay out large strokes.
+    colour : {"style", "content", "match", "histogram"}
+        Which colours the picture gets: those of the style image; those of the content image, pixel by pixel, so that
+        only luminance is transferred; or those of the content image by recolouring the style image beforehand, to its
+        mean and covariance or to its histograms (needs scikit-image). See `stylecore.pictures.colour`.
+
+    Raises
+    ------
+    ParameterError
+        If a setting is out of its range.
+    """
+
+    size: int | tuple[int, int] | str = 512
+    iterations: int | Sequence[int] = 200
+    init: Any = "content"
+    seed: int = 0
+    pyramid: int | Sequence[int] = 3
+    optimizer: str = "lbfgsb"
+    averaging: float = 0.0
+    style_scale: float = 1.0
+    style_pyramid: str = "scaled"
+    colour: str = "style"
+
+    INPUTS: ClassVar = (*ObjectiveSettings.INPUTS, "init")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("iterations", "pyramid"):
+            value = getattr(self, name)
+            if isinstance(value, np.ndarray):
+                value = value.tolist()
+            for count in value if isinstance(value, list | tuple) else [value]:
+                _check_count(name, count, least=1)
+        _check_count("seed", self.seed, least=0)
+        _check_choice("optimizer", self.optimizer, list(OPTIMIZERS))
+        if not (isinstance(self.averaging, Real) and 0 <= self.averaging < 1):
+            raise ParameterError(f"averaging is {self.averaging!r}; it must be a number from zero to below one.")
+        if not (isinstance(self.style_scale, Real) and 0 < self.style_scale < np.inf):
+            raise ParameterError(f"style_scale is {self.style_scale!r}; it must be a number above zero.")
+        _check_choice("style_pyramid", self.style_pyramid, STYLE_PYRAMIDS)
+        colours.check(self.colour)
+
+    def _checked_weight(self, name: str) -> float | str:
+        value = getattr(self, name)
+        return value if name == "style_weight" and value == "auto" else checked_weight(name, value)
+
+
+_FORMER_OPTIMIZERS = {"scipy": "lbfgsb"}
+
+
+def describe(content: Any, style: Any, settings: Settings) -> dict[str, Any]:
+    """The record of a picture: version, inputs and settings.
+
+    Parameters
+    ----------
+    content, style : path, PIL image or array
+        `style` may be a list of them.
+    settings : Settings
+
+    Returns
+    -------
+    dict
+        That JSON can hold; `Settings.from_json` reads the settings back.
+    """
+    inputs = {"content": _storable(content), "style": _storable(style)}
+    return {"stylecore": __version__, **inputs, **settings.to_json()}
+
+
+def without_folders(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of a picture with the files' names only, since folders may be nobody else's business.
+
+    Parameters
+    ----------
+    record : dict
+        As `describe` gives it.
+
+    Returns
+    -------
+    dict
+    """
+    inputs = ("content", "style", *Settings.INPUTS)
+    return {name: _names(value) if name in inputs else value for name, value in record.items()}
+
+
+def _names(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_names(each) for each in value]
+    if not isinstance(value, str):
+        return value
+    before = NOT if value.startswith(NOT) else ""
+    return before + os.path.basename(value.removeprefix(before))
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _storable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_storable(item) for item in value]
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    return os.fspath(value) if isinstance(value, os.PathLike) else f"a {type(value).__name__}"
+
+
+_Function = TypeVar("_Function", bound=Callable)
+
+
+def keywords_of(settings: type[ObjectiveSettings]) -> Callable[[_Function], _Function]:
+    """Decorator that shows the fields of a class in the signature of a function that takes them as ``**settings``.
+
+    So ``help`` and the completion of an editor or a notebook know them.
+    """
+
+    def decorate(function: _Function) -> _Function:
+        own = signature(function)
+        positional = [each for each in own.parameters.values() if each.kind is not Parameter.VAR_KEYWORD]
+        named = [
+            Parameter(each.name, Parameter.KEYWORD_ONLY, default=each.default, annotation=each.type)
+            for each in fields(settings)
+        ]
+        function.__signature__ = Signature([*positional, *named], return_annotation=own.return_annotation)  # type: ignore[attr-defined]
+        return function
+
+    return decorate
+
+
+def checked_weight(name: str, value: Any) -> float:
+    """A weight as a float; raises ParameterError unless it is a finite number of zero or more."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < np.inf:
+        raise ParameterError(f"{name} is {value!r}; it must be a number of zero or more.")
+    return float(value)
+
+
+def _checked_layers(name: str, layers: Any) -> dict[str, float] | None:
+    """Weight of each layer, 1 where none is given; None stays None."""
+    if layers is None:
+        return None
+    if isinstance(layers, str):
+        raise ParameterError(f'{name} is the text "{layers}"; give a list of layer names.')
+    if not isinstance(layers, Iterable):
+        raise ParameterError(f"{name} is {layers!r}; give a list of layer names.")
+    if isinstance(layers, Mapping):
+        return {layer: checked_weight(f"the weight of {layer} in {name}", layers[layer]) for layer in layers}
+    layers = tuple(layers)
+    if not all(isinstance(layer, str) for layer in layers):
+        raise ParameterError(f"{name} is {list(layers)!r}; give a list of layer names.")
+    if len(set(layers)) < len(layers):
+        raise ParameterError(f"{name} names a layer twice: {', '.join(layers)}.")
+    return dict.fromkeys(layers, 1.0)
+
+
+def _checked_blend(blend: Any) -> list[float] | None:
+    if blend is None:
+        return None
+    if isinstance(blend, str) or not isinstance(blend, Iterable):
+        raise ParameterError(f"style_blend is {blend!r}; give a list of one number for each style image.")
+    weights = [checked_weight("a weight in style_blend", weight) for weight in blend]
+    if weights and not any(weights):
+        raise ParameterError("the weights in style_blend are all zero; at least one must be positive.")
+    return weights
+
+
+def _checked_layer_weights(layer_weights: Any) -> str | dict[str, float]:
+    if isinstance(layer_weights, Mapping):
+        return {layer: checked_weight(f"the layer weight of {layer}", layer_weights[layer]) for layer in layer_weights}
+    if layer_weights not in LAYER_WEIGHTS:
+        known = ", ".join(f'"{name}"' for name in LAYER_WEIGHTS)
+        raise ParameterError(f'layer_weights is "{layer_weights}"; choose {known} or a mapping.')
+    return layer_weights
+
+
+def _check_choice(name: str, value: Any, known: Sequence[str]) -> None:
+    if not isinstance(value, str) or value not in known:
+        raise ParameterError(f'{name} "{value}" is not known{near_matches(value, known)}.')
+
+
+def _check_count(name: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ParameterError(f"{name} is {value!r}; it must be a whole number of {('zero', 'one')[least]} or more.")
+    if value > MOST:
+        raise ParameterError(f"{name} is {value!r}; it must be at most {MOST}.")
