@@ -63,8 +63,10 @@ class Network:
     ) -> None:
         if pooling not in POOLINGS:
             raise ParameterError(f'pooling "{pooling}" is not known; choose "max" or "average".')
+        # In messages it has the name that the user knows it by.
+        self.name = weights.network if isinstance(weights, Weights) else os.fspath(weights)
         weights = weights_package.load(weights, layers=layers)
-        self.name = weights.network
+        self.architecture = weights.network
         self.backend = backend
         self.pooling = pooling
         self.dtype: np.dtype = np.dtype(dtype)
@@ -224,7 +226,7 @@ def default_layers(network: str | os.PathLike[str] | Weights | Network) -> tuple
         If the network is not known or cannot be read.
     """
     if isinstance(network, Network):
-        return architectures.default_layers(network.name, network.layers)
+        return architectures.default_layers(network.architecture, network.layers)
     if isinstance(network, str) and network in weights_package.CATALOGUE:  # Without fetching it.
         return architectures.DEFAULT_LAYERS[network]
     return weights_package.load(network).default_layers
