@@ -12,6 +12,7 @@ if not Path(__file__).with_name("kernels").is_dir():
 
 from stylecore._transfer import Result, resume, transfer
 from stylecore.errors import (
+    BackendError,
     DataError,
     ImageError,
     ParameterError,
@@ -28,6 +29,7 @@ from stylecore.training import Training, train_autoencoder, train_classifier
 from stylecore.version import __version__
 
 __all__ = [
+    "BackendError",
     "Checkpoint",
     "DataError",
     "Evaluation",
