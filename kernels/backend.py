@@ -296,7 +296,7 @@ class Backend(Protocol[Array, Conv]):
         """
         ...
 
-    # What the losses need of a feature map, seen as a matrix of M positions x C channels.
+    # What the losses need of a feature map, viewed as a matrix of M positions x C channels.
 
     def gram(self, features: Array, scale: float, total: Array, guide: Array | None = None) -> None:
         """Add scale G to a matrix, where G = F^T F is the Gram matrix, or F^T diag(g) F with a guide g.

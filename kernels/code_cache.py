@@ -2,9 +2,9 @@
 
 Numba's own cache compares a kernel with the one file that it is defined in, although its code contains that of the
 functions it calls in other files; and two processes that compile a kernel for different types at the same time may
-store one's code under the other's name. Here all code lies in a folder that is named by a digest of everything that
+store one's code under the other's name. Here all code is in a folder that is named by a digest of everything that
 decides it, in a file for each kernel and signature, and is read only if its checksum matches. So no process ever runs
-the code of other sources, and one that is killed while it writes leaves nothing that another would read.
+the code of other sources, and a process that is killed while it writes leaves nothing that another would read.
 """
 
 import hashlib

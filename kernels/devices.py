@@ -147,7 +147,7 @@ def _first_gpu() -> Backend | None:
         except Exception as error:  # Any part of CUDA may fail, each with exceptions of its own.
             reasons.append(f"cuda:{number}: {one_line(error)}")
     if reasons:
-        warnings.warn(f"no GPU can be used, so the CPU is ({'; '.join(reasons)}).", stacklevel=3)
+        warnings.warn(f"no GPU can be used, and the CPU is used instead ({'; '.join(reasons)}).", stacklevel=3)
     return None
 
 

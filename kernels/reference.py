@@ -175,8 +175,8 @@ def conv2d(
     padded = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     height, width = ((side - size) // stride + 1 for side in padded.shape[1:3])
     y = np.zeros((len(x), height, width, filters.shape[3])) + bias
-    for u, v, seen in _windows(size, stride, height, width):
-        y += padded[seen] @ filters[u, v]
+    for u, v, covered in _windows(size, stride, height, width):
+        y += padded[covered] @ filters[u, v]
     return y
 
 
@@ -198,8 +198,8 @@ def conv2d_backward(
     """
     n, height, width, channels = x_shape
     padded = np.zeros((n, height + 2 * padding, width + 2 * padding, channels))
-    for u, v, seen in _windows(filters.shape[0], stride, *dy.shape[1:3]):
-        padded[seen] += dy @ filters[u, v].T
+    for u, v, covered in _windows(filters.shape[0], stride, *dy.shape[1:3]):
+        padded[covered] += dy @ filters[u, v].T
     return padded[:, padding : padding + height, padding : padding + width]
 
 
@@ -242,8 +242,8 @@ def convolve_backward_filters(x: np.ndarray, dy: np.ndarray, conv: Convolution, 
     """
     padding = (conv.padding, conv.padding)
     padded = np.pad(x, ((0, 0), padding, padding, (0, 0)))
-    for u, v, seen in _windows(len(dfilters), conv.stride, *dy.shape[1:3]):
-        dfilters[u, v] = np.tensordot(padded[seen], dy, axes=((0, 1, 2), (0, 1, 2)))
+    for u, v, covered in _windows(len(dfilters), conv.stride, *dy.shape[1:3]):
+        dfilters[u, v] = np.tensordot(padded[covered], dy, axes=((0, 1, 2), (0, 1, 2)))
 
 
 def relu(x: np.ndarray) -> np.ndarray:
@@ -374,7 +374,7 @@ def max_pool(x: np.ndarray, size: int, stride: int, y: np.ndarray, route: np.nda
     route : ndarray, (N, H', W', C) uint8
         Result: where in its window each maximum was, counted row by row; the first of equal ones.
     """
-    windows = np.stack([x[seen] for _, _, seen in _windows(size, stride, *y.shape[1:3])])
+    windows = np.stack([x[covered] for _, _, covered in _windows(size, stride, *y.shape[1:3])])
     route[...] = windows.argmax(axis=0)
     y[...] = windows.max(axis=0)
 
@@ -391,8 +391,8 @@ def max_pool_backward(dy: np.ndarray, route: np.ndarray, size: int, stride: int,
         Result.
     """
     dx[...] = 0
-    for u, v, seen in _windows(size, stride, *dy.shape[1:3]):
-        dx[seen] += dy * (route == u * size + v)
+    for u, v, covered in _windows(size, stride, *dy.shape[1:3]):
+        dx[covered] += dy * (route == u * size + v)
 
 
 def average_pool(x: np.ndarray, size: int, stride: int, y: np.ndarray) -> None:
@@ -405,7 +405,7 @@ def average_pool(x: np.ndarray, size: int, stride: int, y: np.ndarray) -> None:
     y : ndarray, (N, H', W', C)
         Result, H' = (H - size) // stride + 1.
     """
-    y[...] = sum(x[seen] for _, _, seen in _windows(size, stride, *y.shape[1:3])) / size**2
+    y[...] = sum(x[covered] for _, _, covered in _windows(size, stride, *y.shape[1:3])) / size**2
 
 
 def average_pool_backward(dy: np.ndarray, size: int, stride: int, dx: np.ndarray) -> None:
@@ -419,8 +419,8 @@ def average_pool_backward(dy: np.ndarray, size: int, stride: int, dx: np.ndarray
         Result.
     """
     dx[...] = 0
-    for _, _, seen in _windows(size, stride, *dy.shape[1:3]):
-        dx[seen] += dy / size**2
+    for _, _, covered in _windows(size, stride, *dy.shape[1:3]):
+        dx[covered] += dy / size**2
 
 
 def gram(features: np.ndarray, scale: float, total: np.ndarray, guide: np.ndarray | None = None) -> None:

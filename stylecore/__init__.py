@@ -13,6 +13,7 @@ from stylecore.version import __version__
 if TYPE_CHECKING:
     from stylecore._transfer import Result, resume, transfer
     from stylecore.errors import (
+        BackendError,
         DataError,
         ImageError,
         ParameterError,
@@ -37,6 +38,7 @@ if not Path(__file__).with_name("kernels").is_dir():
 _MODULES = {
     "stylecore._transfer": ("Result", "resume", "transfer"),
     "stylecore.errors": (
+        "BackendError",
         "DataError",
         "ImageError",
         "ParameterError",
@@ -56,6 +58,7 @@ _MODULES = {
 _SUBPACKAGES = ("cli", "kernels", "pictures", "runs", "samples", "studies", "training", "weights")
 
 __all__ = [
+    "BackendError",
     "Checkpoint",
     "DataError",
     "Evaluation",

@@ -320,7 +320,7 @@ def dense_backward(
     dbias[...] = dy.sum(axis=0)
 
 
-# Written in the modules of their kind.
+# The other functions of the contract.
 batch_norm_relu = channels.batch_norm_relu
 batch_norm_relu_backward = channels.batch_norm_relu_backward
 bias_relu = channels.bias_relu

@@ -1,4 +1,4 @@
-"""What the losses need of a feature map F, seen as a matrix of M positions x C channels, or of the image itself.
+"""What the losses need of a feature map F, viewed as a matrix of M positions x C channels, or of the image itself.
 
 All sums are over parts of the map whose number depends only on its shape, and are added in order, so that the results
 are the same bits for any number of threads.

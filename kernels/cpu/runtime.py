@@ -19,6 +19,7 @@ from typing import Any, ParamSpec, TypeVar
 import numba
 import numpy as np
 from numba.core.caching import FunctionCache
+from numba.core.compiler_lock import global_compiler_lock
 from numpy.typing import DTypeLike
 from threadpoolctl import ThreadpoolController
 
@@ -41,8 +42,8 @@ if "OMP_WAIT_POLICY" not in os.environ:
 
 _CACHE_LINE = 64
 
-# Held while a kernel runs, if the threading layer runs one at a time, and while the process forks.
-_turn = threading.Lock()
+# Held while a kernel runs, if the threading layer requires that, and while Numba holds locks.
+_turn = threading.RLock()
 _forked = False
 
 _blas_lock = threading.Lock()
@@ -84,8 +85,8 @@ def start() -> AbstractContextManager:
     Returns
     -------
     context manager
-        To be entered while a kernel runs: a lock if Numba's threading layer is "workqueue", which aborts the program
-        when two threads of Python call kernels at the same time.
+        To be entered while a kernel runs. It is a lock unless Numba's threading layer is "omp": "workqueue" aborts the
+        program when two threads of Python call kernels at the same time, and "tbb" hangs when one forks meanwhile.
 
     Raises
     ------
@@ -98,7 +99,7 @@ def start() -> AbstractContextManager:
             "kernels cannot run in a process that was forked after GNU OpenMP had been started; start processes with "
             'multiprocessing.get_context("spawn").'
         )
-    return _turn if _threading_layer() == "workqueue" else nullcontext()
+    return nullcontext() if _threading_layer() == "omp" else _turn
 
 
 @cache
@@ -106,35 +107,35 @@ def _threading_layer() -> str:
     """Start Numba's threads, and return the name of the layer that runs them."""
     environment.check()
     try:
-        numba.get_num_threads()
+        with _turn:
+            numba.get_num_threads()
     except ValueError as error:
-        chosen = ", ".join(f'{name} is "{os.environ[name]}"' for name in _LAYER_VARIABLES if name in os.environ)
-        reason = " ".join(str(error).split()).rstrip(".")
+        reason = str(error).partition("\n")[0].rstrip(".")
         raise BackendError(
-            f"Numba cannot start its threads ({reason}); "
-            + (f"{chosen}: correct or unset it." if chosen else "install a threading layer that it names.")
+            f'Numba cannot start its threads with the threading layer "{numba.config.THREADING_LAYER}" ({reason}); '
+            "correct or unset the environment variables NUMBA_THREADING_LAYER and NUMBA_THREADING_LAYER_PRIORITY."
         ) from error
     return numba.threading_layer()
 
 
-_LAYER_VARIABLES = ("NUMBA_THREADING_LAYER", "NUMBA_THREADING_LAYER_PRIORITY")
-
-
 def threads() -> int:
     """Number of threads that kernels called from this thread of Python divide their work among."""
-    _threading_layer()
-    return numba.get_num_threads()
+    start()
+    with _turn:
+        return numba.get_num_threads()
 
 
-def _after_fork() -> None:
+def _note_fork() -> None:
     global _forked
-    _turn.release()
     with suppress(ValueError):  # It is raised if no threads have been started.
         _forked = _forked or (numba.threading_layer() == "omp" and sys.platform == "linux")
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_turn.acquire, after_in_parent=_turn.release, after_in_child=_after_fork)
+    os.register_at_fork(after_in_child=_note_fork)
+    # A lock that another thread held during a fork would stay locked in the child for ever; the last is acquired first.
+    for lock in (global_compiler_lock, _turn):
+        os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
 
 
 @cache

@@ -222,7 +222,7 @@ def _convolve_backward(dy, above, gate, reading, conv, dx):
     winograd.convolve(dy, above, gate, reading, conv.filters[1], conv.bias, writing, dx.shape[:3], dx, gate)
 
 
-# Written in the modules of their kind.
+# The other functions of the contract.
 max_pool = pools.max_pool
 max_pool_backward = pools.max_pool_backward
 average_pool = pools.average_pool

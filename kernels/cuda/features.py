@@ -1,4 +1,4 @@
-"""What the losses need of a feature map F, seen as a matrix of M positions x C channels, or of two of them.
+"""What the losses need of a feature map F, viewed as a matrix of M positions x C channels, or of two of them.
 
 Sums are over parts whose number depends only on the shape of the map and the GPU, and are added in a fixed order, so
 that the results are the same bits every time.

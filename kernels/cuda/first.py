@@ -57,7 +57,7 @@ def _forward(x, above, x_height, width, filters, bias, outputs, height, quads, y
     n, row, column = item // across // height, item // across % height, item % across * 4
     group = cuda.threadIdx.x * 8
     total = cuda.local.array((4, 8), float32)
-    seen, weights = cuda.local.array(18, float32), cuda.local.array(8, float32)
+    pixels, weights = cuda.local.array(18, float32), cuda.local.array(8, float32)
     for p in range(4):
         for k in range(8):
             total[p, k] = bias[np.uint64(group + k)]
@@ -68,7 +68,7 @@ def _forward(x, above, x_height, width, filters, bias, outputs, height, quads, y
             inside = source >= 0 and source < x_height and left >= 0 and left < width
             at = ((n * x_height + source) * width + left) * 3
             for c in range(3):
-                seen[3 * v + c] = x[np.uint64(at + c)] if inside else ZERO
+                pixels[3 * v + c] = x[np.uint64(at + c)] if inside else ZERO
         for v in range(3):
             for c in range(3):
                 at = ((u * 3 + v) * 3 + c) * outputs + cuda.threadIdx.x * 4
@@ -76,7 +76,7 @@ def _forward(x, above, x_height, width, filters, bias, outputs, height, quads, y
                 weights[4], weights[5], weights[6], weights[7] = load4(shared, at + outputs // 2)
                 for p in range(4):
                     for k in range(8):
-                        total[p, k] += seen[3 * (p + v) + c] * weights[k]
+                        total[p, k] += pixels[3 * (p + v) + c] * weights[k]
     for p in range(4):
         bits = 0
         for k in range(8):
@@ -96,7 +96,7 @@ def _backward(dy, above, dy_height, width, mask, filters, outputs, height, dx):
     gradients = cuda.shared.array(GRADIENTS, float32, FOUR_NUMBERS)
     shared = cuda.shared.array(BACKWARD_FILTERS, float32, FOUR_NUMBERS)
     total = cuda.local.array((4, 3), float32)
-    seen, weights = cuda.local.array((6, 3), float32), cuda.local.array(WEIGHTS, float32)
+    near, weights = cuda.local.array((6, 3), float32), cuda.local.array(WEIGHTS, float32)
     for i in range(4):
         for c in range(3):
             total[i, c] = ZERO
@@ -129,12 +129,12 @@ def _backward(dy, above, dy_height, width, mask, filters, outputs, height, dx):
                 weights[i], weights[i + 1], weights[i + 2], weights[i + 3] = load4(shared, (first + k) * WEIGHTS + i)
             for i in range(6):
                 for j in range(3):
-                    seen[i, j] = gradients[k * BORDER + (down + i) * BORDER_COLUMNS + across + j]
+                    near[i, j] = gradients[k * BORDER + (down + i) * BORDER_COLUMNS + across + j]
             for i in range(4):
                 for u in range(3):
                     for v in range(3):
                         for c in range(3):
-                            total[i, c] += seen[i + 2 - u, 2 - v] * weights[(u * 3 + v) * 3 + c]
+                            total[i, c] += near[i + 2 - u, 2 - v] * weights[(u * 3 + v) * 3 + c]
 
     column = tile_column + across
     for i in range(4):

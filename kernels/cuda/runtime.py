@@ -66,13 +66,13 @@ def enter() -> None:
         _local.number = number
 
 
-def _after_fork() -> None:
+def _note_fork() -> None:
     global _forked
     _forked = _forked or (_chosen is not None and not SIMULATED)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(after_in_child=_note_fork)
 
 
 def multiprocessors() -> int:

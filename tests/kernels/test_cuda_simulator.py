@@ -17,8 +17,9 @@ from numba import cuda
 from numba.cuda import types
 from numba.cuda.cudadrv.driver import CudaAPIError, LinkerError
 
-from stylecore.kernels import devices
-from stylecore.kernels.cuda import features, first, image, lowering, pools, product, winograd
+from stylecore.errors import BackendError
+from stylecore.kernels import code_cache, devices
+from stylecore.kernels.cuda import features, first, image, lowering, pools, product, runtime, winograd
 from stylecore.kernels.cuda.arrays import _fill
 
 pytestmark = pytest.mark.slow
@@ -120,3 +121,16 @@ def test_machine_code(kernel, arguments, capability):
     assert registers * threads * blocks <= 65536
     assert int(re.search("([0-9]+) bytes smem", log)[1]) <= 48 * 1024
     assert threads <= 1024
+
+
+def test_a_forked_process_says_that_it_cannot_use_the_gpu(monkeypatch):
+    monkeypatch.setattr(runtime, "_chosen", 0)
+    monkeypatch.setattr(runtime, "_forked", False)
+    runtime._note_fork()
+    with pytest.raises(BackendError, match=r'multiprocessing.get_context\("spawn"\)'):
+        runtime.enter()
+
+
+def test_compiled_kernels_are_kept_like_those_of_the_cpu():
+    assert type(_fill._cache._cache_file) is code_cache._Files
+    assert _fill.stats.cache_path.startswith(str(code_cache.folder()))

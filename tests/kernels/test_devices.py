@@ -1,4 +1,4 @@
-"""What is told of GPUs, by drivers that are made up here, and what is imported to find out."""
+"""What is said about GPUs, with simulated drivers, and what is imported to find out."""
 
 import ctypes
 import subprocess
@@ -16,7 +16,7 @@ P100 = devices.Device("Tesla P100", 16 * 2**30, (6, 0))
 
 
 class FakeLibrary:
-    """The driver's library, as C has it: results go where the arguments point, and zero means success."""
+    """The driver's C library: results are written through the arguments, and zero means success."""
 
     def __init__(self, supports, found, start=0, count=0):
         self._supports, self._found, self._start, self._count = supports, found, start, count
@@ -49,7 +49,7 @@ class FakeLibrary:
         return 0
 
 
-def test_the_driver_is_asked():
+def test_the_driver_is_queried():
     driver = devices.query_driver(FakeLibrary((13, 1), [H200, P100]))
     assert driver == devices.Driver((13, 1), [H200, P100])
 
@@ -61,7 +61,7 @@ def test_a_driver_that_does_not_start():
 
 @pytest.fixture
 def machine(monkeypatch):
-    """Returns a function that makes up what is there."""
+    """Returns a function that sets what the machine has."""
 
     def set_up(driver, toolkit=13, package="0.30"):
         monkeypatch.delenv("NUMBA_ENABLE_CUDASIM", raising=False)
@@ -78,13 +78,14 @@ def machine(monkeypatch):
         (None, {}, 0, ["no NVIDIA driver", "install it"]),
         (devices.Driver((0, 0), []), {}, 0, ["finds no GPU", "nvidia-smi"]),
         (devices.Driver((13, 0), [H200]), {}, 1, ['"cuda:1"', 'the last one is "cuda:0"']),
-        (devices.Driver((13, 0), [H200]), {"package": None}, 0, ["numba-cuda", "pip install 'stylecore[cuda]'"]),
+        (devices.Driver((13, 0), [H200]), {"package": None}, 0, ["numba-cuda", "pip install 'numba-cuda[cu13]'"]),
+        (devices.Driver((12, 4), [H200]), {"package": None}, 0, ["pip install 'numba-cuda[cu12]'"]),
         (devices.Driver((13, 0), [P100]), {}, 0, ["Tesla P100", "6.0", "7.5"]),
         (devices.Driver((12, 4), [H200]), {}, 0, ["CUDA 12.4", "CUDA 13", "580", "numba-cuda[cu12]"]),
         (devices.Driver((11, 8), [H200]), {"toolkit": 12}, 0, ["CUDA 11.8", "CUDA 12", "525"]),
     ],
 )
-def test_what_stands_against_a_gpu_is_one_sentence(driver, settings, number, words, machine):
+def test_a_problem_of_a_gpu_is_one_sentence(driver, settings, number, words, machine):
     machine(driver, **settings)
     problem = devices.problem(number)
     assert all(word in problem for word in words)
@@ -111,7 +112,7 @@ def test_auto_is_the_processor_where_no_gpu_works(machine):
 @pytest.mark.skipif(devices.find_driver() is not None, reason="this machine has a driver, and the GPU may work")
 def test_auto_falls_back_with_a_warning_where_the_gpu_fails(machine):
     machine(devices.Driver((13, 0), [H200]))
-    with pytest.warns(UserWarning, match="the processor computes"):
+    with pytest.warns(UserWarning, match="the CPU is used instead"):
         assert load_backend("auto").__name__ == "stylecore.kernels.cpu"
     with pytest.raises(ParameterError, match="stylecore devices"):
         load_backend("cuda")

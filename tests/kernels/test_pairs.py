@@ -45,15 +45,15 @@ def test_combine_sums_rows_where_values_are_free(size, dtype):
 
 @DTYPES
 @SIZES
-def test_move_stays_within_the_range_and_foretells_the_change(size, dtype):
+def test_move_stays_within_the_range_and_predicts_the_change(size, dtype):
     rows, x, _, gradient, _ = vectors(size, dtype)
     moved = np.empty_like(x)
-    foretold = pairs.move(x, rows[0], 0.3, gradient, moved)
+    predicted = pairs.move(x, rows[0], 0.3, gradient, moved)
     expected = np.clip(x + 0.3 * rows[0].astype(np.float64), 0, 1)
     assert moved.min() >= 0 and moved.max() <= 1
     assert_near(moved, expected, dtype)
     terms = gradient * (expected - x)
-    assert foretold == pytest.approx(terms.sum(), abs=TOLERANCE[dtype] * np.abs(terms).sum())
+    assert predicted == pytest.approx(terms.sum(), abs=TOLERANCE[dtype] * np.abs(terms).sum())
 
 
 @DTYPES
@@ -82,9 +82,9 @@ def test_sums_do_not_depend_on_the_threads(dtype):
         rows, x, new_x, gradient, new_gradient = vectors(20 * pairs.PART + 3, dtype)
         numba.set_num_threads(threads)
         try:
-            foretold = pairs.move(x, rows[0], 0.3, gradient, np.empty_like(x))
+            predicted = pairs.move(x, rows[0], 0.3, gradient, np.empty_like(x))
             products = pairs.take(rows, range(ROWS), 2, 5, x, gradient, new_x, new_gradient)
         finally:
             numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
-        results.append((foretold, products.tobytes()))
+        results.append((predicted, products.tobytes()))
     assert results[0] == results[1]
