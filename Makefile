@@ -27,9 +27,10 @@ test: lint .venv/cuda  ## run every check: lint, all tests, then the quick tests
 	$(BIN)/python -m pip install --quiet --editable '.[test,cuda]'
 	touch $@
 
-# Compiled code is kept apart, because each version of Numba compiles its own.
+# With an empty cache and an index that does not answer, these tests also show that they pass without a network.
 test-oldest: $(OLDEST)/installed  ## run the quick tests with the lowest versions that setup.cfg allows
-	GOMP_SPINCOUNT=2000 NUMBA_CACHE_DIR=$(OLDEST)/numba $(OLDEST)/bin/pytest -q -n 2 -m 'not slow and not gpu and not vgg19'
+	GOMP_SPINCOUNT=2000 STYLECORE_CACHE=$(OLDEST)/networks PIP_INDEX_URL=http://127.0.0.1:9 \
+		$(OLDEST)/bin/pytest -q -n 2 -m 'not slow and not gpu and not vgg19'
 
 $(OLDEST)/installed: .venv/installed tests/oldest.py
 	$(PYTHON) -m venv --clear $(OLDEST)

@@ -107,7 +107,7 @@ def read_inputs(content: Any, style: Any, settings: Settings) -> Inputs:
     regions = crop_regions(read_regions(settings.regions, settings.labels, picture, styles, opacities), shape)
     sources = {"content": _source(content, picture, alpha), "style": _sources(style, styles, opacities)}
     picture, alpha = crop(picture, shape), None if alpha is None else crop(alpha, shape)
-    seen, painted = colours.prepare(settings.colour, picture, styles)
+    seen, painted = colours.prepare(settings.colour, picture, styles, content_alpha=alpha, style_alphas=opacities)
     start, start_alpha = _start(settings, seen, alpha, shape)
     grey = all(colours.is_grey(image) for image in (seen, *painted))
     if grey and start is not None:

@@ -38,10 +38,10 @@ def vgg19_is_available():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def default_network(request):
-    """Without a network connection, let random weights take the place of VGG-19's, for the tests that can do with them.
+def random_networks(request):
+    """Without a network connection, random weights take the place of trained ones in all tests without the mark vgg19.
 
-    The tests of kernels and weights do not use the default network, so they do not download it either.
+    The tests in the folders kernels and weights use no network that is downloaded, so they do not download it either.
     """
     folders = {item.path.parent.name for item in request.session.items}
     if folders <= {"kernels", "weights"} or vgg19_is_available():
@@ -49,21 +49,19 @@ def default_network(request):
         return
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setenv("STYLECORE_CACHE", folder)
-        weights.write(random_vgg19(), weights.cached_file("vgg19"))
+        for network in weights.CATALOGUE:
+            weights.write(random_weights(network), weights.cached_file(network))
         yield
 
 
-def random_vgg19():
-    """A network with the layers of VGG-19 whose activations stay of the order of 1, as those of the default network."""
+def random_weights(network):
+    """Weights with which the activations of all layers are of the order of 1."""
     rng = np.random.default_rng(0)
-    filters, biases = {}, {}
-    for conv in weights.ARCHITECTURES["vgg19"]:
-        if conv.name.startswith("conv"):
-            shape = (conv.size, conv.size, conv.in_channels, conv.out_channels)
-            inputs = conv.size**2 * conv.in_channels
-            size = np.sqrt(2 / inputs)  # which keeps the variance through a ReLU (He et al. 2015)
-            filters[conv.name] = rng.standard_normal(shape, np.float32) * np.float32(size)
-            biases[conv.name] = np.zeros(conv.out_channels, np.float32)
-    filters["conv1_1"] /= 64  # the standard deviation of a picture's values from 0 to 255
-    preprocessing = weights.PREPROCESSINGS["caffe"]
-    return weights.Weights("vgg19", weights.ARCHITECTURES["vgg19"], filters, biases, preprocessing, "random", "0" * 64)
+    layers, filters, biases = weights.ARCHITECTURES[network], {}, {}
+    for conv in (layer for layer in layers if layer.name.startswith("conv")):
+        shape = (conv.size, conv.size, conv.in_channels, conv.out_channels)
+        deviation = np.sqrt(2 / np.prod(shape[:3]))  # which keeps the second moment through a ReLU (He et al. 2015)
+        filters[conv.name] = rng.standard_normal(shape, np.float32) * np.float32(deviation)
+        biases[conv.name] = np.zeros(conv.out_channels, np.float32)
+    filters[layers[0].name] /= 64  # the preprocessed picture is of that order
+    return weights.Weights(network, layers, filters, biases, weights.PREPROCESSINGS["caffe"], "random", "0" * 64)

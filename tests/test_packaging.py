@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 FOLDERS = {"stylecore": "stylecore", "kernels": "stylecore/kernels", "weights": "stylecore/weights"}
 """The three source folders, and where they are installed."""

@@ -13,6 +13,8 @@ import pytest
 from stylecore.kernels import devices
 from stylecore.optimizers import OPTIMIZERS
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent.parent
 TINY = [
     *("--sizes", "32", "--threads", "1", "--repetitions", "2", "--training-pictures", "256"),

@@ -173,7 +173,7 @@ def check_sums(name, features, before, guide):
     """Sums over the map are added to what there was before, and stay symmetric if that was."""
     total, expected = before.copy(), before.astype("float64")
     getattr(cpu, name)(features, 0.7, total, guide)
-    getattr(reference, name)(np.float64(features), 0.7, expected, guide)
+    getattr(reference, name)(features.astype(np.float64), 0.7, expected, guide)
     assert relative_error(total, expected) < TOLERANCE[features.dtype.name]
     np.testing.assert_array_equal(total, total.T)
 
@@ -226,7 +226,7 @@ def test_guided_features(positions, channels, kind, dtype):
     for name, arguments in (("gram_backward", (features, difference, 0.7)), ("channel_sums_backward", (row, 0.7))):
         gradient, expected = before.copy(), before.astype("float64")
         getattr(cpu, name)(*arguments, gradient, guide)
-        getattr(reference, name)(*(np.float64(a) for a in arguments), expected, guide)
+        getattr(reference, name)(*(np.asarray(a, np.float64) for a in arguments), expected, guide)
         assert relative_error(gradient, expected) < TOLERANCE[dtype]
 
 

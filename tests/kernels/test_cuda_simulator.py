@@ -21,6 +21,8 @@ from stylecore.kernels import devices
 from stylecore.kernels.cuda import features, first, image, lowering, pools, product, winograd
 from stylecore.kernels.cuda.arrays import _fill
 
+pytestmark = pytest.mark.slow
+
 # Kernels with the types of their arguments, a letter each.
 TYPES = {
     "f": types.float32,

@@ -8,6 +8,8 @@ import pytest
 from stylecore.kernels import EPSILON, cpu, reference
 from stylecore.kernels.cpu import winograd
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 DTYPES = pytest.mark.parametrize("dtype", ["float32", "float64"])
 

@@ -62,6 +62,7 @@ _OTHERS = [{"style_loss": "mean_covariance"}, {"style_loss": "wasserstein"}, {"r
     ("size", "settings"),
     [*((size, {}) for size in (256, 512, 1024, 2048)), *((512, settings) for settings in _OTHERS)],
 )
+@pytest.mark.slow
 def test_memory_is_predicted(size, settings):
     x = np.random.default_rng(0).random((size, size, 3), np.float32)
     single = network(dtype="float32")
@@ -171,6 +172,7 @@ MASKS = [
 ]
 
 
+@pytest.mark.vgg19
 @pytest.mark.parametrize("device", ["reference", "cpu"])
 @pytest.mark.parametrize("style_loss", ["gram", "mean_covariance", "wasserstein"])
 @pytest.mark.parametrize("regions", [None, MASKS], ids=["whole", "regions"])

@@ -14,6 +14,7 @@ def test_shipped_pictures(path):
     assert 100_000 < path.stat().st_size < 250_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("script", "path"), [(photograph, PHOTOGRAPH), (painting, PAINTING)])
 def test_scripts_draw_the_shipped_pictures(script, path):
     drawn, shipped = read_image(script.draw(192))[0], read_image(path)[0]

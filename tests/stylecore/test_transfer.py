@@ -126,6 +126,7 @@ for threads, blas in ((1, 1), (2, 3), (3, 1), (4, 2)):
 """
 
 
+@pytest.mark.slow
 def test_same_bits_on_any_number_of_threads():
     process = subprocess.run(
         [sys.executable, "-c", REPEATS],
@@ -509,6 +510,7 @@ def test_memory_of_a_gpu_is_counted_by_itself(monkeypatch):
         ("lbfgs", "float32", "wasserstein", [(np.tri(192, 256), "all"), ("rest", "all")]),
     ],
 )
+@pytest.mark.slow
 def test_memory_stays_within_the_prediction(optimizer, dtype, style_loss, regions):
     vgg19 = network("vgg19", dtype=dtype)
     settings = {"optimizer": optimizer, "network": vgg19, "style_loss": style_loss, "regions": regions}

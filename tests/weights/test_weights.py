@@ -98,6 +98,7 @@ def test_the_shipped_network_has_a_digest():
     assert weights.load("small").network == "cnn"
 
 
+@pytest.mark.vgg19
 def test_the_default_network_is_gatys_normalised_vgg19():
     vgg19 = weights.load("vgg19")
     assert vgg19.layers == weights.ARCHITECTURES["vgg19"]

@@ -28,6 +28,8 @@ from stylecore.samples import PAINTING, PHOTOGRAPH
 from stylecore.weights import ARCHITECTURES, SHIPPED
 from stylecore.weights.architectures import Conv
 
+pytestmark = pytest.mark.slow
+
 STYLECORE = [sys.executable, "-m", "stylecore"]
 PICTURES = [str(PHOTOGRAPH), str(PAINTING)]
 TRANSFER = ["transfer", *PICTURES, "-o", "out.png"]

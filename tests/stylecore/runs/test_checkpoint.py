@@ -21,6 +21,8 @@ from stylecore import Checkpoint, ImageError, ParameterError, StylecoreError, op
 from stylecore.runs.environment import environment
 from stylecore.samples import PAINTING, PHOTOGRAPH
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = {
     "size": 80,
     "iterations": [14, 30],

@@ -10,6 +10,8 @@ from stylecore.samples import PAINTING, PHOTOGRAPH
 from stylecore.studies.comparisons import compare, demo, preset_sheet
 from stylecore.weights import load
 
+pytestmark = pytest.mark.slow
+
 TINY = {"size": 64, "iterations": 2, "pyramid": 1}
 
 

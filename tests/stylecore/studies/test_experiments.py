@@ -13,6 +13,8 @@ from stylecore.pictures.reading import read_image
 from stylecore.samples import PAINTING, PHOTOGRAPH
 from stylecore.studies import experiments
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["content-only", "dark-style", "style-layers", "style-weights"]
 
 
@@ -45,6 +47,7 @@ def test_files(folder):
             assert run["losses"]["loss"][-1] < 0.8 * run["losses"]["loss"][0]
 
 
+@pytest.mark.vgg19
 def test_content_comes_back_out_of_noise(folder):
     for layer, run in runs(folder, "content-only").items():
         losses = run["losses"][f"content:{layer}"]
@@ -78,6 +81,7 @@ def test_content_loss_rises_and_style_loss_falls_with_the_style_weight(folder):
     assert style[0] > style[1] > style[2]
 
 
+@pytest.mark.vgg19
 def test_a_lower_weight_saves_the_content_from_the_dark(folder):
     default, auto = runs(folder, "dark-style").values()
     assert default["settings"]["style_weight"] == 20 and 1 <= auto["settings"]["style_weight"] < 5

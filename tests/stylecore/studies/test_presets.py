@@ -13,6 +13,8 @@ from stylecore.samples import PAINTING, PHOTOGRAPH
 from stylecore.settings import Settings
 from stylecore.studies import presets
 
+pytestmark = pytest.mark.slow
+
 MINE = """
 [mine]
 description = "one of my own"

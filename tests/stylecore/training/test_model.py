@@ -12,6 +12,8 @@ from stylecore.training.model import autoencoder, classifier
 from stylecore.training.tasks import Classification, Reconstruction
 from stylecore.weights.architectures import Conv, Pool
 
+pytestmark = pytest.mark.slow
+
 TABLE = (Conv("conv1", 3, 16), Pool("pool1"), Conv("conv2", 16, 32, size=5, stride=2, padding=2), Conv("conv3", 32, 6))
 LABELS = np.array([0, 2, 1, 1, 0])
 

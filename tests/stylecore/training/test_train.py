@@ -22,6 +22,8 @@ from stylecore.training import train as module
 from stylecore.weights import read
 from stylecore.weights.architectures import Conv, Pool
 
+pytestmark = pytest.mark.slow
+
 TABLE = (Conv("conv1_1", 3, 16), Pool("pool1"), Conv("conv2_1", 16, 16))
 SETTINGS = {"architecture": TABLE, "side": 16, "batch": 16, "epochs": 4, "held_out": 0.25, "warm_up": 0.5}
 
