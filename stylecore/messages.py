@@ -23,6 +23,8 @@ def near_matches(word: object, known: Iterable[str]) -> str:
     """
     known = list(known)
     near = get_close_matches(str(word), known, n=3)
+    if len(near) > 1:
+        near = [", ".join(near[:-1]), near[-1]]
     if near:
-        return f" (did you mean {' or '.join(filter(None, (', '.join(near[:-1]), near[-1])))}?)"
+        return f" (did you mean {' or '.join(near)}?)"
     return "; choose from " + ", ".join(known)

@@ -534,7 +534,7 @@ def refused(error, words):
         ({"content_weight": "1"}, "content_weight is '1'"),
         ({"content_weight": None}, "content_weight is None"),
         ({"content_weight": 1j}, "content_weight is 1j"),
-        ({"content_layers": ["relu2_3"]}, 'vgg19 has no layer "relu2_3" .did you mean relu5_3 or relu4_3'),
+        ({"content_layers": ["relu2_3"]}, 'vgg19 has no layer "relu2_3" .did you mean relu5_3, relu4_3 or'),
         ({"style_layers": ["RELU"]}, 'vgg19 has no layer "RELU"; choose from relu1_1'),
         ({"style_layers": ["relu1_1", "relu2_1", "relu1_1"]}, "style_layers names a layer twice .relu1_1, relu2_1"),
         ({"content_layers": "relu2_2"}, 'content_layers is the string "relu2_2"; give a list'),

@@ -44,7 +44,7 @@ def test_command(tmp_path, capsys):
     assert cli.main(["networks", str(PHOTOGRAPH), str(PAINTING), *arguments]) == 0
     assert capsys.readouterr().out.startswith(f"{sheet}: 64 x 48 pixels, 2 steps")
     assert cli.main(["networks", str(PHOTOGRAPH), str(PAINTING), *arguments, "--networks", "smal"]) == 2
-    assert 'network "smal" is not known (did you mean small' in capsys.readouterr().err
+    assert 'network "smal" is not known (did you mean small?)' in capsys.readouterr().err
 
 
 def test_the_shipped_network_needs_no_network(tmp_path, monkeypatch, capsys):
@@ -60,7 +60,7 @@ def test_the_shipped_network_needs_no_network(tmp_path, monkeypatch, capsys):
     assert cli.main(["transfer", *pair]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("stylecore: error: vgg19 cannot be fetched")
-    assert "--network small" in error and "stylecore weights fetch" in error
+    assert "--network small" in error and "stylecore weights fetch vgg19 --from FILE" in error
     assert cli.main(["transfer", *pair, "--network", "small"]) == 0
 
 

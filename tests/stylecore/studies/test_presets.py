@@ -153,5 +153,5 @@ def test_file_without_a_name(mine, capsys):
 
 
 def test_unknown_name():
-    with pytest.raises(ParameterError, match=r'preset "boldd" is not known \(did you mean bold'):
+    with pytest.raises(ParameterError, match=r'preset "boldd" is not known .did you mean bold'):
         stylecore.preset("boldd")
