@@ -22,7 +22,8 @@ one. They add to their result, so that a map can be passed in strips.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from types import EllipsisType
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -37,11 +38,39 @@ class Convolution(Protocol):
         ...
 
 
-Array = TypeVar("Array")
-"""The backend's class of arrays: NumPy's, or one that can be used like it as far as the network and the losses need.
+class DeviceArray(Protocol):
+    """An array in the backend's memory: what the network and the losses use of NumPy's arrays.
 
-It has a shape, a dtype and a size, is sliced along its first axis, viewed as another dtype, reshaped, copied, and
-written to by ``array[...] = value``. Its content stays in the backend's memory."""
+    It is sliced along the first axis that is longer than one.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each axis."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Data type of the elements."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: slice | tuple[slice, ...], /) -> Any: ...
+
+    def __setitem__(self, key: EllipsisType | slice | tuple[slice, ...], value: Any, /) -> None: ...
+
+    def view(self, dtype: DTypeLike, /) -> Any:
+        """The same memory as another dtype; of an array with one axis."""
+        ...
+
+    def reshape(self, shape: tuple[int, ...], /) -> Any:
+        """The same elements in another shape, of which one side may be -1."""
+        ...
+
+
+Array = TypeVar("Array", bound=DeviceArray)
+"""The backend's class of arrays: NumPy's, or one of its own."""
 
 Conv = TypeVar("Conv", bound=Convolution)
 """The backend's class of convolutions."""
@@ -70,8 +99,8 @@ class Backend(Protocol[Array, Conv]):
         """An array with arbitrary content."""
         ...
 
-    def upload(self, array: np.ndarray) -> Array:
-        """An array of the backend with the content of one of the host."""
+    def upload(self, array: np.ndarray | Array) -> Array:
+        """An array of the backend with the content of one of the host; one of the backend may be returned unchanged."""
         ...
 
     def download(self, array: Array) -> np.ndarray:

@@ -157,6 +157,8 @@ def _kept(cache_class: Any) -> Any:
     """Derive a class from Numba's cache of kernels for a target, which keeps their code as this module does."""
 
     class Kept(cache_class):
+        _cache_file: Any
+
         def __init__(self, function):
             # Numba chooses the folder when it makes a cache; afterwards the user's choice for other code is restored.
             chosen, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder())

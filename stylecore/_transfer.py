@@ -1,4 +1,4 @@
-"""Style transfer: an image with the content of one picture and the style of another."""
+"""Style transfer: a picture with the content of one image and the style of another."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ from stylecore.schedule import schedule, style_shape
 from stylecore.settings import Settings, describe, keywords_of, without_folders
 
 METADATA = ("names", "paths", "none")
-"""What a picture's metadata may say of its making."""
+"""What the metadata of a picture can contain; see `Result.metadata`."""
 
 
 @dataclass
 class Result:
-    """What a transfer made.
+    """The result of a transfer.
 
     Attributes
     ----------
     array : ndarray, (H, W, 3)
         The picture, sRGB in [0, 1].
     alpha : ndarray, (H, W), or None
-        The content image's transparency.
+        The opacity of the content image, in [0, 1].
     history : History
-        List of `Evaluation`; ``history.columns()`` returns it as columns.
+        The evaluations, a list of `Evaluation`; ``history.columns()`` returns them as columns.
     settings : dict
-        The record of the run: version, inputs and all settings, with paths as they were given.
+        The record of the run: version, inputs and all settings, with the paths of the input files.
     stopped : bool
         Whether the callback ended the run early.
     """
@@ -69,16 +69,16 @@ class Result:
         return f"<Result of {width} x {height} pixels after {len(self.history)} evaluations>"
 
     def _repr_png_(self) -> bytes | None:
-        """The picture as a notebook shows it."""
+        """The picture as PNG, which notebooks display."""
         return self.image._repr_png_()
 
     def metadata(self, which: str = "names") -> dict[str, Any] | None:
-        """The record of the run as it is stored with a picture.
+        """The record of the run, for the metadata of a picture.
 
         Parameters
         ----------
         which : {"names", "paths", "none"}
-            Whether input files are recorded by their names only, by their paths as given, or nothing is recorded.
+            Whether to record the names of the input files without their folders, their paths, or nothing at all.
 
         Returns
         -------
@@ -99,16 +99,18 @@ class Result:
         Parameters
         ----------
         path : str, path or binary stream
-            A file that ends in .png, .jpg, .webp or .tif (16 bit); or a stream open for writing.
+            A file that ends in .png, .jpg, .webp or .tif (16 bits per channel), or a stream that is open for writing.
         format : {"png", "jpg", "webp", "tif"}, optional
-            Needed for a stream; for a file its suffix decides.
+            Required for a stream; for a file, it overrides the suffix.
         metadata : {"names", "paths", "none"}
             As in `metadata`.
 
         Raises
         ------
         ImageError
-            If it cannot be written; then no partial file remains.
+            If the picture cannot be written; no partial file is left.
+        ParameterError
+            If `metadata` is not known.
         """
         write_image(path, self.array, alpha=self.alpha, settings=self.metadata(metadata), format=format)
 
@@ -130,20 +132,21 @@ def transfer(
     content : path, binary stream, PIL image or array
         Arrays are (H, W, 3), sRGB in [0, 1].
     style : path, binary stream, PIL image or array, or list or tuple of these
-        Of a style image with transparency, only what is visible counts.
+        Transparent parts of a style image are ignored.
     callback : callable, optional
-        Called as ``callback(evaluation, image)`` after each evaluation, with an `Evaluation` and a read-only view of
-        the image (H, W, 3) that was evaluated, in the colours that the picture would have; the run ends early when it
-        returns something true.
+        Called as ``callback(evaluation, image)`` after each evaluation, with an `Evaluation` and a read-only copy of
+        the evaluated image (H, W, 3), in the colours of the final picture. The run ends early when it returns a true
+        value.
     progress : bool or "notebook"
-        Whether to show a progress bar with the loss, the scale and the time left; "notebook" also shows the picture
-        as it grows (needs IPython).
+        Whether to show a progress bar with the loss, the scale and the remaining time; "notebook" also shows the
+        picture during the run (needs IPython).
     checkpoint : path or Checkpoint, optional
-        File that the state of the run is written to every ten seconds, or as the `Checkpoint` says. If it exists
-        already, from the same run, the run resumes from it; see also `resume`. It stays when the run ends.
+        File to which the state of the run is written every ten seconds, or as often as the `Checkpoint` specifies. If
+        it exists and is of the same run, the run resumes from it; see also `resume`. The file is kept when the run
+        ends.
     **settings
-        The fields of `stylecore.settings.Settings`: ``size``, ``iterations``, ``style_weight``, ``optimizer`` and so
-        on, each documented there.
+        The fields of `stylecore.settings.Settings`, where they are documented: ``size``, ``iterations``,
+        ``style_weight``, ``optimizer`` and so on.
 
     Returns
     -------
@@ -157,14 +160,14 @@ def transfer(
         If a setting is not known or out of its range, the size is too small for the layers, or masks do not fit the
         images.
     TooLargeError
-        If the work would need more memory than there is; says which size would fit.
+        If more memory is needed than is available; the message names a size that fits.
     WeightsError
         If the network's weights cannot be fetched or read.
 
     Warns
     -----
     UserWarning
-        If no optimizer is named and "lbfgs" is taken in place of SciPy's, for a checkpoint or for want of memory.
+        If no optimizer is named and "lbfgs" replaces "lbfgsb", because of a checkpoint or a lack of memory.
 
     References
     ----------
@@ -190,12 +193,12 @@ def resume(
     callback: Callable[[Evaluation, np.ndarray], Any] | None = None,
     progress: bool | str = False,
 ) -> Result:
-    """Resume a run from its checkpoint, to the same picture, bit for bit, that it would have made.
+    """Resume a run from its checkpoint; the picture is bit for bit that of an uninterrupted run.
 
     Parameters
     ----------
     path : str or path
-        File that `transfer` wrote; it is updated as the run goes on.
+        Checkpoint that `transfer` wrote; it is updated during the run.
     callback, progress
         As in `transfer`.
 
@@ -206,7 +209,7 @@ def resume(
     Raises
     ------
     StylecoreError
-        If the file is missing, damaged or of another version, or an input has changed since; and as in `transfer`.
+        If the file is missing, damaged or of another version, or an input has changed since then; or as in `transfer`.
     """
     arguments, checkpoint = checkpoints.read(path)
     return transfer(**arguments, callback=callback, progress=progress, checkpoint=checkpoint)
@@ -221,15 +224,15 @@ def paint(
     progress: bool | str = False,
     checkpoint: Any = None,
 ) -> Result:
-    """Make the picture of a transfer whose images have been read: the loop over the scales.
+    """Run the loop over the scales, with input images that have been read already.
 
     Parameters
     ----------
     inputs : Inputs
     settings : Settings
-        With its layers.
+        With layers.
     optimizer_named : bool
-        Whether the optimizer is the user's choice, and not to be replaced by one that the run can do with.
+        Whether the user named the optimizer, so that it must not be replaced by another.
     callback, progress, checkpoint
         As in `transfer`.
 
@@ -258,10 +261,12 @@ def paint(
     _check_styles(inputs, settings, network)
     settings = _within_memory(inputs, settings, network, optimizer_named)
     scales = schedule(inputs.shape, settings.iterations, settings.pyramid, network.smallest_size(settings.layers))
-    x, alpha = inputs.start, inputs.start_alpha
     with run.over(scales):
+        first, _ = scales[run.first]
+        x = inputs.noise_at(first, settings.seed) if inputs.start is None else inputs.start
+        alpha = inputs.start_alpha
         for shape, count in scales[run.first :]:
-            x = inputs.noise_at(shape, settings.seed) if x is None else resize(x, shape, alpha)
+            x = resize(x, shape, alpha)
             alpha = inputs.alpha_at(shape)
             optimizer = OPTIMIZERS[settings.optimizer](x, count, settings.averaging)
             finish = partial(colours.restore, settings.colour, content=inputs.content_at(shape))
@@ -275,7 +280,7 @@ def paint(
 
 
 def _objective_at(shape: tuple[int, int], inputs: Inputs, settings: Settings, network: Network) -> Objective:
-    """The objective at a scale, with the style images at the size that belongs to it."""
+    """The objective at a scale, with the style images at the size for that scale."""
     side = max(shape if settings.style_pyramid == "scaled" else inputs.shape) * settings.style_scale
     shapes = _style_shapes(side, inputs, settings, network)
     styles = [resize(style, size) for style, size in zip(inputs.styles, shapes, strict=True)]
@@ -283,32 +288,33 @@ def _objective_at(shape: tuple[int, int], inputs: Inputs, settings: Settings, ne
 
 
 def _style_shapes(side: float, inputs: Inputs, settings: Settings, network: Network) -> list[tuple[int, int]]:
-    """Sizes of the style images for a longer side."""
+    """Sizes of the style images whose longer side is `side`, as far as `style_shape` allows."""
     smallest = network.smallest_size(settings.style_layers) if settings.style_layers else 1
     return [style_shape(style.shape, side, smallest) for style in inputs.styles]
 
 
 def _check_styles(inputs: Inputs, settings: Settings, network: Network) -> None:
-    """Refuse style images that do not reach the deepest style layer even at their own size."""
-    for i, style in enumerate(inputs.styles if settings.style_layers else ()):
-        name = style_name(i, len(inputs.styles))
-        network.check_size(*style.shape[:2], settings.style_layers, name)
+    """Refuse style images that are too small for the deepest style layer even at full size."""
+    layers = settings.style_layers or ()
+    for i, style in enumerate(inputs.styles if layers else ()):
+        height, width = style.shape[:2]
+        network.check_size(height, width, layers, style_name(i, len(inputs.styles)))
 
 
 def _resumable(settings: Settings, optimizer_named: bool) -> Settings:
-    """The same with an optimizer whose state a checkpoint can hold."""
+    """The same settings, with an optimizer whose state can be stored in a checkpoint."""
     if OPTIMIZERS[settings.optimizer].resumable:
         return settings
     if optimizer_named:
         raise ParameterError(
-            f'optimizer "{settings.optimizer}" cannot be resumed from a checkpoint, since its state is not accessible; '
+            f'optimizer "{settings.optimizer}" cannot be resumed from a checkpoint, because SciPy hides its state; '
             'choose "lbfgs" or "adam".'
         )
     return replace(settings, optimizer="lbfgs")
 
 
 def _within_memory(inputs: Inputs, settings: Settings, network: Network, optimizer_named: bool) -> Settings:
-    """The same with an optimizer that fits the memory, if there is one; raises TooLargeError if nothing fits."""
+    """The same settings, with an optimizer that fits into memory; raises TooLargeError if there is none."""
 
     def styles_at(longer_side: float) -> list[tuple[int, int]]:
         return _style_shapes(longer_side * settings.style_scale, inputs, settings, network)
@@ -323,7 +329,7 @@ def _within_memory(inputs: Inputs, settings: Settings, network: Network, optimiz
 
 
 def _warn_of_lbfgs(reason: str) -> None:
-    warnings.warn(f'the optimizer is "lbfgs", since {reason}; name an optimizer to choose another.', stacklevel=4)
+    warnings.warn(f'the optimizer is "lbfgs", because {reason}; name an optimizer to choose another.', stacklevel=4)
 
 
 def _as_checkpoint(checkpoint: Any) -> checkpoints.Checkpoint | None:

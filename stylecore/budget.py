@@ -1,4 +1,4 @@
-"""The memory of a transfer: predicted before the work begins, and refused where there is too little."""
+"""Predict the memory of a transfer before it starts, and refuse one that does not fit."""
 
 from __future__ import annotations
 
@@ -28,28 +28,35 @@ def evaluation_bytes(
     style_loss: str = "gram",
     regions: int = 1,
 ) -> int:
-    """Memory of an evaluation of an objective without the network, in bytes.
+    """Predict the memory that an evaluation of an objective needs besides the network.
 
     Parameters
     ----------
     network : Network
     content_layers, style_layers : collection of str
     height, width : int
-        Of the image.
+        Of the image, in pixels.
     style_loss : {"gram", "mean_covariance", "wasserstein"}
     regions : int
+        Number of regions.
 
     Returns
     -------
     int
+        In bytes.
+
+    Raises
+    ------
+    ParameterError
+        If the network lacks a layer, or the image is too small for one.
     """
     plan = Plan(network, height, width, {*content_layers, *style_layers})
     matrices = [network.features_shape(height, width, layer) for layer in style_layers]
     scratch = max(plan.scratch_bytes, *(network.backend.gram_scratch_bytes(*m, network.dtype) for m in matrices), 0)
-    # Targets; and the image, the mean and the gradient.
+    # The content targets; the image, the mean and the gradient.
     values = sum(prod(network.features_shape(height, width, layer)) for layer in content_layers)
     values += 3 * 3 * height * width
-    # A moment of the style, one of the image, and the gradient with respect to it; and the guides.
+    # The style's second moment, the image's, and the gradient with respect to the latter; the guides.
     moments = 3 * regions * sum(channels**2 for _, channels in matrices)
     values += moments if style_loss == "gram" else 2 * moments  # In float64.
     values += regions * sum(positions for positions, _ in matrices) if regions > 1 else 0
@@ -66,7 +73,7 @@ def predicted_bytes(
     style_loss: str = "gram",
     regions: int = 1,
 ) -> dict[str, int]:
-    """Memory of a transfer at its largest scale, without the images and the network themselves.
+    """Predict the memory that a transfer needs at its largest scale, besides the images and the network.
 
     Parameters
     ----------
@@ -77,33 +84,40 @@ def predicted_bytes(
     optimizer : {"lbfgsb", "lbfgs", "adam"}
     style_loss : {"gram", "mean_covariance", "wasserstein"}
     regions : int
+        Number of regions.
 
     Returns
     -------
     dict of str to int
-        Bytes of "memory", and of `GPU_MEMORY` where a GPU computes.
+        Bytes of "memory" and, if the network is on a GPU, of `GPU_MEMORY`.
+
+    Raises
+    ------
+    ParameterError
+        If the network lacks a layer, or an image is too small for one.
     """
     evaluation = evaluation_bytes(network, content_layers, style_layers, *shape, style_loss, regions)
+    analysis = 0
     if style_layers:
         network.check_size(*style_shape, style_layers, "style image")
-    analysis = Plan(network, *style_shape, style_layers, gradient=False) if style_layers else None
+        plan = Plan(network, *style_shape, style_layers, gradient=False)
+        analysis = plan.bytes + plan.scratch_bytes
     optimiser = bytes_needed(optimizer, network.dtype, 3 * shape[0] * shape[1])
-    analysis = analysis.bytes + analysis.scratch_bytes if analysis else 0
     if network.backend.available_bytes() is None:
         return {"memory": max(evaluation + optimiser, analysis)}
     return {"memory": optimiser, GPU_MEMORY: max(evaluation, analysis)}
 
 
 class Budget:
-    """The memory that a transfer needs at its largest scale, compared with what is free.
+    """The memory that a transfer needs at its largest scale, compared with the memory that is free.
 
     Parameters
     ----------
     network : Network
     settings : Settings
-        With its layers.
+        With layers.
     style_shapes : callable
-        From the longer side of the result to the (height, width) of each style image.
+        Returns the (height, width) of each style image, given the longer side of the result.
     regions : int
         Number of regions.
     """
@@ -122,7 +136,7 @@ class Budget:
         self._free = {"memory": memory.available(), GPU_MEMORY: network.backend.available_bytes()}
 
     def optimizer(self, shape: tuple[int, int], candidates: Sequence[str]) -> str:
-        """The first of some optimizers with which a picture of this shape fits.
+        """Choose the first of some optimizers with which a picture of this shape fits into memory.
 
         Parameters
         ----------
@@ -138,7 +152,7 @@ class Budget:
         Raises
         ------
         TooLargeError
-            If it fits with none of them; names a size that does.
+            If it fits with none of them; the message names a size that fits, if there is one.
         """
         for optimizer in candidates:
             if not self._short(shape, optimizer):
@@ -154,17 +168,20 @@ class Budget:
 
     def _needed(self, shape: tuple[int, int], optimizer: str) -> dict[str, int]:
         layers = self._settings.content_layers or (), self._settings.style_layers or ()
-        more = optimizer, self._settings.style_loss, self._regions
-        needs = [predicted_bytes(self._network, *layers, shape, s, *more) for s in self._style_shapes(max(shape))]
+        style_loss, regions = self._settings.style_loss, self._regions
+        needs = [
+            predicted_bytes(self._network, *layers, shape, style_shape, optimizer, style_loss, regions)
+            for style_shape in self._style_shapes(max(shape))
+        ]
         return {kind: max(need[kind] for need in needs) for kind in needs[0]}
 
     def _short(self, shape: tuple[int, int], optimizer: str) -> list[str]:
-        """The kinds of memory of which there is too little, as far as that is known."""
+        """The kinds of memory that are known not to suffice."""
         needed = self._needed(shape, optimizer).items()
         return [kind for kind, bytes in needed if (free := self._free[kind]) is not None and bytes > free]
 
     def _fitting_size(self, shape: tuple[int, int], candidates: Sequence[str]) -> int | None:
-        """Largest size at which a picture of this shape fits, given that `shape` does not; None if none does."""
+        """Largest longer side below that of `shape` at which a picture of its aspect ratio fits; None if none does."""
         fitting, small, large = None, 0, max(shape)
         while large - small > 1:
             middle = (small + large) // 2

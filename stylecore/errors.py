@@ -1,12 +1,12 @@
-"""What the package raises when it is given something it cannot work with.
+"""The exceptions that the package raises for input it cannot use.
 
-Every message is one sentence that says what is wrong with what, and what to do about it; the command line
-prints it as it stands and ends with status 2.
+Every message is one sentence that says what is wrong and what to do about it. The command line prints it unchanged
+and exits with status 2.
 """
 
 
 class StylecoreError(Exception):
-    """Base of all errors that stem from what the user gave, not from a defect of the program."""
+    """Base class of all errors that are caused by the input or the environment, not by a defect of the program."""
 
 
 class ImageError(StylecoreError):
@@ -18,11 +18,11 @@ class WeightsError(StylecoreError):
 
 
 class DataError(StylecoreError):
-    """Pictures to train on, or a checkpoint, cannot be read or do not fit together."""
+    """Training data or a checkpoint cannot be read, or does not match the run."""
 
 
 class TrainingError(StylecoreError):
-    """A training cannot go on."""
+    """A training cannot continue."""
 
 
 class ParameterError(StylecoreError, ValueError):
@@ -30,8 +30,8 @@ class ParameterError(StylecoreError, ValueError):
 
 
 class BackendError(StylecoreError, RuntimeError):
-    """The kernels cannot run in this process: its environment variables, threads or a fork are in the way."""
+    """The kernels cannot run in this process, because of its environment variables, its threads or a fork."""
 
 
 class TooLargeError(StylecoreError, MemoryError):
-    """The work would need more memory than there is."""
+    """The work needs more memory than is available."""

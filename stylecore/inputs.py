@@ -1,4 +1,4 @@
-"""The images that a transfer starts from: each is read once, and cropped and recoloured as the settings ask."""
+"""The input images of a transfer: each is read once, then cropped and recoloured according to the settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from stylecore.settings import Settings
 
 @dataclass(frozen=True)
 class Inputs:
-    """The images of a transfer at their full size.
+    """The input images of a transfer, at full size.
 
     Attributes
     ----------
@@ -29,22 +29,22 @@ class Inputs:
     alpha : ndarray, (H, W), or None
         Its opacity.
     seen : ndarray, (H, W, 3)
-        The content image as the network is to see it: grey where only luminance is transferred.
+        The content image that the network is given: grey if only luminance is transferred.
     styles : list of ndarray, (h, w, 3)
-        The style images as the network is to see them.
+        The style images that the network is given.
     opacities : list of ndarray, (h, w), or None
         Opacity of each style image.
     regions : list of Region
     start : ndarray, (H, W, 3), or None
-        The image to start from; None for white noise.
+        The initial image; None for white noise.
     start_alpha : ndarray, (H, W), or None
         Its opacity.
     grey : bool
-        Whether content and styles are all grey as the network sees them, so that the result is to be grey.
+        Whether `seen`, `styles` and thus the result are all grey.
     sources : dict
-        "content" and "style" in a form that can be read again: what was given, or the array that was read from a pipe.
+        "content" and "style" in a form that can be read again: the caller's argument, or the array read from a stream.
     names : dict
-        "content" and "style" as they are called in the record of a picture.
+        "content" and "style" as the record of a picture names them.
     """
 
     shape: tuple[int, int]
@@ -61,19 +61,19 @@ class Inputs:
     names: dict[str, Any]
 
     def content_at(self, shape: tuple[int, int]) -> np.ndarray:
-        """The content image at a size, (height, width, 3)."""
+        """The content image, resized to (height, width, 3)."""
         return resize(self.content, shape, self.alpha)
 
     def seen_at(self, shape: tuple[int, int]) -> np.ndarray:
-        """The content image as the network is to see it, at a size, (height, width, 3)."""
+        """The content image that the network is given, resized to (height, width, 3)."""
         return resize(self.seen, shape, self.alpha)
 
     def alpha_at(self, shape: tuple[int, int]) -> np.ndarray | None:
-        """The opacity of the content image at a size, (height, width), or None."""
+        """The opacity of the content image, resized to (height, width), or None."""
         return None if self.alpha is None else resize(self.alpha, shape)
 
     def noise_at(self, shape: tuple[int, int], seed: int) -> np.ndarray:
-        """White noise at a size, (height, width, 3), uniform in [0, 1]; grey if the result is to be so."""
+        """White noise of shape (height, width, 3), uniform in [0, 1]; grey if the result is grey."""
         rng = np.random.default_rng(seed)
         if self.grey:
             return np.repeat(rng.random((*shape, 1), np.float32), 3, axis=2)
@@ -98,7 +98,7 @@ def read_inputs(content: Any, style: Any, settings: Settings) -> Inputs:
     ImageError
         If an image cannot be read.
     ParameterError
-        If masks, weights of styles or the size do not fit the images.
+        If the masks, the weights of the styles or the size do not fit the images.
     """
     picture, alpha = read_image(content, name="content image")
     styles, opacities = read_styles(style)
@@ -107,7 +107,7 @@ def read_inputs(content: Any, style: Any, settings: Settings) -> Inputs:
     regions = crop_regions(read_regions(settings.regions, settings.labels, picture, styles, opacities), shape)
     sources = {"content": _source(content, picture, alpha), "style": _sources(style, styles, opacities)}
     picture, alpha = crop(picture, shape), None if alpha is None else crop(alpha, shape)
-    seen, painted = colours.prepare(settings.colour, picture, styles)
+    seen, painted = colours.prepare(settings.colour, picture, styles, content_alpha=alpha, style_alphas=opacities)
     start, start_alpha = _start(settings, seen, alpha, shape)
     grey = all(colours.is_grey(image) for image in (seen, *painted))
     if grey and start is not None:
@@ -119,13 +119,13 @@ def read_inputs(content: Any, style: Any, settings: Settings) -> Inputs:
 def _start(
     settings: Settings, seen: np.ndarray, alpha: np.ndarray | None, shape: tuple[int, int]
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """The image to start from, and its opacity."""
+    """The initial image and its opacity."""
     if isinstance(settings.init, str) and settings.init == "noise":
         return None, None
     if isinstance(settings.init, str) and settings.init == "content":
         return seen, alpha
     start, start_alpha = read_image(settings.init, name="initial image")
-    # It may be a finished picture in the content's colours, which the network is not to see.
+    # It may be a finished picture in the content's colours, which must be prepared for the network like the content.
     start, _ = colours.prepare(settings.colour, crop(start, shape), [])
     return start, None if start_alpha is None else crop(start_alpha, shape)
 
@@ -137,7 +137,7 @@ def _sources(given: Any, styles: list, opacities: list) -> Any:
 
 
 def _source(given: Any, picture: np.ndarray, alpha: np.ndarray | None) -> Any:
-    """What was given, if it can be read a second time; else the array that was read."""
+    """The caller's argument if it can be read again, else the array that was read."""
     if isinstance(given, np.ndarray | Image.Image):
         return given
     if isinstance(given, str | os.PathLike) and os.path.isfile(given):

@@ -1,13 +1,20 @@
-"""The terms of the paper's loss (section 5), each with its gradient next to it.
+"""The terms of the paper's loss (section 5), each next to its gradient.
 
-A loss at a layer sees the layer's features F as a matrix of M positions x N channels, the transpose of the paper's.
-The case distinction in the paper's gradients, zero where F is, belongs to the ReLU that made F: the network applies
-it on the way back (`ConvRelu.backward`), to these gradients and to what comes from deeper layers alike.
+A loss at a layer takes the layer's features F as a matrix of M positions x N channels, the transpose of the paper's.
+The features may come in strips of consecutive rows: `accumulate` each strip, then compute the `value`, then call
+`add_gradient` for each strip. The paper's gradients are zero where F is zero; the backward pass of the ReLU that
+computed F (`ConvRelu.backward`) applies this to the gradients of the layer's losses and of the deeper layers alike.
 """
 
+from __future__ import annotations
+
+from typing import ClassVar, Protocol
+
 import numpy as np
+from numpy.typing import DTypeLike
 from scipy.linalg import eigh
 
+from stylecore.kernels.backend import Backend, DeviceArray
 from stylecore.kernels.cpu.runtime import one_blas_thread
 
 
@@ -18,62 +25,67 @@ class ContentLoss:
     ----------
     target : array of the backend, (M, N)
         P, the content image's features.
-    backend : module
+    backend : Backend
+
+    Attributes
+    ----------
+    relative_weight : float
+        1 / (1/2 sum P^2), the factor that makes the loss 1 for a blank image; 1 if P is zero.
     """
 
-    def __init__(self, target, backend):
+    def __init__(self, target: DeviceArray, backend: Backend) -> None:
         self._target = target
         self._backend = backend
         self._sum = 0.0
         energy = backend.half_squared_distance(target)
         self.relative_weight = 1 / energy if energy else 1.0
 
-    def reset(self):
-        """Begin a new image."""
+    def reset(self) -> None:
+        """Start on the features of another image."""
         self._sum = 0.0
 
-    def take(self, features, start=0):
-        """Take in F (M, N), or some of its rows, from `start` on."""
+    def accumulate(self, features: DeviceArray, start: int = 0) -> None:
+        """Add F (M, N), or the strip of its rows that begins at row `start`."""
         self._sum += self._backend.half_squared_distance(features, self._target[start : start + len(features)])
 
-    def value(self):
-        """Value at the F that was taken in."""
+    def value(self) -> float:
+        """Value for the accumulated F."""
         return self._sum
 
-    def pull(self):
-        """Length of the gradient times that of P, for a blank image: sum P^2."""
+    def gradient_strength(self) -> float:
+        """Norm of the gradient for a blank image times the norm of P, which is sum P^2."""
         return 2 * self._backend.half_squared_distance(self._target)
 
-    def add_gradient(self, features, weight, gradient, start=0):
-        """Add weight (F - P) to `gradient` (M, N), or to some of its rows, from `start` on."""
+    def add_gradient(self, features: DeviceArray, weight: float, gradient: DeviceArray, start: int = 0) -> None:
+        """Add weight (F - P) to `gradient`; both (M, N), or the strip of rows that begins at row `start`."""
         target = self._target[start : start + len(features)]
         self._backend.half_squared_distance_backward(features, target, weight, gradient)
 
 
 class Moments:
-    """Mean and second moment of features over a layer's positions, or over a region of them.
+    """Mean and second moment of features over the positions of a layer, or over a region of it.
 
-    The second moment is the Gram matrix divided by the number of positions, so that images of different sizes, and
-    regions of them, compare.
+    The second moment is the Gram matrix divided by the number of positions. Images of different sizes, and their
+    regions, can thus be compared.
 
     Parameters
     ----------
-    backend : module
+    backend : Backend
     shape : tuple of int
         (M, N): positions and channels of the layer.
     dtype : dtype
         Of the features.
     guide : ndarray, (M,), optional
-        How far each position belongs to the region, in [0, 1]; without, all belong. This is the square of the guide
-        of Gatys et al. (2017), which they multiply the features with: so masks that add up to one in the image leave
-        Gram matrices that add up to that of the whole.
+        Membership of each position in the region, in [0, 1]; by default all positions belong to it. This is the square
+        of the guide of Gatys et al. (2017), with which they multiply the features: masks that add up to one everywhere
+        have Gram matrices that add up to that of the whole image.
     with_mean : bool
-        Whether the mean is wanted.
+        Whether to compute the mean.
 
     Attributes
     ----------
     mean : array of the backend, (N,), float64
-        Mean of each channel; zero if it is not wanted.
+        Mean of each channel; zero without `with_mean`.
     second : array of the backend, (N, N)
         Second moment.
 
@@ -83,7 +95,14 @@ class Moments:
     CVPR, section 4.
     """
 
-    def __init__(self, backend, shape, dtype, guide=None, with_mean=False):
+    def __init__(
+        self,
+        backend: Backend,
+        shape: tuple[int, int],
+        dtype: DTypeLike,
+        guide: np.ndarray | None = None,
+        with_mean: bool = False,
+    ) -> None:
         positions, channels = shape
         self._backend = backend
         self._guide = None if guide is None else backend.upload(guide)
@@ -92,75 +111,119 @@ class Moments:
         self.mean, self.second = backend.empty((channels,), np.float64), backend.empty((channels, channels), dtype)
         self.reset()
 
-    def reset(self):
-        """Begin a new image."""
+    def reset(self) -> None:
+        """Start on the features of another image."""
         self.mean[...] = 0
         self.second[...] = 0
 
-    def take(self, features, start=0):
-        """Take in F (M, N), or some of its rows, from `start` on."""
+    def accumulate(self, features: DeviceArray, start: int = 0) -> None:
+        """Add F (M, N), or the strip of its rows that begins at row `start`."""
         guide = self._part(features, start)
         self._backend.gram(features, self._share, self.second, guide)
         if self._with_mean:
             self._backend.channel_sums(features, self._share, self.mean, guide)
 
-    def add_gradient(self, features, by_mean, by_second, weight, gradient, start=0):
-        """Add weight times the gradient with respect to F, given those with respect to the moments, to `gradient`.
+    def add_gradient(
+        self,
+        features: DeviceArray,
+        by_mean: DeviceArray,
+        by_second: DeviceArray,
+        weight: float,
+        gradient: DeviceArray,
+        start: int = 0,
+    ) -> None:
+        """Add weight times the gradient with respect to F to `gradient`, given those with respect to the moments.
 
-        With g for the guide and M for its sum, that is g / M (2 F dE/dS + dE/dm) at each position.
+        With the guide g, its sum s, the mean m and the second moment S, it is g / s (2 F dE/dS + dE/dm) at each
+        position.
+
+        Parameters
+        ----------
+        features, gradient : array of the backend, (M, N)
+            Or the strip of rows that begins at row `start`.
+        by_mean : array of the backend, (N,)
+            dE/dm
+        by_second : array of the backend, (N, N)
+            dE/dS
+        weight : float
+        start : int
         """
         guide, scale = self._part(features, start), weight * self._share
         self._backend.gram_backward(features, by_second, 2 * scale, gradient, guide)
         if self._with_mean:
             self._backend.channel_sums_backward(by_mean, scale, gradient, guide)
 
-    def _part(self, features, start):
+    def _part(self, features: DeviceArray, start: int) -> DeviceArray | None:
         return None if self._guide is None else self._guide[start : start + len(features)]
 
 
+class Distance(Protocol):
+    """A distance between the moments of an image and those of a style, such as `GramDistance`."""
+
+    with_mean: ClassVar[bool]
+    strength: ClassVar[float]
+
+    @property
+    def blank(self) -> float:
+        """Value for a blank image, all of whose features are zero."""
+        ...
+
+    def __init__(self, mean: np.ndarray, second: np.ndarray, backend: Backend) -> None: ...
+
+    def __call__(self, mean: DeviceArray, second: DeviceArray) -> tuple[float, DeviceArray, DeviceArray]:
+        """Value, and its gradients with respect to the mean and the second moment of the image."""
+        ...
+
+
 class StyleLoss:
-    """Distance between the moments of the image's features, in a region or the whole layer, and a style's.
+    """Distance of the moments of the image's features, in a region or the whole layer, from those of a style.
 
     Parameters
     ----------
     distance : GramDistance, MeanCovarianceDistance or WassersteinDistance
         From the style.
     moments : Moments
-        Those of the image, with the mean if the distance compares it.
-    backend : module
+        Of the image, with the mean if the distance needs it.
+    backend : Backend
+
+    Attributes
+    ----------
+    relative_weight : float
+        The factor that makes the loss ``distance.strength`` for a blank image; 1 if the style is blank, too.
     """
 
-    def __init__(self, distance, moments, backend):
+    def __init__(self, distance: Distance, moments: Moments, backend: Backend) -> None:
         self._distance = distance
         self._moments = moments
         self._backend = backend
         self.relative_weight = distance.strength / distance.blank if distance.blank else 1.0
         self.reset()
 
-    def reset(self):
-        """Begin a new image."""
+    def reset(self) -> None:
+        """Start on the features of another image."""
         self._moments.reset()
-        self._gradients = None
+        self._gradients: list[DeviceArray] = []
 
-    def take(self, features, start=0):
-        """Take in F (M, N), or some of its rows, from `start` on."""
-        self._moments.take(features, start)
+    def accumulate(self, features: DeviceArray, start: int = 0) -> None:
+        """Add F (M, N), or the strip of its rows that begins at row `start`."""
+        self._moments.accumulate(features, start)
 
-    def value(self):
-        """Value at the F that was taken in."""
+    def value(self) -> float:
+        """Value for the accumulated F; `add_gradient` needs it to be computed first."""
         value, *self._gradients = self._distance(self._moments.mean, self._moments.second)
         return value
 
-    def add_gradient(self, features, weight, gradient, start=0):
-        """Add weight times the gradient to `gradient` (M, N), or to some of its rows, once there is a value."""
-        self._moments.add_gradient(features, *self._gradients, weight, gradient, start)
+    def add_gradient(self, features: DeviceArray, weight: float, gradient: DeviceArray, start: int = 0) -> None:
+        """Add weight times the gradient to `gradient`; both (M, N), or the strip of rows that begins at `start`."""
+        by_mean, by_second = self._gradients
+        self._moments.add_gradient(features, by_mean, by_second, weight, gradient, start)
 
-    def pull(self):
-        """Euclidean length of the gradient times that of the F taken in: what a relative change of F can do.
+    def gradient_strength(self) -> float:
+        """Norm of the gradient times the norm of the accumulated F: the change of the loss per relative change of F.
 
-        With m, S for the moments and v, D for the gradients with respect to them, it is the root of
-        (v v + 4 v D m + 4 tr(D S D)) tr S, whatever the number of positions. (If the guide is soft, its root stands
-        with both lengths.)
+        With the moments m and S, and the gradients v and D with respect to them, it is the square root of
+        (v v + 4 v D m + 4 tr(D S D)) tr S, whatever the number of positions. (With a soft guide, both norms are
+        weighted by its square root.)
         """
         moments, download = (self._moments.mean, self._moments.second), self._backend.download
         _, *gradients = self._distance(*moments)
@@ -175,39 +238,39 @@ class StyleLoss:
 class GramDistance:
     """1 / (4 N^2) sum (S - A)^2, which is 1 / (4 N^2 M^2) sum (G - A M)^2 with G = F^T F: the paper's (section 5.2).
 
-    It is computed by the backend, in whose memory all matrices stay.
+    The backend computes it, and all matrices stay in its memory.
 
     Parameters
     ----------
     mean : ndarray, (N,)
-        Not needed.
+        Not used.
     second : ndarray, (N, N)
-        A, second moment of the style: its Gram matrix per position.
-    backend : module
+        A, the second moment of the style: its Gram matrix per position.
+    backend : Backend
 
     Attributes
     ----------
     with_mean : bool
-        Whether the mean is compared.
+        Whether the distance depends on the mean.
     blank : float
         Value for a blank image, all of whose features are zero.
     strength : float
-        What the relative weight is multiplied with beside 1 / `blank`, so that at the same style weight the pictures
-        depart as far from the content as with this distance: chosen on three pairs of pictures at 256 pixels by their
-        content terms.
+        Factor of the relative weight. That of the other distances is chosen such that, at the same style weight,
+        pictures depart as far from the content as with this distance, by the content terms of three pairs of pictures
+        at 256 pixels.
     """
 
-    with_mean = False
-    strength = 1.0
+    with_mean: ClassVar = False
+    strength: ClassVar = 1.0
 
-    def __init__(self, mean, second, backend):
+    def __init__(self, mean: np.ndarray, second: np.ndarray, backend: Backend) -> None:
         self._backend = backend
         self._second = backend.upload(second)
         self._by_mean, self._by_second = _room_for_gradients(second, backend)
         self._by_mean[...] = 0
         self.blank = 0.25 * float(np.sum(second**2, dtype=np.float64)) / len(second) ** 2
 
-    def __call__(self, mean, second):
+    def __call__(self, mean: DeviceArray, second: DeviceArray) -> tuple[float, DeviceArray, DeviceArray]:
         """Value, and its gradients with respect to the mean and the second moment, which the next call overwrites.
 
         Parameters
@@ -219,7 +282,7 @@ class GramDistance:
         -------
         value : float
         by_mean : array of the backend, (N,)
-            Zero: the mean has no part in it.
+            Zero.
         by_second : array of the backend, (N, N)
         """
         scale = 1 / (2 * len(second) ** 2)
@@ -228,48 +291,54 @@ class GramDistance:
         return scale * self._backend.half_squared_distance(second, self._second), self._by_mean, self._by_second
 
 
-def _room_for_gradients(second, backend):
-    """Room for the gradients with respect to the mean and the second moment, for every evaluation."""
+def _room_for_gradients(second: np.ndarray, backend: Backend) -> tuple[DeviceArray, DeviceArray]:
+    """Arrays for the gradients with respect to the mean and the second moment, used again in every evaluation."""
     return backend.empty(second.shape[:1], second.dtype), backend.empty(second.shape, second.dtype)
 
 
 class _CovarianceDistance:
-    """A distance between means and covariances (N, N), with what the two below share.
+    """What the distances between means and covariances share.
 
-    It is computed on the host, in float64, as it takes dense linear algebra: the moments come from the backend's memory
-    and their gradients go back there, once in every evaluation.
+    They need dense linear algebra and are computed on the host, in float64. In each evaluation, the moments are
+    downloaded from the backend once, and their gradients are uploaded.
     """
 
-    with_mean = True
+    with_mean: ClassVar = True
 
-    def __init__(self, second, backend):
+    def __init__(self, second: np.ndarray, backend: Backend) -> None:
         self._backend = backend
         self._gradients = _room_for_gradients(second, backend)
 
-    def __call__(self, mean, second):
-        """Value, and its gradients with respect to the mean and the second moment, as `GramDistance` gives them."""
-        mean = self._backend.download(mean)
-        value, by_mean, by_covariance = self._compare(mean, _covariance(mean, self._backend.download(second)))
+    def __call__(self, mean: DeviceArray, second: DeviceArray) -> tuple[float, DeviceArray, DeviceArray]:
+        """Value, and its gradients with respect to the mean and the second moment, as in `GramDistance`."""
+        host_mean = self._backend.download(mean)
+        covariance = _covariance(host_mean, self._backend.download(second))
+        value, by_mean, by_covariance = self._compare(host_mean, covariance)
         with one_blas_thread():
-            by_mean = by_mean - 2 * by_covariance @ mean
-        for gradient, own in zip(self._gradients, (by_mean, by_covariance), strict=True):
-            gradient[...] = own
+            by_mean = by_mean - 2 * by_covariance @ host_mean
+        for gradient, computed in zip(self._gradients, (by_mean, by_covariance), strict=True):
+            gradient[...] = computed
         return value, *self._gradients
+
+    def _compare(self, mean: np.ndarray, covariance: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """Value, and its gradients with respect to the mean and the covariance."""
+        raise NotImplementedError
 
 
 class MeanCovarianceDistance(_CovarianceDistance):
-    """|m - n|^2 / |n|^2 + |C - T|^2 / |T|^2 between means m, n and covariances C, T, in Frobenius' norm.
+    """|m - n|^2 / |n|^2 + |C - T|^2 / |T|^2 for means m, n and covariances C, T, in the Frobenius norm.
 
-    The statistics of Huang and Belongie (2017), who take the variances of single channels only. The two parts have
-    different units, squares and fourth powers of features; so each is divided by what it is for a blank image.
+    These are the statistics of Huang and Belongie (2017), who compare only the variances of single channels. The two
+    summands have different units, squares and fourth powers of features; so each is divided by its value for a blank
+    image.
 
     Parameters
     ----------
     mean : ndarray, (N,)
-        n, of the style.
+        n, the mean of the style.
     second : ndarray, (N, N)
         Second moment of the style.
-    backend : module
+    backend : Backend
 
     Attributes
     ----------
@@ -281,16 +350,15 @@ class MeanCovarianceDistance(_CovarianceDistance):
     Huang and Belongie (2017), "Arbitrary Style Transfer in Real-time with Adaptive Instance Normalization", ICCV.
     """
 
-    strength = 0.65
+    strength: ClassVar = 0.65
     blank = 2.0
 
-    def __init__(self, mean, second, backend):
+    def __init__(self, mean: np.ndarray, second: np.ndarray, backend: Backend) -> None:
         super().__init__(second, backend)
         self._mean, self._covariance = mean, _covariance(mean, second)
         self._scales = [1 / np.sum(part**2) if part.any() else 1.0 for part in (self._mean, self._covariance)]
 
-    def _compare(self, mean, covariance):
-        """Value, and its gradients with respect to mean and covariance."""
+    def _compare(self, mean: np.ndarray, covariance: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         shift, spread = mean - self._mean, covariance - self._covariance
         scale, covariance_scale = self._scales
         value = scale * float(shift @ shift) + covariance_scale * float(np.sum(spread**2))
@@ -300,22 +368,22 @@ class MeanCovarianceDistance(_CovarianceDistance):
 class WassersteinDistance(_CovarianceDistance):
     """Squared 2-Wasserstein distance between Gaussians: |m - n|^2 + tr C + tr T - 2 tr (R^T C R)^(1/2), T = R R^T.
 
-    R = V D^(1/2) from the eigenvectors V of T whose eigenvalues D stand out from rounding. So the matrix whose root
-    is taken is only as large as the rank of T, which at small sizes is below the number of positions; it is decomposed
-    once for each value, which is what this distance costs more than others. With its eigenvalues l and eigenvectors U,
-    the gradient with respect to C is 1 - R U l^(-1/2) U^T R^T.
+    R = V D^(1/2), with the eigenvectors V of T whose eigenvalues D are above the rounding error. The matrix whose
+    square root is computed is therefore only as large as the rank of T, which for small images is less than the number
+    of positions. Its decomposition, once in each evaluation, is what makes this distance slower than the others. With
+    its eigenvalues l and eigenvectors U, the gradient with respect to C is 1 - R U l^(-1/2) U^T R^T.
 
-    Where the image has no spread along a direction that the style has some in, l is zero and the root has a kink. So
-    (l + e)^(1/2) - e^(1/2) stands for l^(1/2), with e^(1/2) a ten-thousandth of the mean of D: smooth, never below the
-    distance, and above it by a five-thousandth of tr T at most.
+    Along a direction in which the style varies and the image does not, l is zero and l^(1/2) is not differentiable. It
+    is therefore replaced by (l + e)^(1/2) - e^(1/2), where e^(1/2) is 1e-4 times the mean of D. The result is smooth,
+    and exceeds the distance by at most 2e-4 tr T.
 
     Parameters
     ----------
     mean : ndarray, (N,)
-        n, of the style.
+        n, the mean of the style.
     second : ndarray, (N, N)
         Second moment of the style.
-    backend : module
+    backend : Backend
 
     Attributes
     ----------
@@ -328,9 +396,9 @@ class WassersteinDistance(_CovarianceDistance):
     Algebra and its Applications 48.
     """
 
-    strength = 0.65
+    strength: ClassVar = 0.65
 
-    def __init__(self, mean, second, backend):
+    def __init__(self, mean: np.ndarray, second: np.ndarray, backend: Backend) -> None:
         super().__init__(second, backend)
         covariance = _covariance(mean, second)
         with one_blas_thread():
@@ -342,8 +410,7 @@ class WassersteinDistance(_CovarianceDistance):
         self._smoothing = (1e-4 * values[kept].mean()) ** 2 or 1.0
         self.blank = float(mean @ mean) + self._trace
 
-    def _compare(self, mean, covariance):
-        """Value, and its gradients with respect to mean and covariance."""
+    def _compare(self, mean: np.ndarray, covariance: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         shift, root = mean - self._mean, self._root
         with one_blas_thread():
             values, vectors = eigh(root.T @ covariance @ root, driver="evd")
@@ -355,56 +422,57 @@ class WassersteinDistance(_CovarianceDistance):
         return value, 2 * shift, by_covariance
 
 
-STYLE_LOSSES = {
+STYLE_LOSSES: dict[str, type[Distance]] = {
     "gram": GramDistance,
     "mean_covariance": MeanCovarianceDistance,
     "wasserstein": WassersteinDistance,
 }
+"""The distances by the names that the setting ``style_loss`` takes."""
 
 
-def _covariance(mean, second):
+def _covariance(mean: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Covariance (N, N) in float64, given the mean and the second moment."""
     return second - np.outer(mean, mean)
 
 
 class Regularization:
-    """1/2 sum (x - mean)^2: the paper's distance to the zero image, which after mean subtraction is the mean (5.3).
+    """1/2 sum (x - mean)^2: the paper's distance from the zero image of mean-subtracted values, the mean (section 5.3).
 
     Parameters
     ----------
     mean : array of the backend, (H, W, 3)
-        The network's training mean at every pixel.
-    backend : module
+        The network's training mean, at every pixel.
+    backend : Backend
     """
 
-    def __init__(self, mean, backend):
+    def __init__(self, mean: DeviceArray, backend: Backend) -> None:
         self._mean = mean
         self._backend = backend
 
-    def value(self, x):
-        """Value at an image (H, W, 3)."""
+    def value(self, x: DeviceArray) -> float:
+        """Value for an image (H, W, 3)."""
         return self._backend.half_squared_distance(x, self._mean)
 
-    def add_gradient(self, x, weight, gradient):
+    def add_gradient(self, x: DeviceArray, weight: float, gradient: DeviceArray) -> None:
         """Add weight (x - mean) to `gradient` (H, W, 3)."""
         self._backend.half_squared_distance_backward(x, self._mean, weight, gradient)
 
 
 class TotalVariation:
-    """1/2 sum of squared differences between horizontal and between vertical neighbours (section 5.4).
+    """1/2 sum of squared differences between neighbouring pixels, horizontally and vertically (section 5.4).
 
     Parameters
     ----------
-    backend : module
+    backend : Backend
     """
 
-    def __init__(self, backend):
+    def __init__(self, backend: Backend) -> None:
         self._backend = backend
 
-    def value(self, x):
-        """Value at an image (H, W, 3)."""
+    def value(self, x: DeviceArray) -> float:
+        """Value for an image (H, W, 3)."""
         return self._backend.total_variation(x)
 
-    def add_gradient(self, x, weight, gradient):
-        """Add weight times the differences between neighbours to `gradient` (H, W, 3)."""
+    def add_gradient(self, x: DeviceArray, weight: float, gradient: DeviceArray) -> None:
+        """Add weight times the gradient to `gradient` (H, W, 3)."""
         self._backend.total_variation_backward(x, weight, gradient)

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 
 def near_matches(word: object, known: Iterable[str]) -> str:
-    """Continue a sentence about an unknown name: `` (did you mean relu4_1 or relu4_2?)`` or ``; choose from a, b``.
+    """End of a sentence about an unknown name: `` (did you mean relu4_1 or relu4_2?)`` or ``; choose from a, b``.
 
     Parameters
     ----------
@@ -24,5 +24,5 @@ def near_matches(word: object, known: Iterable[str]) -> str:
     known = list(known)
     near = get_close_matches(str(word), known, n=3)
     if near:
-        return f" (did you mean {' or '.join(near)}?)"
+        return f" (did you mean {' or '.join(filter(None, (', '.join(near[:-1]), near[-1])))}?)"
     return "; choose from " + ", ".join(known)

@@ -1,4 +1,4 @@
-"""The function that a style transfer minimises, with its gradient (paper, section 5.4)."""
+"""The function that a style transfer minimises, and its gradient (paper, section 5.4)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 
 from stylecore.budget import evaluation_bytes
 from stylecore.errors import ParameterError
-from stylecore.losses import STYLE_LOSSES, ContentLoss, Moments, Regularization, StyleLoss, TotalVariation
+from stylecore.kernels.backend import DeviceArray
+from stylecore.losses import STYLE_LOSSES, ContentLoss, Distance, Moments, Regularization, StyleLoss, TotalVariation
 from stylecore.network import Network, load_network
 from stylecore.pictures.geometry import resize
 from stylecore.pictures.reading import read_image
@@ -28,28 +29,28 @@ class _Term(NamedTuple):
 
 
 class _Scale(NamedTuple):
-    """What depends on the size of the image: the passes through the network, the terms, and room for the image."""
+    """What depends on the size of the image: the passes through the network, the terms, and an array for the image."""
 
     shape: tuple[int, int]
     plan: Plan
     terms: list[_Term]
-    image: Any
+    image: DeviceArray
     image_losses: dict[str, Regularization | TotalVariation]
 
 
 class Objective:
     """Loss and gradient of an image, given a content and a style image.
 
-    The loss is alpha content + beta style + gamma regularisation + weight of TV x TV, where content and style are
-    weighted sums over layers.
+    The loss is alpha content + beta style + gamma regularisation + tv_weight TV, where content and style are weighted
+    sums over layers, and TV is the total variation.
 
     Parameters
     ----------
     content : path, binary stream, PIL image or array
-        Arrays are (H, W, 3), sRGB in [0, 1]. Content, styles and result may all differ in size: the content image is
-        resized to the result's size, style images are used at their own size.
+        Arrays are (H, W, 3), sRGB in [0, 1]. Content, styles and the evaluated image may all differ in size: the
+        content image is resized to that of the evaluated image, and style images are used at their own size.
     style : path, binary stream, PIL image or array, or list or tuple of these
-        One style image or several. Of a style image with transparency, only what is visible counts.
+        One style image or several. Transparent parts of a style image are ignored.
     **settings
         The fields of `stylecore.settings.ObjectiveSettings`: ``network``, ``style_weight``, ``style_layers`` and so on.
 
@@ -68,7 +69,7 @@ class Objective:
 
     Examples
     --------
-    SciPy's L-BFGS-B minimises it as it stands:
+    It can be passed to SciPy's L-BFGS-B:
 
     >>> import numpy as np
     >>> from scipy.optimize import minimize
@@ -103,20 +104,19 @@ class Objective:
         settings: ObjectiveSettings,
         grey: bool = False,
     ) -> Objective:
-        """An objective of images that have been read already, such as those of one scale of a transfer.
+        """Make an objective from images that have been read already, such as those of one scale of a transfer.
 
         Parameters
         ----------
         content : ndarray, (H, W, 3)
         styles : sequence of ndarray, (h, w, 3)
         regions : list of Region
-            As `stylecore.regions.read_regions` gives them.
+            As `stylecore.regions.read_regions` returns them.
         network : Network
         settings : ObjectiveSettings
-            With its layers; what it says of regions and network does not count.
+            With layers; its regions, labels and network are ignored.
         grey : bool
-            Whether the gradient is that with respect to grey images: equal in all channels, so that an image that is
-            grey stays so.
+            Whether to average the gradient over the channels, so that a grey image stays grey.
 
         Returns
         -------
@@ -149,7 +149,7 @@ class Objective:
         weights = self._settings.layer_weights
         for layer in self.layers if isinstance(weights, Mapping) else ():
             if layer not in weights:
-                raise ParameterError(f"layer_weights has no weight for {layer}.")
+                raise ParameterError(f"layer_weights has no weight for {layer}; add one.")
 
     @property
     def layers(self) -> list[str]:
@@ -165,15 +165,17 @@ class Objective:
         return self._settings.style_layers or {}  # type: ignore[return-value]
 
     def bytes(self, height: int, width: int) -> int:
-        """Memory of an evaluation at this size without the network, in bytes; computed without allocating it.
+        """Predict the memory that an evaluation needs besides the network, without allocating it.
 
         Parameters
         ----------
         height, width : int
+            Of the image, in pixels.
 
         Returns
         -------
         int
+            In bytes.
         """
         layers = self._content_layers, self._style_layers
         return evaluation_bytes(self.network, *layers, height, width, self._settings.style_loss, len(self._regions))
@@ -184,13 +186,18 @@ class Objective:
         Parameters
         ----------
         x : ndarray, (H, W, 3)
-            sRGB in [0, 1], of any size that reaches the deepest layer.
+            sRGB in [0, 1], large enough to reach the deepest layer.
 
         Returns
         -------
         loss : float
         gradient : ndarray, (H, W, 3)
             d loss / d x, in the dtype of the objective.
+
+        Raises
+        ------
+        ParameterError
+            If the image is too small for the layers, is not of shape (H, W, 3), or holds NaN or infinity.
         """
         loss, gradient, _ = self.evaluate(x)
         return loss, gradient
@@ -207,7 +214,12 @@ class Objective:
         loss : float
         gradient : ndarray, (H, W, 3)
         terms : dict of str to float
-            As from `terms`, those whose weight is not zero.
+            As from `terms`, for the terms whose weight is not zero.
+
+        Raises
+        ------
+        ParameterError
+            As in `__call__`.
         """
         scale = self._prepare(x)
         weights = self.term_weights
@@ -217,7 +229,7 @@ class Objective:
         return float(sum(weights[name] * value for name, value in values.items())), gradient, values
 
     def terms(self, x: np.ndarray, gradients: bool = False) -> dict[str, Any]:
-        """The paper's own terms of an image, unweighted.
+        """The terms of the loss of an image, as the paper defines them, unweighted.
 
         Parameters
         ----------
@@ -228,9 +240,14 @@ class Objective:
         Returns
         -------
         dict
-            ``content:LAYER``, ``style:LAYER``, ``regularization`` and ``tv``, each with its value, or with
-            (value, gradient). With regions, there is a ``style:LAYER:REGION`` for each, numbered from 1 or, for label
-            images, named by its colour as #rrggbb.
+            From ``content:LAYER``, ``style:LAYER``, ``regularization`` and ``tv`` to the value of the term, or to
+            (value, gradient). With regions, there is a term ``style:LAYER:REGION`` for each region, which is named by
+            its number from 1 or, with label images, by its colour as #rrggbb.
+
+        Raises
+        ------
+        ParameterError
+            As in `__call__`.
         """
         scale = self._prepare(x)
         values: dict[str, Any] = self._features_terms(scale)
@@ -241,15 +258,15 @@ class Objective:
 
     @property
     def term_weights(self) -> dict[str, float]:
-        """Factor of each term in the loss, by name, at the size of the last image that was evaluated.
+        """Factor of each term in the loss, by name, for the size of the last image that was evaluated.
 
         Raises
         ------
         ParameterError
-            If no image has been evaluated yet, as the factors depend on its size.
+            If no image has been evaluated yet, since the factors depend on its size.
         """
         if self._scale is None:
-            raise ParameterError("term_weights depend on the size of the image; evaluate the objective at one first.")
+            raise ParameterError("term_weights depend on the size of the image; evaluate the objective for one first.")
         height, width = self._scale.shape
         values = 3 * height * width if self._settings.layer_weights in ("relative", "normalized") else 1
         return {
@@ -258,15 +275,17 @@ class Objective:
             "tv": self._settings.tv_weight / values,
         }
 
-    def _distances_from(self, styles: Sequence[np.ndarray], blend: Sequence[float]) -> dict:
-        """Distance from the styles at each style layer and region, by (layer, region)."""
+    def _distances_from(self, styles: Sequence[np.ndarray], blend: Sequence[float]) -> dict[tuple[str, str], Distance]:
+        """Distance from the blended styles at each style layer and region, by (layer, region)."""
         moments = [self._style_moments(i, style, len(styles)) for i, style in enumerate(styles)]
-        distances, distance = {}, STYLE_LOSSES[self._settings.style_loss]
+        distances: dict[tuple[str, str], Distance] = {}
+        distance = STYLE_LOSSES[self._settings.style_loss]
         for region in self._regions:
             total = sum(blend[i] for i in region.styles)
             if self._style_layers and not total:
                 raise ParameterError(
-                    f"region {region.name} is painted only by styles whose weight in style_blend is zero."
+                    f"region {region.name} is painted only by styles whose weight in style_blend is zero; "
+                    "give one of them a positive weight."
                 )
             for layer in self._style_layers:
                 parts = [
@@ -276,31 +295,34 @@ class Objective:
                 distances[layer, region.name] = distance(mean, second, self.network.backend)
         return distances
 
-    def _style_moments(self, i: int, style: np.ndarray, count: int) -> dict:
-        """Mean and second moment of a style image in the regions that it paints, by (layer, region)."""
+    def _style_moments(
+        self, i: int, style: np.ndarray, count: int
+    ) -> dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]:
+        """Mean and second moment of style image i in the regions that are painted from it, by (layer, region)."""
         regions = [region for region in self._regions if i in region.styles]
         if not regions or not self._style_layers:
             return {}
-        self.network.check_size(*style.shape[:2], self._style_layers, style_name(i, count))
+        height, width = style.shape[:2]
+        self.network.check_size(height, width, self._style_layers, style_name(i, count))
         moments = {
-            (layer, region.name): self._moments(region.styles[i], layer, style.shape)
+            (layer, region.name): self._moments(region.styles[i], layer, (height, width))
             for layer in self._style_layers
             for region in regions
         }
 
-        def visit(layer, features, start):
-            for (where, _), moment in moments.items():
-                if where == layer:
-                    moment.take(features, start)
+        def visit(layer: str, features: DeviceArray, start: int) -> None:
+            for (moment_layer, _), moment in moments.items():
+                if moment_layer == layer:
+                    moment.accumulate(features, start)
 
-        Plan(self.network, *style.shape[:2], self._style_layers, gradient=False).forward(style, visit)
+        Plan(self.network, height, width, self._style_layers, gradient=False).forward(style, visit)
         download = self.network.backend.download
         return {key: (download(moment.mean), download(moment.second)) for key, moment in moments.items()}
 
-    def _moments(self, mask: np.ndarray | None, layer: str, shape: tuple[int, ...]) -> Moments:
-        """Moments of a layer's features for an image of this shape, in the region of a mask if there is one."""
+    def _moments(self, mask: np.ndarray | None, layer: str, shape: tuple[int, int]) -> Moments:
+        """Accumulator of a layer's moments for an image of this shape, in the region of a mask if there is one."""
         network = self.network
-        _, height, width, channels = network.map_shape(*shape[:2], layer)
+        _, height, width, channels = network.map_shape(*shape, layer)
         guide = None
         if mask is not None:
             guide = area_average(mask, (height, width)).reshape(-1).astype(network.dtype)
@@ -308,16 +330,16 @@ class Objective:
         return Moments(network.backend, (height * width, channels), network.dtype, guide, with_mean)
 
     def _prepare(self, x: np.ndarray) -> _Scale:
-        """Copy x into the backend's memory, after building what depends on its size if that is new."""
+        """Copy x into the backend's memory; if its size is new, first build what depends on the size."""
         x = np.asarray(x, self.network.dtype)
         if x.ndim != 3 or x.shape[2] != 3:
-            raise ParameterError(f"the image has shape {x.shape}; the objective takes (height, width, 3).")
-        # A ReLU turns NaN into zero, so that the loss would not show it.
+            raise ParameterError(f"the image has shape {x.shape}; give one of shape (height, width, 3).")
+        # A ReLU turns NaN into zero, so the loss would not show it.
         if not np.isfinite(x).all():
             raise ParameterError("the image holds values that are not finite (NaN or infinity); replace them first.")
         height, width = x.shape[:2]
         if self._scale is None or self._scale.shape != (height, width):
-            self._scale = None  # Two sizes at a time would take the memory of both.
+            self._scale = None  # Freed first, so that the memory of two sizes is never needed at once.
             self._scale = self._build_scale((height, width))
         self._scale.image[...] = x
         return self._scale
@@ -332,13 +354,13 @@ class Objective:
         ]
         targets = {layer: network.empty(network.features_shape(*shape, layer)) for layer in self._content_layers}
 
-        def visit(layer: str, features: Any, start: int) -> None:
+        def visit(layer: str, features: DeviceArray, start: int) -> None:
             if layer in targets:
                 targets[layer][start : start + len(features)] = features
             if self._settings.layer_weights == "normalized":
                 for at, _, loss in style:
                     if at == layer:
-                        loss.take(features, start)
+                        loss.accumulate(features, start)
 
         plan.forward(resize(self._content, shape), visit)
         terms = []
@@ -351,7 +373,10 @@ class Objective:
             terms.append(_Term(name, layer, loss, share * self._weight("style", layer, loss)))
         image, mean = network.empty((*shape, 3)), network.empty((*shape, 3))
         mean[...] = np.broadcast_to(network.mean, mean.shape)
-        image_losses = {"regularization": Regularization(mean, backend), "tv": TotalVariation(backend)}
+        image_losses: dict[str, Regularization | TotalVariation] = {
+            "regularization": Regularization(mean, backend),
+            "tv": TotalVariation(backend),
+        }
         return _Scale(shape, plan, terms, image, image_losses)
 
     def _style_loss_at(self, layer: str, region: Region, shape: tuple[int, int]) -> StyleLoss:
@@ -359,7 +384,7 @@ class Objective:
         return StyleLoss(self._distances[layer, region.name], moments, self.network.backend)
 
     def _weight(self, kind: str, layer: str, loss: ContentLoss | StyleLoss) -> float:
-        """Factor of one of the paper's terms, over the whole picture."""
+        """Factor of a term at a layer in the loss, before that of its region."""
         layers = self._content_layers if kind == "content" else self._style_layers
         kind_weight = self._settings.content_weight if kind == "content" else self._settings.style_weight
         weight, layer_weights = float(kind_weight) * layers[layer], self._settings.layer_weights
@@ -367,8 +392,8 @@ class Objective:
             return weight * layer_weights[layer]
         weight /= len(layers)
         if layer_weights == "normalized":
-            # A term that the content image already satisfies has no gradient there to divide by.
-            return weight * 2 / max(loss.pull(), 2e-3 / loss.relative_weight)
+            # Bounded from below, since a term that the content image already minimises has no gradient there.
+            return weight * 2 / max(loss.gradient_strength(), 2e-3 / loss.relative_weight)
         return weight * loss.relative_weight if layer_weights == "relative" else weight
 
     def _features_terms(self, scale: _Scale) -> dict[str, float]:
@@ -376,10 +401,10 @@ class Objective:
         for term in scale.terms:
             term.loss.reset()
 
-        def visit(layer: str, features: Any, start: int) -> None:
+        def visit(layer: str, features: DeviceArray, start: int) -> None:
             for term in scale.terms:
                 if term.layer == layer:
-                    term.loss.take(features, start)
+                    term.loss.accumulate(features, start)
 
         scale.plan.forward(scale.image, visit)
         return {term.name: term.loss.value() for term in scale.terms}
@@ -388,7 +413,7 @@ class Objective:
         """Value of each term that has a weight, and the gradient of their weighted sum."""
         values = {name: value for name, value in self._features_terms(scale).items() if weights.get(name)}
 
-        def add_gradient(layer: str, features: Any, gradient: Any, start: int) -> None:
+        def add_gradient(layer: str, features: DeviceArray, gradient: DeviceArray, start: int) -> None:
             for term in scale.terms:
                 if term.layer == layer and term.name in values:
                     term.loss.add_gradient(features, weights[term.name], gradient, start)

@@ -1,4 +1,4 @@
-"""The optimisers: each minimises a function of the image within [0, 1], one evaluation at a time."""
+"""Optimisers that minimise a function of the image within [0, 1], one evaluation at a time."""
 
 from __future__ import annotations
 
@@ -14,30 +14,31 @@ from stylecore.kernels.cpu.runtime import one_blas_thread
 Function = Callable[[np.ndarray], tuple[float, np.ndarray]]
 """From an image (H, W, 3) to its loss and gradient."""
 
-# Pairs of steps and gradient changes that model the curvature. For the same loss 20 were measured to need a sixth fewer
-# evaluations than 10, and 40 a tenth fewer than 20. The project's L-BFGS keeps as many as fit into half a gigabyte,
-# between these limits. SciPy's takes far more time for each, and stores them in float64.
+# Pairs of steps and gradient changes that model the curvature. In measurements, 20 pairs needed a sixth fewer
+# evaluations than 10 for the same loss, and 40 a tenth fewer than 20. The project's L-BFGS keeps as many as fit into
+# half a gigabyte, within these limits. SciPy's spends far more time on each pair, and stores them in float64.
 LEAST_PAIRS, MOST_PAIRS = 10, 40
 PAIR_VALUES = 2**26
 SCIPY_PAIRS = 10
 
-# The first step, before anything is known of the curvature, and the longest, as root mean square changes of a value.
-# Steps that were accepted on pictures were 0.03 at most; after a first step across a bend, far longer ones may be
-# proposed.
+# The length of the first step, before the curvature is known, and the maximum length, as root mean square changes of a
+# value. Steps that were accepted on pictures were at most 0.03 long. Far longer ones may be proposed after a first step
+# across a kink.
 FIRST_STEP = 0.02
 LONGEST_STEP = 0.05
 
-# Least part of the decrease predicted by the gradient that a step must bring (Armijo), and the shortest step tried.
+# The fraction of the decrease predicted by the gradient that a step must achieve (Armijo), and the length of the last
+# step that a line search tries, as a fraction of the first.
 ARMIJO = 1e-4
 SHORTEST = 1e-10
 
 
 def pairs_kept(values: int) -> int:
-    """Number of pairs that L-BFGS keeps for an image of this many values."""
+    """Number of pairs that the project's L-BFGS keeps for an image with this element count."""
     return min(max(PAIR_VALUES // values, LEAST_PAIRS), MOST_PAIRS)
 
 
-# Shape and type of a value of an optimiser's state; a length that varies is None.
+# Shape and type of a value in an optimiser's state; the length of an axis is None if it varies.
 _COUNT, _NUMBER = ((), np.signedinteger), ((), np.floating)
 
 
@@ -46,17 +47,17 @@ class Stopped(Exception):
 
 
 class Optimizer:
-    """The part that all optimisers share: it counts the evaluations and keeps the image to return.
+    """Base class of the optimisers: counts the evaluations and keeps the image to return.
 
     Parameters
     ----------
     start : ndarray, (H, W, 3)
-        sRGB in [0, 1]; it is not modified.
+        sRGB in [0, 1]; not modified.
     evaluations : int
         Maximum number of evaluations of the function.
     averaging : float
-        In [0, 1): the image returned is the exponential moving average of the iterates with this decay. 0 returns the
-        image of the lowest loss.
+        In [0, 1): `image` is the exponential moving average of the iterates with this decay. With 0, it is the image of
+        lowest loss.
 
     Attributes
     ----------
@@ -68,7 +69,7 @@ class Optimizer:
 
     def __init__(self, start: np.ndarray, evaluations: int, averaging: float = 0.0) -> None:
         self._shape = start.shape
-        self._x = start.reshape(-1)
+        self._x: np.ndarray = start.reshape(-1)
         self._left = evaluations
         self._averaging = averaging
         self._lowest = np.inf
@@ -79,14 +80,14 @@ class Optimizer:
         self._after: Callable[[], Any] | None = None
 
     def run(self, function: Function, after: Callable[[], Any] | None = None) -> None:
-        """Minimise until the evaluations are used up or no lower loss is found.
+        """Minimise until the evaluations are used up or the optimiser has converged.
 
         Parameters
         ----------
         function : callable
-            From an image (H, W, 3) to (loss, gradient); may raise `Stopped`.
+            From an image (H, W, 3) to (loss, gradient); may raise `Stopped` to end the run.
         after : callable, optional
-            Called without arguments after each iteration, when `state` holds everything that the next ones depend on.
+            Called without arguments after each iteration, when `state` determines all later iterations.
         """
         self._function, self._after = function, after
         try:
@@ -94,7 +95,7 @@ class Optimizer:
         except Stopped:
             pass
         finally:
-            # They may refer to this object in turn; the cycle would keep much memory alive.
+            # They may refer to this object in turn, and the reference cycle would keep much memory alive.
             self._function = self._after = None
 
     def _minimize(self) -> None:
@@ -102,22 +103,22 @@ class Optimizer:
 
     @property
     def image(self) -> np.ndarray:
-        """The image reached, (H, W, 3) float32: that of the lowest loss, or the average."""
-        if self._averaged:
+        """The image of lowest loss so far, or the average of the iterates, (H, W, 3) float32."""
+        if self._average is not None and self._averaged:
             return (self._average / (1 - self._averaging**self._averaged)).clip(0, 1).reshape(self._shape)
         return self._best.reshape(self._shape)
 
     @property
     def state(self) -> dict[str, Any]:
-        """Everything that later iterations depend on, as a dict of arrays and numbers."""
+        """Everything that determines later iterations, as a dict of arrays and numbers."""
         return {name: getattr(self, f"_{name}") for name in self._layout()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue from a `state`; start, evaluations and averaging must be those of the run that it was taken from.
+        """Continue from a `state` of a run with the same start, evaluations and averaging.
 
         Parameters
         ----------
-        state : dict of str to array or number
+        state : mapping of str to array or number
 
         Raises
         ------
@@ -129,7 +130,7 @@ class Optimizer:
             raise ValueError("the state has more evaluations left than the run.")
         for name, value in state.items():
             value = np.asarray(value)
-            # NumPy's precision differs between arrays of no dimension and Python's numbers.
+            # In NumPy's arithmetic, 0-dimensional arrays and Python's numbers result in different precisions.
             setattr(self, f"_{name}", value if value.ndim else value.item())
 
     def _layout(self) -> dict[str, Any]:
@@ -157,7 +158,7 @@ class Optimizer:
 
 
 def _check(state: Mapping[str, Any], layout: Mapping[str, Any]) -> None:
-    """Raise ValueError unless a state has the values of a layout."""
+    """Raise ValueError unless a state has the values that a layout describes."""
     if state.keys() != layout.keys():
         raise ValueError(f"the state has the values {', '.join(state)} instead of {', '.join(layout)}.")
     for name, (shape, kind) in layout.items():
@@ -170,15 +171,15 @@ def _check(state: Mapping[str, Any], layout: Mapping[str, Any]) -> None:
 
 
 class LBFGS(Optimizer):
-    """Projected limited-memory BFGS within [0, 1], with a line search in which the loss never rises.
+    """Projected limited-memory BFGS within [0, 1], with a line search in which the loss never increases.
 
-    The direction is that of the two-loop recursion (algorithm 7.4) over the free values: a value at a bound whose
-    gradient points outwards stays there. Steps that leave the range are projected onto it, and shortened until the
-    loss decreases sufficiently. The recursion only ever adds multiples of the pairs' vectors and the gradient; so it
-    works on their coefficients, with a matrix of all inner products to which each step adds three columns. All vectors
-    are then read twice an iteration, whatever their number.
+    The direction is that of the two-loop recursion (algorithm 7.4) over the free values; a value is not free if it is
+    at a bound and a step against the gradient would leave the range. Steps that leave the range are projected onto it,
+    and shortened until the loss decreases sufficiently. The recursion only adds multiples of the pairs' vectors and of
+    the gradient; it therefore works on their coefficients, with a matrix of all inner products of which each step
+    updates three columns. All vectors are thus read only twice in each iteration, regardless of their number.
 
-    Unlike SciPy's, it works in float32 and its state can be stored.
+    In contrast to SciPy's L-BFGS-B, it works in float32 and its state can be stored.
 
     References
     ----------
@@ -189,15 +190,15 @@ class LBFGS(Optimizer):
 
     def __init__(self, start: np.ndarray, evaluations: int, averaging: float = 0.0) -> None:
         super().__init__(start, evaluations, averaging)
-        self._gradient = None
-        # Rows of the pairs in use, the oldest first, and the row of the next one.
+        self._gradient = np.empty(0)  # Before the first evaluation.
+        # Indices of the pairs in use, the oldest first, and of the next pair.
         self._pairs, self._next = np.zeros(0, int), 0
         self._most = pairs_kept(self._x.size)
         self._products = np.zeros((2 * self._most + 1, 2 * self._most + 1))
 
     @property
     def state(self) -> dict[str, Any]:
-        """As `Optimizer.state`, with the vectors in use."""
+        """As `Optimizer.state`, with the vectors of the pairs in use."""
         return {**super().state, "rows": [self._rows[i] for i in self._rows_in_use()]}
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -207,7 +208,7 @@ class LBFGS(Optimizer):
             raise ValueError(f"rows in the state has shape {rows.shape}.")
         super().restore({name: value for name, value in state.items() if name != "rows"})
         if {self._next, *self._pairs} - set(range(self._most)) or len(set(self._pairs)) < len(self._pairs):
-            raise ValueError("the state has numbers of pairs that are too large or that are not unique.")
+            raise ValueError("the state has indices of pairs that are too large or not unique.")
         self._allocate()
         for i, row in zip(self._rows_in_use(), rows, strict=True):
             _check({"row": row}, {"row": (self._x.shape, np.floating)})
@@ -219,37 +220,37 @@ class LBFGS(Optimizer):
         own = {"x": image, "loss": _NUMBER, "gradient": image, "pairs": pairs, "next": _COUNT, "products": products}
         return {**super()._layout(), **own}
 
-    def _rows_in_use(self):
+    def _rows_in_use(self) -> list[int]:
         return [*self._pairs, *(self._most + self._pairs), 2 * self._most]
 
-    def _allocate(self):
+    def _allocate(self) -> None:
         # Steps s, gradient changes y, and the gradient of the free values. Unused rows take no physical memory.
         self._rows = np.zeros((2 * self._most + 1, self._x.size), self._gradient.dtype)
 
-    def _minimize(self):
-        # So that small sums, too, are made in one order.
+    def _minimize(self) -> None:
+        # One thread, so that the order of additions does not depend on the number of threads.
         with one_blas_thread():
-            if self._gradient is None:
+            if not self._gradient.size:
                 self._begin()
             while self._step() or self._forget_pairs():
                 pass
-        # Converged: a resumed run must not search again.
+        # Converged; a resumed run must not search again.
         self._left = 0
 
-    def _begin(self):
+    def _begin(self) -> None:
         loss, gradient = self._evaluate(self._x)
         self._x, self._gradient = self._x.astype(gradient.dtype), gradient
         self._allocate()
         self._arrive(self._x, loss, gradient)
 
-    def _forget_pairs(self):
-        """Whether there were any: without them the step is along the gradient, and if that fails no loss is lower."""
+    def _forget_pairs(self) -> bool:
+        """Discard the pairs, so that the next step is along the gradient; False if there are none to discard."""
         had_any = len(self._pairs) > 0
         self._pairs = self._pairs[:0]
         return had_any
 
-    def _step(self):
-        """Move to a point of lower loss; False if none is found."""
+    def _step(self) -> bool:
+        """Move to a point of lower loss; False if the line search finds none."""
         coefficients = self._coefficients()
         slope = coefficients @ self._products[:, -1]
         if not slope < 0:
@@ -270,7 +271,7 @@ class LBFGS(Optimizer):
             length *= np.clip(-predicted / (2 * excess), 0.1, 0.5) if excess > 0 else 0.5
         return False
 
-    def _coefficients(self):
+    def _coefficients(self) -> np.ndarray:
         """Coefficients of the direction -H g over the rows, by the two-loop recursion."""
         products, changes = self._products, self._most + self._pairs
         coefficients = np.zeros(len(products))
@@ -287,10 +288,10 @@ class LBFGS(Optimizer):
             coefficients[self._pairs[i]] += parts[i] - coefficients @ products[:, changes[i]] / curvatures[i]
         return coefficients
 
-    def _arrive(self, x, loss, gradient):
+    def _arrive(self, x: np.ndarray, loss: float, gradient: np.ndarray) -> None:
         """Make x the current point, and store the step to it as a pair if the curvature along it is positive."""
         step, change = self._next, self._most + self._next
-        new, used = [step, change, 2 * self._most], np.union1d(self._rows_in_use(), [step, change])
+        new, used = np.array([step, change, 2 * self._most]), np.union1d(self._rows_in_use(), [step, change])
         columns = pairs.take(self._rows, used, step, change, self._x, self._gradient, x, gradient)
         self._products[np.ix_(new, used)], self._products[np.ix_(used, new)] = columns, columns.T
         self._x, self._loss, self._gradient = x, loss, gradient
@@ -303,11 +304,11 @@ class LBFGS(Optimizer):
 
 
 class LBFGSB(Optimizer):
-    """SciPy's L-BFGS-B, without bounds: the image is a smooth function of variables that may take any value.
+    """SciPy's L-BFGS-B without bounds: the image is a smooth function of unbounded variables.
 
-    With bounds, SciPy searches for the set of active ones in every iteration (the Cauchy point and the subspace step),
-    in float64 on one core, which at 512 px takes a quarter of the time of an evaluation; without, a twentieth. So the
-    variables are folded into [0, 1] by `fold`, which is the identity, up to a shift, for all values but those near
+    With bounds, SciPy determines the set of active ones in every iteration (the Cauchy point and the subspace step), in
+    float64 on one core. At 512 px, an iteration then takes a quarter of the time of an evaluation; without bounds, a
+    twentieth. The variables are therefore mapped to [0, 1] by `fold`, which is the identity, up to a shift, except near
     black and white. They are scaled such that the first step, whose length SciPy sets to 1, is `FIRST_STEP`.
 
     References
@@ -318,14 +319,15 @@ class LBFGSB(Optimizer):
     resumable = False
 
     def _minimize(self) -> None:
-        scale = FIRST_STEP * np.sqrt(self._x.size)
-        evaluations = self._left
+        scale, evaluations = FIRST_STEP * np.sqrt(self._x.size), self._left
+        gradient = np.empty(self._x.size)
 
-        def evaluate(variables: np.ndarray) -> tuple[float, np.ndarray]:
-            # The start is evaluated as it is, without the margin of `unfold`.
+        def evaluate(variables: np.ndarray) -> float:
+            # The start is evaluated exactly, without the margin of `unfold`.
             x = fold(variables, scale) if self._left < evaluations else self._x
-            loss, gradient = self._evaluate(x)
-            return loss, fold_backward(variables, scale, gradient)
+            loss, by_image = self._evaluate(x)
+            fold_backward(variables, scale, by_image, gradient)
+            return loss
 
         def finish(variables: np.ndarray) -> None:
             self._x = fold(variables, scale)
@@ -335,31 +337,34 @@ class LBFGSB(Optimizer):
             minimize(
                 evaluate,
                 unfold(self._x, scale),
-                jac=True,
+                # SciPy requests it right after the loss. With jac=True, it would keep one more copy of the variables.
+                jac=lambda variables: gradient,
                 method="L-BFGS-B",
-                callback=finish,
-                # It checks its limit between iterations only, and a line search may exceed it; `_evaluate` does not.
+                # An iterate is needed for averages only; SciPy copies it for the callback.
+                callback=finish if self._averaging else None,
+                # SciPy checks its limits only between iterations, so a line search may exceed them; `_evaluate` does
+                # not let it.
                 options={"maxiter": np.inf, "maxfun": np.inf, "maxcor": SCIPY_PAIRS, "ftol": 0, "gtol": 0},
             )
 
 
-# The fold bends where a value is below FOLD / 2 or above 1 - FOLD / 2. Measured: 0.02 needs as few evaluations as any
-# smooth map tried, sin(z)^2 and logistic ones included, whose bends reach far into the range.
+# The fold is curved for values below FOLD / 2 or above 1 - FOLD / 2. In measurements, 0.02 needed as few evaluations as
+# any other smooth map, including sin(z)^2 and logistic ones, which are curved over most of the range.
 FOLD = 0.02
 
-# Least distance of the start from black and white, where the fold's derivative is zero: below half an 8-bit level.
+# Minimum distance of the start from black and white, where the fold's derivative is zero: below half an 8-bit level.
 MARGIN = 1 / 1024
 
-# So many values are folded at a time, to keep the temporary arrays in the cache.
+# Number of values to fold at a time, such that the temporary arrays fit into the cache.
 BLOCK = 2**15
 
 
 def fold(variables: np.ndarray, scale: float = 1.0) -> np.ndarray:
-    """Map variables onto [0, 1]: x = e^2 / (2 w) where e < w, and e - w / 2 elsewhere.
+    """Map variables onto [0, 1]: x = f(e) near 0 and 1 - f(e) near 1, f(e) = e^2 / (2 w) if e < w, else e - w / 2.
 
-    Here z = `scale` times the variables is reflected into [0, (1 + w) / 2], e is the distance from the nearer end, and
-    w is `FOLD`. The map and its derivative are continuous; it has a minimum wherever x is 0, and a maximum wherever it
-    is 1, so that the minimum of a function of x at a bound is an ordinary one with respect to z.
+    Here z = `scale` times the variables is reflected into [0, 1 + w], e is the distance from the nearer end, and w is
+    `FOLD`. The map and its derivative are continuous. It has a minimum wherever x is 0, and a maximum wherever x is 1;
+    a minimum of a function of x at a bound is therefore an ordinary minimum with respect to z.
 
     Parameters
     ----------
@@ -372,34 +377,39 @@ def fold(variables: np.ndarray, scale: float = 1.0) -> np.ndarray:
     """
     x = np.empty(variables.shape, np.float32)
     for block in _blocks(len(x)):
-        _, e, is_dark = _folded(scale * variables[block])
-        near = np.where(e < FOLD, e * e / (2 * FOLD), e - FOLD / 2)
-        x[block] = np.where(is_dark, near, 1 - near)
+        z, e = _reflected(scale * variables[block])
+        bent = np.minimum(e, FOLD)
+        e -= bent
+        bent *= bent
+        bent /= 2 * FOLD
+        e += bent
+        np.abs(z, out=z)
+        np.subtract(e, z > (1 + FOLD) / 2, out=e)
+        x[block] = np.abs(e, out=e)
     return x
 
 
-def fold_backward(variables: np.ndarray, scale: float, gradient: np.ndarray) -> np.ndarray:
-    """Gradient with respect to the variables of `fold`, given that with respect to its result.
+def fold_backward(variables: np.ndarray, scale: float, gradient: np.ndarray, result: np.ndarray) -> None:
+    """Gradient with respect to the variables of `fold`, given the gradient with respect to its result.
 
     Parameters
     ----------
     variables : ndarray, (n,) float64
     scale : float
     gradient : ndarray, (n,)
-
-    Returns
-    -------
-    ndarray, (n,) float64
+    result : ndarray, (n,) float64
+        Overwritten with the gradient.
     """
-    product = np.empty(variables.shape)
-    for block in _blocks(len(product)):
-        sign, e, _ = _folded(scale * variables[block])
-        product[block] = scale * sign * np.minimum(e / FOLD, 1) * gradient[block]
-    return product
+    for block in _blocks(len(result)):
+        z, e = _reflected(scale * variables[block])
+        np.minimum(e, FOLD, out=e)
+        e *= scale / FOLD
+        np.copysign(e, z, out=e)
+        np.multiply(e, gradient[block], out=result[block])
 
 
 def unfold(x: np.ndarray, scale: float = 1.0) -> np.ndarray:
-    """Variables that `fold` maps to an image, but for values within `MARGIN` of 0 and 1.
+    """Variables that `fold` maps to an image, whose values are first clipped to [`MARGIN`, 1 - `MARGIN`].
 
     Parameters
     ----------
@@ -420,12 +430,13 @@ def unfold(x: np.ndarray, scale: float = 1.0) -> np.ndarray:
     return variables
 
 
-def _folded(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sign of the derivative, distance from the nearer end, and whether that is the end at 0."""
+def _reflected(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Reduce z to one period, [-L, L] with L = 1 + w, where its sign is the derivative's; and the distance e."""
     length = 1 + FOLD
-    z = z - 2 * length * np.rint(z / (2 * length))
-    distance = np.abs(z)
-    return np.sign(z), np.minimum(distance, length - distance), distance < length / 2
+    if np.abs(z).max(initial=0) > length:
+        z -= 2 * length * np.rint(z / (2 * length))
+    e = np.abs(z)
+    return z, np.minimum(e, length - e, out=e)
 
 
 def _blocks(count: int) -> list[slice]:
@@ -433,9 +444,9 @@ def _blocks(count: int) -> list[slice]:
 
 
 class Adam(Optimizer):
-    """Adam, clipped to [0, 1]; robust to noise, but needs more evaluations.
+    """Adam, with the image clipped to [0, 1]; needs more evaluations, but less memory.
 
-    The step begins at `STEP`, in units of the image's range, and decays to a tenth of it along a cosine.
+    The step size starts at `STEP`, relative to the image's range, and decays to a tenth of that along a cosine.
 
     References
     ----------
@@ -454,11 +465,11 @@ class Adam(Optimizer):
         image = self._x.shape, np.floating
         return {**super()._layout(), "x": image, "mean": image, "square": image, "t": _COUNT}
 
-    def _minimize(self):
+    def _minimize(self) -> None:
         while True:
             _, gradient = self._evaluate(self._x)
             self._t += 1
-            # Not in place, since a caller may hold an earlier state.
+            # Not in place, since a caller may keep an earlier `state`.
             self._mean = self._mean + 0.1 * (gradient - self._mean)
             self._square = self._square + 0.001 * (gradient**2 - self._square)
             rate = self.STEP * (0.55 + 0.45 * np.cos(np.pi * self._t / self._evaluations))
@@ -468,24 +479,26 @@ class Adam(Optimizer):
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"lbfgsb": LBFGSB, "lbfgs": LBFGS, "adam": Adam}
+"""The optimisers by the names that the setting ``optimizer`` takes."""
 
 
 def bytes_needed(optimizer: str, dtype: np.dtype, values: int) -> int:
-    """Memory that an optimiser takes for an image, from measurements: the pairs of L-BFGS, and some vectors more.
+    """Predict the memory that an optimiser needs for an image: the pairs of L-BFGS, and a measured number of vectors.
 
     Parameters
     ----------
     optimizer : {"lbfgsb", "lbfgs", "adam"}
     dtype : numpy.dtype
-        Of the gradient; SciPy's works in float64 in any case.
+        Of the gradient; "lbfgsb" works in float64 in any case.
     values : int
         Element count of the image.
 
     Returns
     -------
     int
+        In bytes.
     """
     if optimizer == "lbfgsb":
-        return 8 * (2 * SCIPY_PAIRS + 14) * values
+        return 8 * (2 * SCIPY_PAIRS + 16) * values
     vectors = 14 if optimizer == "adam" else 2 * pairs_kept(values) + 11
     return vectors * dtype.itemsize * values

@@ -1,6 +1,7 @@
-"""Regions of a picture, each painted from regions of the style images: given by masks, or by label images.
+"""Regions of a picture, each painted from regions of the style images, given by masks or by label images.
 
-Guided Gram matrices: Gatys et al. (2017), "Controlling Perceptual Factors in Neural Style Transfer", CVPR, section 4.
+Each region has its own guided Gram matrices: see Gatys et al. (2017), "Controlling Perceptual Factors in Neural Style
+Transfer", CVPR, section 4.
 """
 
 from __future__ import annotations
@@ -18,27 +19,29 @@ from stylecore.pictures.geometry import crop
 from stylecore.pictures.reading import lossy_format, read_image
 
 MAX_LABELS = 32
-"""The most colours of a label image."""
+"""Maximum number of colours in a label image."""
 
 SMALLEST_SHARE = 1e-5
-"""Least share of an image that a region must have; below it counts as empty."""
+"""Share of an image below which a region counts as empty."""
 
 WORDS = ("all", "rest", "none")
+"""Words that can be given in place of a mask."""
+
 NOT = "not:"
-"""Words in place of a mask, and the prefix of the path of a mask to invert."""
+"""Prefix of the path of a mask that is to be inverted."""
 
 
 class Region(NamedTuple):
-    """Part of a picture, and the parts of the style images that it is painted from.
+    """A part of a picture, and the parts of the style images that it is painted from.
 
     Attributes
     ----------
     name : str
         Number or colour; empty if the whole picture is the only region.
     mask : ndarray, (H, W), or None
-        Membership of each pixel, in [0, 1]; None if all belong.
+        Membership of each pixel, in [0, 1]; None if all pixels belong to the region.
     styles : dict of int to ndarray or None
-        Such a mask for each style image that the region is painted from, by its index from 0.
+        Such a mask for each style image that the region is painted from, by the image's index from 0.
     """
 
     name: str
@@ -56,21 +59,21 @@ def read_styles(style: Any) -> tuple[list[np.ndarray], list[np.ndarray | None]]:
     Returns
     -------
     styles : list of ndarray, (H, W, 3)
-        sRGB in [0, 1]. Colours hidden under full transparency are replaced by those of the nearest visible pixel, so
-        that no filter sees an edge there.
+        sRGB in [0, 1]. Colours of fully transparent pixels are replaced by those of the nearest visible pixel, so that
+        no filter detects an edge there.
     opacities : list of ndarray, (H, W), or None
         In [0, 1]; None for a style image without transparency.
 
     Raises
     ------
     ImageError
-        If one cannot be read, or is wholly transparent.
+        If an image cannot be read, or is fully transparent.
     ParameterError
-        If there is none.
+        If the list is empty.
     """
     styles = style if isinstance(style, (list, tuple)) else [style]
     if not styles:
-        raise ParameterError("there is no style image in the list; give at least one.")
+        raise ParameterError("the list has no style image; give at least one.")
     pairs = [_read_style(one, style_name(i, len(styles))) for i, one in enumerate(styles)]
     return [colours for colours, _ in pairs], [opacity for _, opacity in pairs]
 
@@ -81,7 +84,7 @@ def _read_style(source: Any, name: str) -> tuple[np.ndarray, np.ndarray | None]:
         return colours, None
     if alpha.mean() < SMALLEST_SHARE:
         raise ImageError(
-            f"{_path_or(name, source)} is wholly transparent, so it has no style; make a part of it opaque."
+            f"{_path_or(name, source)} is fully transparent, so it has no style; make a part of it opaque."
         )
     nearest = distance_transform_edt(alpha == 0, return_distances=False, return_indices=True)
     return np.ascontiguousarray(colours[tuple(nearest)]), alpha
@@ -94,66 +97,69 @@ def read_regions(
     styles: Sequence[np.ndarray],
     opacities: Sequence[np.ndarray | None] | None = None,
 ) -> list[Region]:
-    """Read the regions of a picture and check that they fit its images.
+    """Read the regions of a picture, and check that they fit its images.
 
     Parameters
     ----------
     regions : sequence, or None
-        One entry per region, itself a sequence: its place in the content image and then, for each style image, the
-        part of it that the region is painted from. Each of these is
+        One sequence per region: its part of the content image and then, for each style image, the part of it that the
+        region is painted from. Each part is
 
         - a mask: white inside the region, black outside, grey along soft edges; a path, PIL image or array, as
           `read_image` takes them, or an array of bool,
         - "not:PATH": the inverse of a mask,
         - "all": the whole image,
         - "rest": the part of the image that no other region covers,
-        - "none", or None: nothing; the region is not painted by this style.
+        - "none", or None: nothing; the region is not painted from this style image.
 
         A list of `Region` is returned unchanged.
     labels : sequence, or None
-        In place of masks: one label image for each image, the content's first. Each region has a flat colour of its
-        own, the same in all of them.
+        In place of masks, one label image for the content image and one for each style image. Each region has a uniform
+        colour of its own, which is the same in all label images.
     content : ndarray, (H, W, 3)
     styles : list of ndarray, (h, w, 3)
     opacities : list of ndarray, (h, w), or None, optional
-        Opacity of each style image; what is transparent belongs to no region.
+        Opacity of each style image; transparent pixels belong to no region.
 
     Returns
     -------
     list of Region
-        Without regions or labels a single one: the whole picture, from all styles.
+        Without `regions` and `labels`, a single region: the whole picture, painted from all styles.
 
     Raises
     ------
     ImageError
         If a mask or label image cannot be read.
     ParameterError
-        If one is of another aspect ratio than its image, or is empty; if there are too few or too many; or if a region
-        is not in the content image, or in none of the style images.
+        If a mask or label image has another aspect ratio than its image, if a mask is empty, if there are too few or
+        too many of them, or if a region is missing from the content image or from all style images.
 
     Warns
     -----
     UserWarning
-        If a mask differs in size from its image, and so is stretched over it.
+        If the size of a mask differs from that of its image, to which the mask is resampled.
     """
     opacities = opacities or [None] * len(styles)
     if regions is None and labels is None:
         return [Region("", None, dict(enumerate(opacities)))]
     if regions is not None and labels is not None:
         raise ParameterError("regions are given both as masks and as label images; leave one of the two out.")
-    if regions is not None:
+    images = {"content image": content} | {style_name(i, len(styles)): style for i, style in enumerate(styles)}
+    if labels is not None:
+        table = _from_labels(labels, images)
+    else:
         regions = _listed("regions", regions)
         if all(isinstance(region, Region) for region in regions):
             return regions
-    images = {"content image": content} | {style_name(i, len(styles)): style for i, style in enumerate(styles)}
-    table = _from_masks(regions, images) if labels is None else _from_labels(labels, images)
+        table = _from_masks(regions, images)
     lossy = _lossy_label_image(labels or ())
     for name, (mask, *parts) in table.items():
         if mask is None:
-            advice = lossy or "mark it there, or leave it out"
+            advice = lossy or "mark it there, or leave out the region"
             raise ParameterError(f"region {name} is not in the content image; {advice}.")
         if all(part is None for part in parts):
-            raise ParameterError(f"region {name} is in no style image; {lossy or 'mark it in one, or leave it out'}.")
+            advice = lossy or "mark it in one, or leave out the region"
+            raise ParameterError(f"region {name} is in no style image; {advice}.")
     return [
         Region(name, mask, {i: _visible(name, i, part, opacities) for i, part in enumerate(parts) if part is not None})
         for name, (mask, *parts) in table.items()
@@ -174,7 +180,7 @@ def _visible(name: str, i: int, mask: np.ndarray, opacities: Sequence[np.ndarray
 
 
 def crop_regions(regions: Sequence[Region], shape: tuple[int, int]) -> list[Region]:
-    """Crop the regions of a picture with it, as `stylecore.pictures.geometry.crop` does.
+    """Crop the regions of a picture in the same way as the picture, with `stylecore.pictures.geometry.crop`.
 
     Parameters
     ----------
@@ -189,28 +195,28 @@ def crop_regions(regions: Sequence[Region], shape: tuple[int, int]) -> list[Regi
     Raises
     ------
     ParameterError
-        If nothing of one is left.
+        If nothing is left of a region.
     """
-    cut = [region if region.mask is None else region._replace(mask=crop(region.mask, shape)) for region in regions]
-    for region in cut:
+    cropped = [region if region.mask is None else region._replace(mask=crop(region.mask, shape)) for region in regions]
+    for region in cropped:
         if region.mask is not None and region.mask.mean() < SMALLEST_SHARE:
             raise ParameterError(
                 f"region {region.name} lies outside what a size of {shape[1]} x {shape[0]} keeps of the content image; "
-                "leave the region out, or choose a size nearer to the content image's aspect ratio."
+                "leave out the region, or choose a size closer to the content image's aspect ratio."
             )
-    return cut
+    return cropped
 
 
 def style_name(i: int, count: int) -> str:
-    """Name of a style image in messages, by its index from 0."""
+    """Name of a style image for messages, given its index from 0 and the number of style images."""
     return "style image" if count == 1 else f"style image {i + 1}"
 
 
 def area_average(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Resample a mask to the size of a layer: at each position, its mean over the area of the image that maps there.
+    """Resample a mask to the size of a layer: at each position, the mean over the area of the image that it covers.
 
-    Averages instead of samples, so that no region is lost, however small; masks that add up to one in the image do so
-    in each layer; and a position on an edge belongs to both sides in proportion to the area.
+    With averages, no region is lost, however small; masks that add up to one in the image do so in each layer; and a
+    position on an edge belongs to both sides, in proportion to their areas.
 
     Parameters
     ----------
@@ -228,7 +234,7 @@ def area_average(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _band_means(mask: np.ndarray, count: int) -> np.ndarray:
-    """Means over a number of bands of rows of equal height, which may begin and end within a row."""
+    """Means over a number of bands of equal height, which may begin and end within a row."""
     sums = np.concatenate([np.zeros((1, mask.shape[1])), np.cumsum(mask, axis=0, dtype=np.float64)])
     edges = np.linspace(0, len(mask), count + 1)
     row = np.minimum(edges.astype(int), len(mask) - 1)
@@ -239,8 +245,8 @@ def _band_means(mask: np.ndarray, count: int) -> np.ndarray:
 # Masks
 
 
-def _from_masks(regions: Sequence, images: Mapping[str, np.ndarray]) -> dict[str, tuple]:
-    """Name of each region, and its mask in each image, or None."""
+def _from_masks(regions: Sequence, images: Mapping[str, np.ndarray]) -> dict[str, list]:
+    """Masks of each region in all images, or None where it has none, by the name of the region."""
     regions = [_listed(f"region {i}", region) for i, region in enumerate(regions, start=1)]
     for i, region in enumerate(regions, start=1):
         if len(region) != len(images):
@@ -252,7 +258,7 @@ def _from_masks(regions: Sequence, images: Mapping[str, np.ndarray]) -> dict[str
         _read_masks(masks, name, image)
         for (name, image), masks in zip(images.items(), zip(*regions, strict=True), strict=True)
     ]
-    return {str(i): masks for i, masks in enumerate(zip(*columns, strict=True), start=1)}
+    return {str(i): list(masks) for i, masks in enumerate(zip(*columns, strict=True), start=1)}
 
 
 def _listed(name: str, given: Any) -> list:
@@ -260,27 +266,34 @@ def _listed(name: str, given: Any) -> list:
         raise ParameterError(f"{name} is of type {type(given).__name__}; give a list.")
     given = list(given)
     if not given:
-        raise ParameterError(f"{name} is an empty list; fill it, or leave it out.")
+        raise ParameterError(f"{name} is an empty list; fill it, or leave out the argument.")
     return given
 
 
 def _read_masks(sources: Sequence, name: str, image: np.ndarray) -> list[np.ndarray | None]:
-    """Masks of all regions in one image; None where the image has no part in a region."""
-    masks = [_read_mask(source, f"mask of region {i} on the {name}", image) for i, source in enumerate(sources, 1)]
-    if any(isinstance(mask, str) for mask in masks):
-        others = [mask for mask in masks if isinstance(mask, np.ndarray)]
-        rest = (1 - np.sum(others, axis=0, initial=0.0)).clip(0) * np.ones(image.shape[:2], np.float32)
-        masks = [rest if isinstance(mask, str) else mask for mask in masks]
+    """Masks of all regions in one image; None for a region that has no part in the image."""
+    read = [_read_mask(source, f"mask of region {i} on the {name}", image) for i, source in enumerate(sources, 1)]
+    masks = [_rest(read, image) if isinstance(mask, str) else mask for mask in read]
     for i, mask in enumerate(masks, start=1):
         if mask is not None and mask.mean() < SMALLEST_SHARE:
             raise ParameterError(f"region {i} is empty on the {name}; nothing of its mask is white.")
     return masks
 
 
+def _rest(masks: Sequence[np.ndarray | str | None], image: np.ndarray) -> np.ndarray:
+    """Mask of the part of an image that no other mask covers."""
+    others = [mask for mask in masks if isinstance(mask, np.ndarray)]
+    return (1 - np.sum(others, axis=0, initial=0.0)).clip(0) * np.ones(image.shape[:2], np.float32)
+
+
 def _read_mask(source: Any, name: str, image: np.ndarray) -> np.ndarray | str | None:
-    """A mask of the size of its image; None for "none"; "rest" if it depends on the other masks."""
-    if source is None or (isinstance(source, str) and source in WORDS):
-        return {"all": np.ones(image.shape[:2], np.float32), "rest": "rest"}.get(source)
+    """A mask of the size of its image; None for "none", and "rest" unchanged, since it depends on the other masks."""
+    if source is None or (isinstance(source, str) and source == "none"):
+        return None
+    if isinstance(source, str) and source == "all":
+        return np.ones(image.shape[:2], np.float32)
+    if isinstance(source, str) and source == "rest":
+        return source
     inverse = isinstance(source, str) and source.startswith(NOT)
     source = source.removeprefix(NOT) if inverse else source
     if isinstance(source, np.ndarray) and source.dtype == bool:
@@ -288,21 +301,21 @@ def _read_mask(source: Any, name: str, image: np.ndarray) -> np.ndarray | str | 
     name = _path_or(name, source)
     pixels, alpha = read_image(source, name=name)
     if np.ptp(pixels, axis=2).max() > 0.1:
-        raise ParameterError(f"{name} has colours; a mask is white inside the region, and black outside.")
+        raise ParameterError(f"{name} has colours; make the mask white inside the region and black outside.")
     mask = pixels[..., 0].astype(np.float32) * (1 if alpha is None else alpha)
     return _fitted(1 - mask if inverse else mask, name, image)
 
 
 def _fitted(mask: np.ndarray, name: str, image: np.ndarray) -> np.ndarray:
-    """A mask stretched over its image, if it has the same aspect ratio up to rounding."""
+    """Resample a mask to the size of its image, which must have the same aspect ratio up to rounding."""
     (height, width), (image_height, image_width) = mask.shape, image.shape[:2]
     if mask.shape == image.shape[:2]:
         return mask
     sizes = f"{name} is of {width} x {height} pixels, and its image of {image_width} x {image_height}"
     ratio = width * image_height / (height * image_width)
     if abs(np.log(ratio)) > 0.01 + 1 / min(height, width, image_height, image_width):
-        raise ParameterError(f"{sizes}, which has another aspect ratio; crop or redraw it to match.")
-    warnings.warn(f"{sizes}; it is stretched over it.", stacklevel=2)
+        raise ParameterError(f"{sizes}, which has another aspect ratio; crop or redraw the mask to match.")
+    warnings.warn(f"{sizes}; the mask is resampled to match.", stacklevel=2)
     return area_average(mask, image.shape[:2]).astype(np.float32)
 
 
@@ -333,17 +346,17 @@ def _read_labels(source: Any, name: str, image: np.ndarray) -> dict[str, np.ndar
     found = np.unique(codes)
     if len(found) > MAX_LABELS:
         raise ImageError(
-            f"{name} has {len(found)} colours; a label image has one flat colour for each region, so draw it without "
-            "smoothed edges and save it as PNG."
+            f"{name} has {len(found)} colours; a label image has one uniform colour for each region, so draw it "
+            "without smooth edges and save it as PNG."
         )
     return {f"#{code:06x}": _fitted((codes == code).astype(np.float32), name, image) for code in found}
 
 
 def _lossy_label_image(labels: Sequence) -> str:
-    """Advice about a label image whose colours its format has changed; empty if there is none."""
+    """Advice about a label image whose format is lossy; empty if there is none."""
     for source in labels:
         if kind := lossy_format(source):
-            return f"{source} is a {kind} file, which changes colours, so save label images as PNG"
+            return f"{source} is a {kind} file, which alters colours, so save label images as PNG"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""The scales of a coarse-to-fine run: their sizes, the evaluations at each, and the size of the style image."""
+"""The scales of a coarse-to-fine run: size, number of evaluations and size of the style image at each."""
 
 from __future__ import annotations
 
@@ -11,58 +11,48 @@ from stylecore.errors import ParameterError
 from stylecore.pictures.geometry import fit
 
 Scale = tuple[tuple[int, int], int]
-"""(height, width), and the number of evaluations."""
+"""(height, width) and number of evaluations."""
 
 
 def schedule(
     shape: tuple[int, int], iterations: int | Sequence[int], pyramid: int | Sequence[int], smallest: int
 ) -> list[Scale]:
-    """Scales of a coarse-to-fine run and the evaluations at each.
+    """Choose the scales of a coarse-to-fine run, and the number of evaluations at each.
 
-    Large shapes are found at the small scales, where an evaluation costs little, so that only detail remains for the
-    large ones: each scale gets two thirds of the evaluations of the one before.
+    Large shapes emerge at the small scales, where an evaluation is fast, so that the large scales only add detail: each
+    scale gets two thirds of the evaluations of the scale before it.
 
     Parameters
     ----------
     shape : tuple of int
         (height, width) of the result.
     iterations : int or sequence of int
-        Evaluations over all scales, or at each.
+        Number of evaluations in total, or at each scale.
     pyramid : int or sequence of int
-        Number of scales, each twice the size of the one before; those too small for the network are left out, as are
-        the smallest if there are fewer evaluations than scales. Or the longer sides of all scales but the last.
+        Number of scales, each twice the size of the one before it; scales that are too small for the network are left
+        out, and so are the smallest ones if there are fewer evaluations than scales. Or the longer sides, in pixels, of
+        all scales but the last.
     smallest : int
-        Shortest side that reaches the network's deepest layer.
+        Shorter side, in pixels, of the smallest image that reaches the network's deepest layer.
 
     Returns
     -------
     list of ((height, width), evaluations)
-        From the smallest scale to `shape`.
+        From the smallest scale up to `shape`.
 
     Raises
     ------
     ParameterError
-        If the longer sides do not increase up to that of the result, or the numbers of scales and evaluations differ.
+        If the longer sides do not increase up to that of the result, or `iterations` does not have a number for each
+        scale.
     """
-    if isinstance(pyramid, list | tuple):
-        sizes = [shape, *(fit(shape, side) for side in reversed(pyramid))]
-        if any(larger <= smaller for smaller, larger in pairwise([*pyramid, max(shape)])):
-            sides = ", ".join(map(str, pyramid))
-            raise ParameterError(
-                f"the scales {sides} do not increase up to the result's {max(shape)} px; leave out the larger ones."
-            )
-    else:
-        # After as many halvings as the size has binary digits no pixel is left.
-        longer, count = max(shape), min(pyramid, int(max(shape)).bit_length())
-        sizes = [shape, *(fit(shape, round(longer / 2**i)) for i in range(1, count))]
-        # Where the deepest layer is only a few positions wide, its statistics say nothing of the style.
-        sizes = [shape, *(size for size in sizes[1:] if min(size) >= 4 * smallest)]
-    if isinstance(iterations, list | tuple):
+    sizes = _sizes(shape, pyramid, smallest)
+    if isinstance(iterations, Sequence):
         if len(iterations) != len(sizes):
             sides = ", ".join(str(max(size)) for size in reversed(sizes))
             raise ParameterError(
-                f"iterations are given for {len(iterations)} scales and there are {len(sizes)}, of {sides} px; give "
-                "one number for each, or one for all together."
+                f"iterations is {list(iterations)} and the scales are {sides} px; give one number for each scale, or "
+                "one in total."
             )
         return list(zip(reversed(sizes), map(int, iterations), strict=True))
     sizes = sizes[:iterations]
@@ -72,8 +62,24 @@ def schedule(
     return [(size, int(count)) for size, count in zip(sizes, counts, strict=True)][::-1]
 
 
+def _sizes(shape: tuple[int, int], pyramid: int | Sequence[int], smallest: int) -> list[tuple[int, int]]:
+    """Sizes of the scales, from the largest to the smallest."""
+    if isinstance(pyramid, Sequence):
+        if any(larger <= smaller for smaller, larger in pairwise([*pyramid, max(shape)])):
+            sides = ", ".join(map(str, pyramid))
+            raise ParameterError(
+                f"the scales {sides} do not increase up to the result's {max(shape)} px; leave out the larger ones."
+            )
+        return [shape, *(fit(shape, side) for side in reversed(pyramid))]
+    # More halvings than the size has binary digits would leave no pixel.
+    longer, count = max(shape), min(pyramid, int(max(shape)).bit_length())
+    sizes = (fit(shape, round(longer / 2**i)) for i in range(1, count))
+    # If the deepest layer is only a few positions wide, its statistics do not describe the style.
+    return [shape, *(size for size in sizes if min(size) >= 4 * smallest)]
+
+
 def style_shape(shape: tuple[int, ...], longer_side: float, smallest: int) -> tuple[int, int]:
-    """Size of a style image at a scale.
+    """Choose the size of a style image at a scale.
 
     Parameters
     ----------
@@ -82,13 +88,13 @@ def style_shape(shape: tuple[int, ...], longer_side: float, smallest: int) -> tu
     longer_side : float
         Desired longer side in pixels.
     smallest : int
-        Shortest side that reaches the network's deepest style layer.
+        Shorter side, in pixels, of the smallest image that reaches the network's deepest style layer.
 
     Returns
     -------
     tuple of int
-        (height, width) in the same aspect ratio: never larger than the image is, and, if the image suffices at all,
-        never too small for the network, as a panorama would soon be.
+        (height, width) of the same aspect ratio: at most the size of the image and, unless the image itself is too
+        small, large enough for the network, for which a panorama would soon be too small.
     """
     longest, shortest = max(shape[:2]), min(shape[:2])
     enough = -(-smallest * longest // shortest)

@@ -1,7 +1,7 @@
-"""The settings of a transfer: every one, with its default, checked once, and to and from JSON.
+"""The settings of a transfer: their defaults, their validation, and their conversion to and from JSON.
 
-`Settings` is all that shapes a picture beside the pixels of its inputs. The metadata of pictures, checkpoints, presets
-and the command line all use it; a new setting is a new field here.
+`Settings` holds everything that determines a picture except the pixels of its inputs. The metadata of pictures,
+checkpoints, presets and the command line all use it; a new setting is a new field here.
 """
 
 from __future__ import annotations
@@ -38,46 +38,48 @@ _Self = TypeVar("_Self", bound="ObjectiveSettings")
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveSettings:
-    """What the loss of a picture consists of; `Objective` takes these fields as keywords.
+    """The settings that define the loss of a picture; `Objective` takes these fields as keywords.
 
     Parameters
     ----------
     style_blend : sequence of float, optional
-        Weight of each style image, zero or more; only their ratios matter. By default all weigh the same. The image is
-        to match the weighted mean of the styles' moments: those of one large picture in which each style has such a
-        share of the area.
+        Weight of each style image, zero or more; only the ratios matter. By default all weights are equal. The target
+        is the weighted mean of the styles' moments: the moments of a picture in which each style fills that share of
+        the area.
     regions, labels : sequence, optional
-        Parts of the picture and the parts of the style images that each is painted from, as
-        `stylecore.regions.read_regions` takes them. Each region has a term of its own at each style layer, weighted by
-        the region's share of the picture, so that a small region is painted as strongly as a large one. Several
-        styles in a region are blended; outside all regions only the content term acts.
+        Parts of the picture, and the parts of the style images that each is painted from, as
+        `stylecore.regions.read_regions` takes them. Each region has its own term at each style layer, weighted by the
+        region's share of the picture, so that a small region is painted as strongly as a large one. Several styles in
+        one region are blended; outside all regions, only the content term has an effect.
     style_loss : {"gram", "mean_covariance", "wasserstein"}
-        How the image's features are compared with the style's: `GramDistance` (the paper's), `MeanCovarianceDistance`
-        or `WassersteinDistance` of `stylecore.losses`.
+        How the image's features are compared with the style's: by `GramDistance` (the paper's),
+        `MeanCovarianceDistance` or `WassersteinDistance` of `stylecore.losses`.
     network : str, path, Weights or Network
         Name of a network, such as "vgg19", or a file in the project's HDF5 layout.
     content_layers, style_layers : sequence of str, or mapping of str to float, optional
-        Layers that carry a loss, by their usual names; in a mapping, the weight of each is multiplied by a number of
-        zero or more. By default those that give the network's best picture.
+        Layers to compare content and style by, named as in the literature ("relu4_2"). In a mapping, the weight of
+        each layer is multiplied by a number, zero or more. The defaults depend on the network; they are the layers with
+        which its pictures look best.
     content_weight, style_weight, regularization_weight, tv_weight : float
-        alpha, beta, gamma and the weight of the total variation; zero or more. `transfer` also accepts
-        ``style_weight="auto"``: 20, or less where most of the style image is nearly one dark tone (see
+        alpha, beta, gamma and the weight of the total variation (TV); zero or more. `transfer` also accepts
+        ``style_weight="auto"``: 20, or less if most of the style image is nearly one dark tone (see
         `stylecore.pictures.tones.auto_style_weight`).
-    layer_weights : "relative", "paper", "normalized" or mapping
-        The factor in front of each of the paper's terms.
+    layer_weights : "relative", "normalized", "paper" or mapping
+        The factor of each of the paper's terms.
 
-        - "relative": each content term is divided by 1/2 sum P^2 and each style term by 1 / (4 N^2 M^2) sum A^2, its
-          value for a blank image, so that all layers pull alike, and averaged over its layers; regularisation and
-          TV are divided by the number of values in the image. The look then does not depend on the image's size. The
-          terms of other style losses are divided likewise and scaled to the strength of the paper's.
-        - "normalized": content and style terms are divided by the strength of their gradient instead: half the
-          norm of the gradient with respect to the features F, times the norm of F, at the content image (for
-          the content term, whose gradient is zero there, at a blank image). Other programs divide each layer's
-          gradient by its norm at every step; but the result is not the gradient of any function, so a line search
-          cannot use it and there is no loss to compare. Here the norms are computed once for each size, before the
-          first step, and the objective is a function like any other.
+        - "relative": each term is divided by its value for a blank image, which is 1/2 sum P^2 for content and
+          1 / (4 N^2 M^2) sum A^2 for style, so that all layers are equally strong; content and style terms are averaged
+          over their layers; regularisation and TV are divided by the element count of the image. The look then does
+          not depend on the image's size. The terms of other style losses are divided in the same way, and scaled to
+          the strength of the paper's.
+        - "normalized": content and style terms are divided by the strength of their gradient instead: half the norm of
+          the gradient with respect to the features F, times the norm of F, at the content image (for the content term,
+          whose gradient is zero there, at a blank image). Other programs divide each layer's gradient by its norm at
+          every step. The result is not the gradient of any function, so a line search cannot use it, and there is no
+          loss to compare. Here, the norms are computed once for each size, before the first step, and the loss remains
+          a function of the image.
         - "paper": 1 / number of layers for content and style, 1 for regularisation and TV.
-        - a mapping gives the weight of each layer, as in "paper".
+        - mapping: the weight of each layer, from its name; regularisation and TV as in "paper".
     pooling : {"max", "average"}
     device : {"cpu", "auto", "cuda", "cuda:1", "reference"}
     dtype : {"float32", "float64"}
@@ -108,7 +110,7 @@ class ObjectiveSettings:
     device: str = "cpu"
     dtype: str = "float32"
 
-    INPUTS: ClassVar = ("regions", "labels", "network")
+    INPUTS: ClassVar[tuple[str, ...]] = ("regions", "labels", "network")
     """The fields that may name files."""
 
     def __post_init__(self) -> None:
@@ -130,24 +132,29 @@ class ObjectiveSettings:
 
     @classmethod
     def of(cls: type[_Self], given: Mapping[str, Any]) -> _Self:
-        """Settings from keywords.
+        """Make settings from keywords.
 
         Parameters
         ----------
-        given : dict
+        given : mapping of str to object
             Fields by name; the others keep their defaults.
+
+        Returns
+        -------
+        ObjectiveSettings
+            Of the class on which the method is called.
 
         Raises
         ------
         ParameterError
-            If a name is no setting, or a value is out of its range.
+            If a name is not a setting, or a value is out of its range.
         """
         cls.check_names(given)
         return cls(**given)
 
     @classmethod
     def check_names(cls, names: Iterable[str]) -> None:
-        """Raise ParameterError if one of the names is no setting."""
+        """Raise ParameterError if one of the names is not a setting."""
         known = [each.name for each in fields(cls)]
         for name in names:
             if name not in known:
@@ -159,7 +166,7 @@ class ObjectiveSettings:
         return {each.name: each.default for each in fields(cls)}
 
     def with_layers(self: _Self) -> _Self:
-        """The same, with the network's own layers where none are named."""
+        """These settings, with the network's default layers in place of None."""
         if self.content_layers is not None and self.style_layers is not None:
             return self
         content, style = default_layers(self.network)
@@ -170,7 +177,7 @@ class ObjectiveSettings:
         )
 
     def blend(self, count: int) -> Sequence[float]:
-        """Weight of each of `count` style images; raises ParameterError unless there are as many weights."""
+        """Weight of each of `count` style images; raises ParameterError if `style_blend` has another length."""
         if self.style_blend is None:
             return [1.0] * count
         if len(self.style_blend) != count:
@@ -184,7 +191,7 @@ class ObjectiveSettings:
         return sorted({*(self.content_layers or ()), *(self.style_layers or ())})
 
     def as_given(self) -> dict[str, Any]:
-        """The fields by name, as keywords that give equal settings; layers without weights as a list."""
+        """The fields by name, as keywords for equal settings; layers that all have weight 1 are a list."""
         given = {each.name: getattr(self, each.name) for each in fields(self)}
         for name in ("content_layers", "style_layers"):
             layers = given[name]
@@ -193,23 +200,28 @@ class ObjectiveSettings:
         return given
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as JSON can hold them.
+        """Convert the fields to values that JSON can represent.
 
         Returns
         -------
         dict
-            Files by their paths as given; an array or a loaded network only by its type, such as "a ndarray".
+            A file is represented by its path, an array or a loaded network only by its type, such as "a ndarray".
         """
         return {name: _storable(value) for name, value in self.as_given().items()}
 
     @classmethod
     def from_json(cls: type[_Self], stored: Mapping[str, Any]) -> _Self:
-        """Settings from what `to_json` gave, of this version or an earlier one.
+        """Make settings from the result of `to_json`, of this version or an earlier one.
 
         Parameters
         ----------
-        stored : dict
-            What is no field, such as the names of the inputs in a picture's metadata, is passed over.
+        stored : mapping of str to object
+            Entries that are not fields, such as the inputs in a picture's metadata, are ignored.
+
+        Returns
+        -------
+        ObjectiveSettings
+            Of the class on which the method is called.
 
         Raises
         ------
@@ -225,7 +237,7 @@ class ObjectiveSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(ObjectiveSettings):
-    """All that shapes a picture beside the pixels of its inputs; `transfer` takes these fields as keywords.
+    """Everything that determines a picture except its inputs' pixels; `transfer` takes these fields as keywords.
 
     Parameters
     ----------
@@ -233,35 +245,37 @@ class Settings(ObjectiveSettings):
 regularization_weight, tv_weight, layer_weights, pooling, device, dtype
         As in `ObjectiveSettings`.
     size : int, (int, int) or str
-        Of the result: its longer side in pixels; its width and height, to whose aspect ratio the content image is
-        cropped about its centre; or a factor of the content image's size, such as "1.5x".
+        Of the result: its longer side in pixels; its width and height in pixels, to whose aspect ratio the content
+        image is cropped at its centre; or a factor of the content image's size, such as "1.5x".
     iterations : int or sequence of int
-        Evaluations of the loss over all scales, divided as in `stylecore.schedule.schedule`; or at each scale.
+        Number of evaluations of the loss: in total, divided among the scales by `stylecore.schedule.schedule`; or at
+        each scale.
     init : {"content", "noise"}, path, PIL image or array
-        The starting point: the content image, white noise as in the paper, or another image, cropped to the
-        result's aspect ratio. With ``pyramid=1``, a finished picture is so continued at a larger size.
+        The initial image: the content image, white noise as in the paper, or another image, which is cropped to the
+        result's aspect ratio. In this way, with ``pyramid=1``, a finished picture is continued at a larger size.
     seed : int
         Random seed of the white noise.
     pyramid : int or sequence of int
-        Number of scales, each twice the size of the one before (1 works at the final size only); or the longer sides
-        of the scales before the final one, in pixels.
+        Number of scales, each twice the size of the one before it (1 uses the final size only); or the longer sides of
+        the scales before the final one, in pixels.
     optimizer : {"lbfgsb", "lbfgs", "adam"}
-        SciPy's L-BFGS-B; the project's own limited-memory BFGS, whose state can be stored in a checkpoint and
-        which takes less memory for large pictures; or Adam. Where a checkpoint is asked for, or the memory does not
-        suffice for SciPy's, and no optimizer is named, `transfer` takes "lbfgs".
+        SciPy's L-BFGS-B; the project's own limited-memory BFGS, whose state can be stored in a checkpoint and which
+        needs less memory for large pictures; or Adam. If no optimizer is named, `transfer` uses "lbfgs" in place of
+        "lbfgsb" for a run with a checkpoint, or if the memory does not suffice for "lbfgsb".
     averaging : float
-        In [0, 1): at each scale the result is the exponential moving average of the iterates with this decay (such as
-        0.95, for calmer pictures with Adam). 0 takes the image of the lowest loss.
+        In [0, 1): the result of each scale is the exponential moving average of the iterates with this decay, such as
+        0.95 for calmer pictures with Adam. With 0, it is the image of lowest loss.
     style_scale : float
-        Longer side of the style image relative to the result's: above 1 for larger strokes. The style image is never
-        enlarged beyond its own size.
+        Longer side of the style image relative to that of the result; values above 1 give larger strokes. The style
+        image is never enlarged beyond its own size.
     style_pyramid : {"scaled", "full"}
-        Whether the style image shrinks with the picture at the smaller scales, so that the same strokes are found at
-        each, or keeps its full size at all of them, so that the small scales lay out large strokes.
+        Whether the style image is scaled down with the picture at the smaller scales, so that all scales paint the
+        same strokes, or keeps its full size at all scales, so that the small scales lay out large strokes.
     colour : {"style", "content", "match", "histogram"}
-        Which colours the picture gets: those of the style image; those of the content image, pixel by pixel, so that
-        only luminance is transferred; or those of the content image by recolouring the style image beforehand, to its
-        mean and covariance or to its histograms (needs scikit-image). See `stylecore.pictures.colour`.
+        Colours of the picture: those of the style image ("style"); those of the content image, pixel by pixel, so that
+        only luminance is transferred ("content"); or those of the content image as a whole, to which the style image is
+        recoloured beforehand: to its mean and covariance ("match") or to its histograms ("histogram", which needs
+        scikit-image). See `stylecore.pictures.colour`.
 
     Raises
     ------
@@ -280,7 +294,7 @@ regularization_weight, tv_weight, layer_weights, pooling, device, dtype
     style_pyramid: str = "scaled"
     colour: str = "style"
 
-    INPUTS: ClassVar = (*ObjectiveSettings.INPUTS, "init")
+    INPUTS: ClassVar[tuple[str, ...]] = (*ObjectiveSettings.INPUTS, "init")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -308,7 +322,7 @@ _FORMER_OPTIMIZERS = {"scipy": "lbfgsb"}
 
 
 def describe(content: Any, style: Any, settings: Settings) -> dict[str, Any]:
-    """The record of a picture: version, inputs and settings.
+    """Record how a picture was made: version, inputs and settings.
 
     Parameters
     ----------
@@ -319,19 +333,19 @@ def describe(content: Any, style: Any, settings: Settings) -> dict[str, Any]:
     Returns
     -------
     dict
-        That JSON can hold; `Settings.from_json` reads the settings back.
+        Of values that JSON can represent; `Settings.from_json` reads the settings from it.
     """
     inputs = {"content": _storable(content), "style": _storable(style)}
     return {"stylecore": __version__, **inputs, **settings.to_json()}
 
 
 def without_folders(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The record of a picture with the files' names only, since folders may be nobody else's business.
+    """Reduce the paths in the record of a picture to the names of the files, since folders may be private.
 
     Parameters
     ----------
-    record : dict
-        As `describe` gives it.
+    record : mapping of str to object
+        As `describe` returns it.
 
     Returns
     -------
@@ -366,9 +380,18 @@ _Function = TypeVar("_Function", bound=Callable)
 
 
 def keywords_of(settings: type[ObjectiveSettings]) -> Callable[[_Function], _Function]:
-    """Decorator that shows the fields of a class in the signature of a function that takes them as ``**settings``.
+    """Make a decorator that replaces ``**settings`` in a function's signature by the fields of a class.
 
-    So ``help`` and the completion of an editor or a notebook know them.
+    ``help`` and the completion of editors and notebooks then show them.
+
+    Parameters
+    ----------
+    settings : type
+        `ObjectiveSettings` or a class derived from it.
+
+    Returns
+    -------
+    callable
     """
 
     def decorate(function: _Function) -> _Function:
@@ -385,7 +408,7 @@ def keywords_of(settings: type[ObjectiveSettings]) -> Callable[[_Function], _Fun
 
 
 def checked_weight(name: str, value: Any) -> float:
-    """A weight as a float; raises ParameterError unless it is a finite number of zero or more."""
+    """Convert a weight to float; raises ParameterError unless it is a finite number of zero or more."""
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < np.inf:
         raise ParameterError(f"{name} is {value!r}; it must be a number of zero or more.")
     return float(value)
@@ -396,7 +419,7 @@ def _checked_layers(name: str, layers: Any) -> dict[str, float] | None:
     if layers is None:
         return None
     if isinstance(layers, str):
-        raise ParameterError(f'{name} is the text "{layers}"; give a list of layer names.')
+        raise ParameterError(f'{name} is the string "{layers}"; give a list of layer names.')
     if not isinstance(layers, Iterable):
         raise ParameterError(f"{name} is {layers!r}; give a list of layer names.")
     if isinstance(layers, Mapping):
@@ -405,7 +428,7 @@ def _checked_layers(name: str, layers: Any) -> dict[str, float] | None:
     if not all(isinstance(layer, str) for layer in layers):
         raise ParameterError(f"{name} is {list(layers)!r}; give a list of layer names.")
     if len(set(layers)) < len(layers):
-        raise ParameterError(f"{name} names a layer twice: {', '.join(layers)}.")
+        raise ParameterError(f"{name} names a layer twice ({', '.join(layers)}); name each once.")
     return dict.fromkeys(layers, 1.0)
 
 
@@ -413,7 +436,7 @@ def _checked_blend(blend: Any) -> list[float] | None:
     if blend is None:
         return None
     if isinstance(blend, str) or not isinstance(blend, Iterable):
-        raise ParameterError(f"style_blend is {blend!r}; give a list of one number for each style image.")
+        raise ParameterError(f"style_blend is {blend!r}; give a list with a number for each style image.")
     weights = [checked_weight("a weight in style_blend", weight) for weight in blend]
     if weights and not any(weights):
         raise ParameterError("the weights in style_blend are all zero; at least one must be positive.")
@@ -435,7 +458,7 @@ def _check_choice(name: str, value: Any, known: Sequence[str]) -> None:
 
 
 def _check_count(name: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
         raise ParameterError(f"{name} is {value!r}; it must be a whole number of {('zero', 'one')[least]} or more.")
-    if value > MOST:
+    if int(value) > MOST:
         raise ParameterError(f"{name} is {value!r}; it must be at most {MOST}.")

@@ -121,7 +121,7 @@ def _take(rows, used, step, change, x, gradient, new_x, new_gradient, sums):
 
 def take(
     rows: np.ndarray,
-    used: Sequence[int],
+    used: Sequence[int] | np.ndarray,
     step: int,
     change: int,
     x: np.ndarray,

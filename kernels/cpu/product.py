@@ -16,6 +16,8 @@ from numpy.typing import DTypeLike
 from stylecore.kernels.cpu.runtime import subroutine
 from stylecore.kernels.cpu.vectors import REGISTERS, Code, Vector, constant_in_compiled_code, native_lanes
 
+Integer = int | np.integer
+
 # Two sums for each row must leave registers free for two vectors of B and an element of A.
 ROWS = 14 if REGISTERS == 32 else 6
 
@@ -107,18 +109,18 @@ def pad_columns(matrix: np.ndarray) -> np.ndarray:
 @subroutine
 def multiply(
     a: np.ndarray,
-    a_start: int,
-    a_row: int,
-    a_column: int,
+    a_start: Integer,
+    a_row: Integer,
+    a_column: Integer,
     b: np.ndarray,
-    b_start: int,
-    b_row: int,
+    b_start: Integer,
+    b_row: Integer,
     c: np.ndarray,
-    c_start: int,
-    c_row: int,
-    rows: int,
-    depth: int,
-    add: bool,
+    c_start: Integer,
+    c_row: Integer,
+    rows: Integer,
+    depth: Integer,
+    add: bool | np.bool_,
 ) -> None:
     """C = A B or, if `add`, C += A B, for one panel of B.
 

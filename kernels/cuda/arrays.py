@@ -35,7 +35,7 @@ class _Memory:
         self._block = cuda.device_array(max(size, 1), np.uint8)
         self._views: dict[tuple[int, int, np.dtype], object] = {}
 
-    def view(self, offset: int, size: int, dtype: np.dtype):
+    def view(self, offset: int, size: int, dtype: np.dtype) -> Any:
         key = (offset, size, dtype)
         if key not in self._views:
             self._views[key] = self._block[offset : offset + size * dtype.itemsize].view(dtype)

@@ -1,7 +1,7 @@
 """The command line, ``stylecore``.
 
-The exit status is 0 when the work is done; 2 when an input cannot be used, which one sentence on standard error
-explains; and 130 when Ctrl-C or a signal to terminate ended the run early, whether or not there was a picture to save.
+The exit status is 0 on success; 2 if an input cannot be used, which one sentence on standard error explains; and 130
+if Ctrl-C or a signal to terminate ended the run early, whether or not there was a picture to save.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ STOPPED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program.
+    """Run the command line.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     try:
-        # Importing takes most of a second, in which Ctrl-C may come as well.
+        # The import takes most of a second, in which Ctrl-C may be pressed, too.
         from stylecore.cli.commands import run
     except KeyboardInterrupt:
         print("stylecore: stopped; no picture has been written.", file=sys.stderr)

@@ -1,25 +1,31 @@
-"""Arguments that several commands have, and the types of their values."""
+"""Arguments that several commands have in common, and the types of their values."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[Any]
+    Group = argparse._ActionsContainer
+    """A parser, or a group of its options."""
 
 
-def add_command(commands: Any, name: str, command: str, summary: str, **more: Any) -> argparse.ArgumentParser:
+def add_command(commands: Commands, name: str, command: str, summary: str, **more: Any) -> argparse.ArgumentParser:
     """Add a command.
 
     Parameters
     ----------
     commands : subparsers of argparse
     name : str
-        Its last word.
+        Last word of the command.
     command : str
-        All of its words, which `parse` returns as ``command``.
+        All words of the command, which are ``command`` in the parsed arguments.
     summary : str
+        Help text of the command.
     **more
-        As `add_parser` of argparse takes them.
+        Arguments of `add_parser` of argparse.
 
     Returns
     -------
@@ -30,10 +36,10 @@ def add_command(commands: Any, name: str, command: str, summary: str, **more: An
     return parser
 
 
-def add_setting(group: Any, name: str, help: str, settings: Mapping[str, Any], **more: Any) -> None:
-    """Add a setting as an option, of the type that its default has in Python.
+def add_setting(group: Group, name: str, help: str, settings: Mapping[str, Any], **more: Any) -> None:
+    """Add a setting as an option of the same type as the setting's default.
 
-    Without a default of its own in `more`, an option that is not given is missing from what is parsed.
+    Unless `more` has a default, the parsed arguments lack an option that the user does not give.
 
     Parameters
     ----------
@@ -43,7 +49,7 @@ def add_setting(group: Any, name: str, help: str, settings: Mapping[str, Any], *
     settings : mapping of str to object
         The default of each setting.
     **more
-        As `add_argument` of argparse takes them.
+        Arguments of `add_argument` of argparse.
     """
     default = more.get("default", settings[name])
     if isinstance(default, float):
@@ -58,7 +64,7 @@ def add_setting(group: Any, name: str, help: str, settings: Mapping[str, Any], *
     group.add_argument(option, help=f"{help} (default: {shown})", **{"default": argparse.SUPPRESS, **more})
 
 
-def add_quiet(group: Any) -> None:
+def add_quiet(group: Group) -> None:
     """Add the option ``--quiet``."""
     group.add_argument("-q", "--quiet", action="store_true", help="show only the result, or an error")
 

@@ -39,7 +39,7 @@ STREAM = "-"
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line, and turn what goes wrong into one sentence and an exit status.
+    """Run a command line, and report errors as one sentence and an exit status.
 
     Parameters
     ----------
@@ -75,13 +75,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return fail(f"{place}{error.strerror or error}.")
     except Exception as error:
         fault = devices.fault(error)
-        if fault is None:  # A defect of the program, whose traceback is needed.
+        if fault is None:  # A defect of the program, for which the traceback is needed.
             raise
         return fail(fault)
 
 
 def _saying_when_compiling(given: Namespace, watch: Watch) -> AbstractContextManager:
-    """Say when kernels are compiled, unless the progress bar of a transfer does."""
+    """Report when kernels are compiled, unless the progress bar of a transfer does."""
     return nullcontext() if watch.bar and not given.command.startswith("train") else on_compile(watch.say)
 
 
@@ -111,7 +111,7 @@ def _transfer(given: Namespace, watch: Watch) -> int:
 
 
 def _roles(content: str, styles: Sequence[str]) -> str:
-    """The line that says which picture is the photograph, and which are the paintings."""
+    """A line that names the photograph and the paintings, in case the user has exchanged them."""
     paintings = f"painting{'s' * (len(styles) > 1)} {', '.join(styles)}"
     return f"photograph {content}; {paintings}"
 
@@ -121,13 +121,13 @@ def _opened(path: str) -> Any:
 
 
 def _check_streams(given: Namespace) -> None:
-    """Refuse what standard input and output cannot do."""
+    """Refuse arguments that standard input or output cannot support."""
     if [given.content, *given.style].count(STREAM) > 1:
-        raise ParameterError('"-" stands for more than one picture; standard input can be read only once.')
+        raise ParameterError('"-" is given for more than one picture; standard input can be read only once.')
     if given.output == STREAM and given.format is None:
         raise ParameterError("--output - needs --format, such as --format png.")
     if given.output == STREAM and given.save_every is not None:
-        raise ParameterError("--save-every names its pictures after --output, which must be a file then.")
+        raise ParameterError("--save-every names its pictures after --output; give --output a file name.")
 
 
 def _check_output(given: Namespace, shape: tuple[int, int] | None = None) -> None:
@@ -139,7 +139,7 @@ def _resume(given: Namespace, watch: Watch) -> int:
     arguments, checkpoint = checkpoints.read(given.checkpoint)
     given.output = given.output or checkpoint.output
     if not given.output:
-        raise ParameterError(f"{given.checkpoint} does not say where to write the picture; name it with --output.")
+        raise ParameterError(f"{given.checkpoint} does not name an output file; name one with --output.")
     if given.output == STREAM and given.format is None:
         raise ParameterError("--output - needs --format, such as --format png.")
     _check_output(given)
@@ -150,14 +150,14 @@ def _resume(given: Namespace, watch: Watch) -> int:
 
 
 def _finish(result: Result, given: Namespace, views: Mapping[str, Any]) -> int:
-    """Write the picture and the views of the run, and remove the checkpoint if the run is complete."""
+    """Write the picture and the views of the run, and delete the checkpoint if the run is complete."""
     output = sys.stdout.buffer if given.output == STREAM else given.output
     result.save(output, format=given.format, metadata=given.metadata)
     if given.checkpoint and not result.stopped:
         os.remove(given.checkpoint)
     status = _report(result, given.output)
     if given.checkpoint and result.stopped and os.path.exists(given.checkpoint):
-        say(f"stylecore: `stylecore resume {given.checkpoint}` continues it.")
+        say(f"stylecore: `stylecore resume {given.checkpoint}` continues the run.")
     if given.sheet:
         write_image(given.sheet, views["sheet"].sheet(result), settings=result.metadata(given.metadata))
     if given.plot:
@@ -166,7 +166,7 @@ def _finish(result: Result, given: Namespace, views: Mapping[str, Any]) -> int:
 
 
 def _views(given: Namespace, inputs: Sequence[str], iterations: int | Sequence[int]) -> dict[str, Any]:
-    """Callbacks for the views of the run, after checking that all files can be written."""
+    """Callbacks for the views of a run, after checking that all files can be written."""
     written = [given.output, given.preview, given.sheet, given.plot, given.checkpoint]
     written = [path for path in written if path not in (None, STREAM)]
     _keep_apart(inputs, written)
@@ -174,7 +174,7 @@ def _views(given: Namespace, inputs: Sequence[str], iterations: int | Sequence[i
     if given.save_every is not None:
         views["snapshots"] = Snapshots(given.output, given.save_every)
         for path in filter(views["snapshots"].may_write, (*inputs, *written)):
-            raise ImageError(f"{path} may be replaced by a picture that --save-every writes; choose another --output.")
+            raise ImageError(f"{path} might be overwritten by --save-every; choose another --output.")
     if given.preview:
         check_output(given.preview)
         views["preview"] = Preview(given.preview)
@@ -228,21 +228,21 @@ def _demo(given: Namespace, watch: Watch) -> int:
     try:
         _fetch_once(DEFAULTS["network"], watch)
     except WeightsError as error:
-        watch.say(f"stylecore: {error}\nThe demonstration continues with the network small, which needs no download.")
+        watch.say(f"stylecore: {error}\nThe demo continues with the network small, which needs no download.")
         settings["network"] = "small"
     result = demo(given.output, given.sheet, **settings, callback=watch, progress=watch.bar)
     return _report(result, f"{given.output} and {given.sheet}")
 
 
 def _networks(given: Namespace, watch: Watch) -> int:
-    inputs = [given.content, given.style]
+    content, style = given.content, given.style
     check_output(given.sheet)
-    _keep_apart(inputs, [given.sheet])
-    _check_readable(inputs)
+    _keep_apart([content, style], [given.sheet])
+    _check_readable([content, style])
     for network in given.networks:
         _fetch_once(network, watch)
     settings = _named(given, "size", "iterations")
-    results = compare(*inputs, given.sheet, given.networks, **settings, callback=watch, progress=watch.bar)
+    results = compare(content, style, given.sheet, given.networks, **settings, callback=watch, progress=watch.bar)
     return _report(results[-1], given.sheet)
 
 
@@ -256,7 +256,7 @@ def _weights_list(given: Namespace, watch: Watch) -> int:
 
 
 def _weights_fetch(given: Namespace, watch: Watch) -> int:
-    # Before anything that may take long, such as waiting for a network that does not answer.
+    # First, since the rest may take long, for example if the server does not respond.
     if (
         given.source is None
         and given.network in weights.CATALOGUE
@@ -319,7 +319,7 @@ DEFAULTS = Settings.defaults()
 
 
 def _named(given: Namespace, *names: str) -> dict[str, Any]:
-    """The options of these names that were given."""
+    """The options with these names that were given."""
     return {name: getattr(given, name) for name in names if hasattr(given, name)}
 
 
@@ -335,7 +335,7 @@ def _settings(given: Namespace) -> dict[str, Any]:
 
 
 def _layer_weights(words: Any) -> Any:
-    """Turn --layer-weights into what `transfer` takes: a word, or a dict from NAME=NUMBER pairs."""
+    """Convert the value of --layer-weights for `transfer`: to a string, or from NAME=NUMBER pairs to a dict."""
     if not isinstance(words, list):  # From a preset.
         return words
     words = [str(word) for word in words]
@@ -351,24 +351,24 @@ def _layer_weights(words: Any) -> Any:
 
 
 def _layers(name: str, words: Any) -> Any:
-    """Turn --content-layers or --style-layers into what `transfer` takes: names, or a dict from NAME=NUMBER pairs."""
+    """Convert the value of --content-layers or --style-layers for `transfer`: to names, or to a dict of weights."""
     if not (isinstance(words, list | tuple) and all(isinstance(word, str) for word in words)):
         return words  # From a preset; `transfer` checks it.
     pairs = [word.partition("=") for word in words]
     names = [name for name, _, _ in pairs]
     if len(set(names)) < len(names) or not any(equals for _, equals, _ in pairs):
-        return names  # It refuses a list that names one twice.
+        return names  # `transfer` refuses a list that names a layer twice.
     try:
         return {name: float(number) if equals else 1.0 for name, equals, number in pairs}
     except ValueError:
         option = "--" + name.replace("_", "-")
         raise ParameterError(
-            f'{option} is "{" ".join(words)}"; name layers, and numbers where wanted, as in relu1_1=2.'
+            f'{option} is "{" ".join(words)}"; give names of layers, or names with numbers such as relu1_1=2.'
         ) from None
 
 
 def _files(value: Any) -> Iterator[str]:
-    """Paths among inputs, which may be nested lists, words with another meaning, or arrays."""
+    """The paths in an argument, which may be a path, a word such as "noise", an array or a nested list of these."""
     if isinstance(value, str):
         if value not in ("content", "noise", STREAM, *WORDS):
             yield value.removeprefix(NOT)
@@ -378,7 +378,7 @@ def _files(value: Any) -> Iterator[str]:
 
 
 def _keep_apart(inputs: Sequence[str], outputs: Sequence[str]) -> None:
-    """Refuse to overwrite one of the input pictures, or to write two pictures to one file."""
+    """Refuse to overwrite an input picture, or to write two pictures to one file."""
     for i, output in enumerate(outputs):
         for path in inputs:
             with suppress(OSError):  # A missing file is reported when it is read.
@@ -389,17 +389,17 @@ def _keep_apart(inputs: Sequence[str], outputs: Sequence[str]) -> None:
 
 
 def _check_readable(paths: Iterable[str]) -> None:
-    """Read pictures before a download, so that nobody waits for it to learn that one is missing."""
+    """Read pictures before a download, so that an error in them is reported immediately."""
     for path in paths:
         read_image(path)
 
 
 def _fetch_once(network: Any, watch: Watch) -> None:
-    """Download the network and say so, if it is in the catalogue and not in the cache yet."""
+    """Download the network, with a report, if it is in the catalogue and not yet in the cache."""
     if network not in weights.CATALOGUE or weights.cached_file(network).is_file():
         return
     size = weights.CATALOGUE[network].megabytes
-    watch.say(f"Downloading the network {network}, once: {size} MB, kept in {weights.cache_folder()}.")
+    watch.say(f"Downloading the network {network} ({size} MB) to {weights.cache_folder()}, once.")
     weights.fetch(network, progress=watch.bar)
 
 

@@ -1,4 +1,4 @@
-"""What the command line writes to the terminal, and the signals that end a run."""
+"""Output to the terminal, and the signals that end a run."""
 
 from __future__ import annotations
 
@@ -21,20 +21,21 @@ SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if 
 
 
 class Watch:
-    """Follows a transfer as its callback, and ends it early when a signal asks for it.
+    """The callback of a transfer, which reports its progress and ends it early after a signal.
 
-    The first signal lets the current evaluation finish, so that the picture reached so far can be saved; the second,
-    or one that comes before there is a picture, ends the program at once.
+    After the first signal, the current evaluation is completed, so that the picture reached so far can be saved. A
+    second signal, or one before there is a picture, ends the program immediately.
 
     Parameters
     ----------
     quiet : bool
-        Whether to show no progress.
+        Whether to report nothing.
 
     Attributes
     ----------
     bar : bool
-        Whether to show a progress bar; where the terminal cannot, a line is printed every ten seconds instead.
+        Whether to show a progress bar; if standard error is not a terminal, a line is printed every ten seconds
+        instead.
     """
 
     def __init__(self, quiet: bool) -> None:
@@ -58,7 +59,7 @@ class Watch:
             signal.signal(number, handler)
 
     def __call__(self, evaluation: Evaluation, image: np.ndarray) -> bool:
-        """Report now and then; True once a signal has asked for the end."""
+        """Report every ten seconds unless there is a progress bar; True after a signal."""
         self._reached = True
         if not self.bar and evaluation.seconds >= self._next_report:
             self._next_report = evaluation.seconds + 10
@@ -67,20 +68,20 @@ class Watch:
         return self._asked
 
     def begin(self, name: str) -> dict[str, Any]:
-        """Announce one of several transfers; returns the arguments with which it is followed."""
+        """Announce one of several transfers; returns the arguments that make this its callback."""
         self._next_report = 0.0
         self._ending = "ending with this step"
         self.say(f"{name}:")
         return {"callback": self, "progress": self.bar}
 
     def introduce(self, text: str) -> None:
-        """Set the line that precedes everything else that is said; at once if a progress bar is to come."""
+        """Set the line to print before the first report; it is printed immediately if there is a progress bar."""
         self._introduction = text
         if self.bar:
             self._say_introduction()
 
     def say(self, text: str) -> None:
-        """Report on the work, unless the user wants quiet."""
+        """Report something, unless ``--quiet`` was given."""
         if not self._quiet:
             self._say_introduction()
             say(text)
@@ -94,9 +95,9 @@ class Watch:
         if self._asked or not self._reached:
             raise KeyboardInterrupt
         self._asked = True
-        # print might be interrupted by this very handler while it writes, which Python's streams do not allow.
+        # The signal may have interrupted a print, and Python's streams do not allow another one inside it.
         with suppress(OSError):
-            os.write(2, f"\nstylecore: {self._ending}; a second signal ends at once.\n".encode())
+            os.write(2, f"\nstylecore: {self._ending}; a second signal ends the program immediately.\n".encode())
 
 
 def stopped() -> int:
@@ -112,23 +113,23 @@ def fail(message: str) -> int:
 
 
 def say(text: str) -> None:
-    """Write a line to standard error; a closed terminal is no reason to end the work."""
+    """Write a line to standard error; a closed terminal does not end the run."""
     with suppress(OSError):
         print(text, file=sys.stderr, flush=True)
 
 
 def print_result(text: object) -> None:
-    """Write a result to standard output, whose encoding may lack characters of a file's name."""
+    """Write a result to standard output, with escapes for characters that its encoding lacks."""
     encoding = sys.stdout.encoding or "utf-8"
     try:
         print(str(text).encode(encoding, "backslashreplace").decode(encoding), flush=True)
     except OSError as error:
         if error.errno != errno.EIO:
             raise
-        discard_output()  # The terminal is gone, as after SIGHUP; the work is not to be lost with it.
+        discard_output()  # The terminal was closed (SIGHUP), which must not end the run.
 
 
 def discard_output() -> None:
-    """Keep the interpreter from flushing, as it ends, what could not be written."""
+    """Prevent the interpreter from flushing, at exit, output that cannot be written."""
     with open(os.devnull, "w") as nowhere, suppress(OSError):
         os.dup2(nowhere.fileno(), sys.stdout.fileno())

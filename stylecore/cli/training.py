@@ -1,4 +1,4 @@
-"""The commands ``stylecore train cnn`` and ``stylecore train autoencoder``: their options, and the call they make."""
+"""The commands ``stylecore train cnn`` and ``stylecore train autoencoder``: their options, and how they are run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stylecore.cli.arguments import add_command, add_quiet, add_setting
 from stylecore.errors import ParameterError
@@ -16,25 +16,28 @@ from stylecore.training.settings import AutoencoderSettings, ClassifierSettings,
 from stylecore.training.train import Training, train_autoencoder, train_classifier
 from stylecore.weights.architectures import Conv, Pool, from_json
 
+if TYPE_CHECKING:
+    from stylecore.cli.arguments import Commands, Group
+
 SETTINGS: dict[str, type[TrainingSettings]] = {"cnn": ClassifierSettings, "autoencoder": AutoencoderSettings}
 FUNCTIONS: dict[str, Callable[..., Training]] = {"cnn": train_classifier, "autoencoder": train_autoencoder}
 
 
-def add_train(commands: Any) -> None:
-    """Add the command ``train``, with a command for each kind of network.
+def add_train(commands: Commands) -> None:
+    """Add the command ``train``, with a subcommand for each kind of network.
 
     Parameters
     ----------
     commands : subparsers of argparse
     """
-    summary = "Train a network of your own, for `stylecore transfer --network`."
+    summary = "Train your own network, for `stylecore transfer --network`."
     parser = commands.add_parser("train", help=summary, description=summary, allow_abbrev=False)
     kinds = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_kind(kinds, "cnn", "Train a network to classify pictures.")
     _add_kind(kinds, "autoencoder", "Train a network to reconstruct pictures from a short code.")
 
 
-def _add_kind(kinds: Any, network: str, summary: str) -> None:
+def _add_kind(kinds: Commands, network: str, summary: str) -> None:
     parser = add_command(kinds, network, f"train {network}", summary)
     parser.set_defaults(network=network)
     defaults = SETTINGS[network].defaults()
@@ -43,7 +46,7 @@ def _add_kind(kinds: Any, network: str, summary: str) -> None:
     _add_optimisation(parser.add_argument_group("optimisation"), defaults)
 
 
-def _add_basic(group: Any, defaults: dict[str, Any]) -> None:
+def _add_basic(group: Group, defaults: dict[str, Any]) -> None:
     group.add_argument(
         "data",
         metavar="DATA",
@@ -69,8 +72,8 @@ def _add_basic(group: Any, defaults: dict[str, Any]) -> None:
     group.add_argument(
         "--resume",
         action="store_true",
-        help="""resume an interrupted training from its checkpoint; data and settings must be the same, and so will be
-        the network""",
+        help="""resume an interrupted training from its checkpoint; with the same data and settings, the network is
+        the same as without the interruption""",
     )
     group.add_argument("--half", action="store_true", help="store the weights in half precision (float16)")
     group.add_argument(
@@ -81,7 +84,7 @@ def _add_basic(group: Any, defaults: dict[str, Any]) -> None:
     add_quiet(group)
 
 
-def _add_data(group: Any, defaults: dict[str, Any]) -> None:
+def _add_data(group: Group, defaults: dict[str, Any]) -> None:
     group.add_argument("--classes", nargs="+", metavar="CLASS", help="the subfolders to read (default: all)")
     add_setting(
         group,
@@ -97,7 +100,7 @@ def _add_data(group: Any, defaults: dict[str, Any]) -> None:
     )
 
 
-def _add_optimisation(group: Any, defaults: dict[str, Any]) -> None:
+def _add_optimisation(group: Group, defaults: dict[str, Any]) -> None:
     add_setting(group, "batch", "number of pictures in a batch", defaults)
     add_setting(
         group,
@@ -120,13 +123,13 @@ def _add_optimisation(group: Any, defaults: dict[str, Any]) -> None:
 
 
 def train(given: argparse.Namespace, callback: Callable[[Epoch], object], progress: bool) -> Training:
-    """Train a network as a command line says.
+    """Train a network according to a command line.
 
     Parameters
     ----------
     given : argparse.Namespace
     callback, progress
-        As of `train_classifier`.
+        As in `train_classifier`.
 
     Returns
     -------
@@ -135,7 +138,7 @@ def train(given: argparse.Namespace, callback: Callable[[Epoch], object], progre
     Raises
     ------
     StylecoreError
-        As `train_classifier` and `read_architecture` do.
+        As in `train_classifier` and `read_architecture`.
     """
     settings = {name: value for name, value in vars(given).items() if name in SETTINGS[given.network].defaults()}
     if given.architecture is None:

@@ -11,7 +11,7 @@ import logging
 import math
 import warnings
 import zlib
-from typing import BinaryIO, NamedTuple
+from typing import IO, BinaryIO, NamedTuple
 
 import numpy as np
 import tifffile
@@ -228,7 +228,7 @@ def _unpremultiplied(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     return np.minimum(pixels / divisor.reshape(divisor.shape + (1,) * (pixels.ndim - 2)), 1)
 
 
-def write(file: BinaryIO, pixels: np.ndarray, description: str, icc_profile: bytes) -> None:
+def write(file: IO[bytes], pixels: np.ndarray, description: str, icc_profile: bytes) -> None:
     """Write a picture with 16 bits per channel, compressed by Deflate with horizontal differences.
 
     Parameters

@@ -10,7 +10,7 @@ import tempfile
 import warnings
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import IO, BinaryIO, cast
 
 import numpy as np
 from PIL import Image, PngImagePlugin
@@ -193,25 +193,25 @@ def _write_to_stream(target: Target, kind: str, rgb: np.ndarray, alpha: np.ndarr
             file.write(encoded.getbuffer())
 
 
-def _write_png(file: BinaryIO, rgb: np.ndarray, alpha: np.ndarray | None, text: str) -> None:
+def _write_png(file: IO[bytes], rgb: np.ndarray, alpha: np.ndarray | None, text: str) -> None:
     chunks = PngImagePlugin.PngInfo()
     if text:
         chunks.add_text(SETTINGS, text)
     _save(to_pil(rgb, alpha), file, "PNG", pnginfo=chunks)
 
 
-def _write_jpeg(file: BinaryIO, rgb: np.ndarray, alpha: np.ndarray | None, text: str) -> None:
+def _write_jpeg(file: IO[bytes], rgb: np.ndarray, alpha: np.ndarray | None, text: str) -> None:
     if alpha is not None:
         rgb = 1 - alpha[:, :, None] * (1 - np.clip(rgb, 0, 1))
     _save(to_pil(rgb), file, "JPEG", quality=95, subsampling="4:4:4", exif=_describe(text))
 
 
-def _write_webp(file: BinaryIO, rgb: np.ndarray, alpha: np.ndarray | None, text: str) -> None:
+def _write_webp(file: IO[bytes], rgb: np.ndarray, alpha: np.ndarray | None, text: str) -> None:
     # "exact" keeps the colours under transparent pixels.
     _save(to_pil(rgb, alpha), file, "WebP", quality=95, exact=True, exif=_describe(text))
 
 
-def _write_tiff(file: BinaryIO, rgb: np.ndarray, alpha: np.ndarray | None, text: str) -> None:
+def _write_tiff(file: IO[bytes], rgb: np.ndarray, alpha: np.ndarray | None, text: str) -> None:
     planes = rgb if alpha is None else np.dstack([rgb, alpha])
     tiff.write(file, quantise(planes, np.uint16), _tagged(text), profile_of("sRGB"))
 
@@ -219,7 +219,7 @@ def _write_tiff(file: BinaryIO, rgb: np.ndarray, alpha: np.ndarray | None, text:
 _ENCODERS = {"png": _write_png, "jpg": _write_jpeg, "webp": _write_webp, "tif": _write_tiff}
 
 
-def _save(image: Image.Image, file: BinaryIO, kind: str, **options: object) -> None:
+def _save(image: Image.Image, file: IO[bytes], kind: str, **options: object) -> None:
     # Writing to a file by itself, Pillow does not notice that the disk is full when its last block does not fit.
     encoded = io.BytesIO()
     image.save(encoded, kind, icc_profile=profile_of("sRGB"), **options)

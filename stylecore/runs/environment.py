@@ -79,7 +79,9 @@ def differences(then: dict[str, str], now: dict[str, str]) -> list[str]:
 def _gpu(device: str) -> str:
     """Name of the GPU that computes."""
     number = 0 if device == "auto" else devices.number_of(device)
-    driver = None if number is None else devices.find_driver()
+    if number is None:
+        return "none"
+    driver = devices.find_driver()
     return driver.devices[number].name if driver and number < len(driver.devices) else "none"
 
 

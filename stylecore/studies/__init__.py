@@ -1,1 +1,1 @@
-"""Comparisons made of many transfers: presets, the experiments of the paper, the networks and the demonstration."""
+"""Comparisons of several transfers: presets, the experiments of the paper, the networks and the demonstration."""

@@ -20,12 +20,12 @@ PathLike = str | os.PathLike
 
 
 def demo(output: PathLike = "demo.png", sheet: PathLike = "demo-sheet.png", **settings: Any) -> Result:
-    """Paint the sample photograph in the style of the sample painting, and show content, style and result.
+    """Paint the sample photograph in the style of the sample painting, and show both beside the result.
 
     Parameters
     ----------
     output, sheet : str or path
-        The picture to write, and the sheet.
+        Files for the picture, and for the sheet with content, style and result.
     **settings
         As `stylecore.transfer` takes them.
 
@@ -36,7 +36,7 @@ def demo(output: PathLike = "demo.png", sheet: PathLike = "demo-sheet.png", **se
     Raises
     ------
     StylecoreError
-        As in `stylecore.transfer`; or if a picture cannot be written, which is checked before the work starts.
+        As in `stylecore.transfer`; or if a picture cannot be written, which is checked before the transfer.
     """
     check_output(output)
     check_output(sheet)
@@ -55,21 +55,21 @@ def compare(
     ----------
     content, style : path, PIL image or array
     sheet : str or path
-        The picture to write.
+        File for the sheet.
     networks : sequence of str, path or Weights
-        As `stylecore.transfer` takes them; each uses its own default layers.
+        As `stylecore.transfer` takes them; each is used with its own default layers.
     **settings
         Other settings of `stylecore.transfer`.
 
     Returns
     -------
     list of Result
-        One for each network; fewer if the callback ended one early.
+        One for each network; fewer if the callback ended a transfer early.
 
     Raises
     ------
     StylecoreError
-        As in `stylecore.transfer`; or if the sheet cannot be written, which is checked before the work starts.
+        As in `stylecore.transfer`; or if the sheet cannot be written, which is checked before the transfers.
     """
     check_output(sheet)
     results: list[Result] = []
@@ -98,16 +98,23 @@ def preset_sheet(
     file : str or path, optional
         A TOML file with more presets.
     watch : callable, optional
-        Called as ``watch(name)`` before each transfer; returns more arguments for it, such as its callback.
+        Called as ``watch(name)`` before each transfer; returns further arguments for it, such as its callback.
     **settings
-        As `transfer` takes them, for all; a preset's own override them.
+        Settings of `stylecore.transfer` for all pictures; a preset overrides them.
 
     Returns
     -------
     ndarray, (H, W, 3), or None
-        The labelled sheet: the picture with the defaults, and then with each preset; None if a callback ended the work.
+        The labelled sheet of the pictures, with the defaults and then with each preset; None if a callback ended a
+        transfer early.
+
+    Raises
+    ------
+    StylecoreError
+        As in `stylecore.transfer` and `load_presets`.
     """
-    presets = {"the defaults": {}} | {name: preset.settings for name, preset in load_presets(file).items()}
+    presets: dict[str, dict[str, Any]] = {"the defaults": {}}
+    presets |= {name: preset.settings for name, preset in load_presets(file).items()}
     pictures = []
     for name, preset in presets.items():
         result = transfer(content, style, **{**settings, **preset}, **(watch(name) if watch else {}))
@@ -118,7 +125,7 @@ def preset_sheet(
 
 
 def _write_sheet(path: PathLike, sources: dict[str, Any], results: dict[str, np.ndarray], metadata: Any) -> None:
-    """Write sources and results side by side, as high as the results."""
+    """Write sources and results side by side, at the height of the results."""
     pictures = {name: read_image(source, name=name)[0] for name, source in sources.items()} | results
     height = max(map(len, results.values()))
     write_image(path, contact_sheet(list(pictures.values()), list(pictures), height=height), settings=metadata)

@@ -1,15 +1,19 @@
-"""The experiments of the paper's section 6, as labelled sheets of pictures and their losses."""
+"""The experiments of section 6 of the paper, as labelled sheets of pictures and JSON files of their losses."""
+
+from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from stylecore._transfer import transfer
+from stylecore._transfer import Result, transfer
 from stylecore.errors import ParameterError
 from stylecore.files import replacing
-from stylecore.network import STYLE_LAYERS, load_network
+from stylecore.network import STYLE_LAYERS, Network, load_network
 from stylecore.objective import Objective
 from stylecore.pictures.geometry import crop, fit, resize, shape_for
 from stylecore.pictures.reading import read_image
@@ -18,40 +22,41 @@ from stylecore.pictures.tones import STYLE_WEIGHT
 from stylecore.pictures.writing import check_output, write_image
 
 
-def balance(share):
-    """Weights of content and style from one number between them.
+def balance(share: float) -> dict[str, float]:
+    """Content weight and style weight for a position between content and style.
 
     Parameters
     ----------
     share : float
-        From 0, content alone, to 1, style alone: alpha = 2 (1 - share) and beta = 40 share, so that 0.5 stands for the
+        From 0 (content only) to 1 (style only): alpha = 2 (1 - share) and beta = 40 share, so that 0.5 gives the
         defaults, alpha = 1 and beta = 20.
 
     Returns
     -------
-    dict
-        ``content_weight``, which is alpha, and ``style_weight``, which is beta.
+    dict of str to float
+        ``content_weight`` (alpha) and ``style_weight`` (beta).
     """
     return {"content_weight": 2 * (1 - share), "style_weight": 2 * STYLE_WEIGHT * share}
 
 
 class Experiment(NamedTuple):
-    """A comparison of some pictures.
+    """A comparison of pictures with different settings.
 
     Attributes
     ----------
     name : str
-        Of its files.
+        Stem of the file names.
     title : str
+        Title of the sheet.
     runs : dict of str to dict
-        Settings of each picture that differ from the defaults, by its label.
+        For each picture, by its label, the settings that differ from the defaults.
     style : {"style", "dark style"} or None
-        The style image that it is made with.
+        The style image; None if it has no effect.
     """
 
     name: str
     title: str
-    runs: dict
+    runs: dict[str, dict[str, Any]]
     style: str | None = "style"
 
 
@@ -64,7 +69,7 @@ EXPERIMENTS = (
     ),
     Experiment(
         "style-layers",
-        "Layers that the style is taken from (6.3)",
+        "Style layers (6.3)",
         {
             "relu1_1, 2_1, 3_1, 4_1": {"style_layers": ("relu1_1", "relu2_1", "relu3_1", "relu4_1")},
             "relu2_1, 3_1, 4_1": {"style_layers": ("relu2_1", "relu3_1", "relu4_1")},
@@ -85,36 +90,46 @@ EXPERIMENTS = (
 )
 
 
-def experiments(folder, content, style, dark_style=None, *, size=256, iterations=200, watch=None):
-    """Do the paper's experiments; each gives a sheet and the losses of its runs.
+def experiments(
+    folder: str | os.PathLike[str],
+    content: Any,
+    style: Any,
+    dark_style: Any = None,
+    *,
+    size: int | tuple[int, int] | str = 256,
+    iterations: int = 200,
+    watch: Callable[[str], dict[str, Any]] | None = None,
+) -> Iterator[Path]:
+    """Run the experiments of the paper, and write a sheet of pictures and a JSON file for each.
 
-    They are ``content-only``, ``style-layers``, ``style-weights`` and ``dark-style``, each with .png and .json. A JSON
-    file holds, for every run, its settings; the paper's terms, unweighted, at all style layers, of the content image
-    and of the result; and the history of the loss as columns.
+    The files are named ``content-only``, ``style-layers``, ``style-weights`` and ``dark-style``, with the suffixes .png
+    and .json. A JSON file has, for each run: its settings; the unweighted terms of the paper's loss at the content
+    layers and all default style layers, for the content image and for the result; and the history of the loss, as
+    columns.
 
     Parameters
     ----------
     folder : str or path
-        Where to write them; created if it does not exist.
+        Folder for the files; created if it does not exist.
     content, style : path, PIL image or array
     dark_style : path, PIL image or array, optional
-        A style image that is mostly black; without, one is made by `mostly_black`.
+        A style image that is mostly black; by default, `mostly_black` makes one from `style`.
     size : int, (int, int) or str
         As `transfer` takes it.
     iterations : int
-        Evaluations of each run.
+        Number of evaluations of each run.
     watch : callable, optional
-        Called as ``watch(name)`` before each run; gives more arguments for `transfer`, such as its callback.
+        Called as ``watch(name)`` before each run; returns further arguments for `transfer`, such as its callback.
 
     Yields
     ------
     Path
-        Each sheet when it is written, with its JSON beside it. There are no more once a callback ends a run.
+        Each sheet, after it and its JSON file have been written. If a callback ends a run early, the iteration ends.
 
     Raises
     ------
     StylecoreError
-        As `transfer` does; or if the folder cannot be written to, which is found before the work starts.
+        As from `transfer`; or if the folder cannot be written to, which is checked before the first run.
     """
     content, style = read_image(content, name="content image")[0], read_image(style, name="style image")[0]
     dark = mostly_black(style) if dark_style is None else read_image(dark_style, name="dark style image")[0]
@@ -143,20 +158,20 @@ def experiments(folder, content, style, dark_style=None, *, size=256, iterations
         yield folder / f"{experiment.name}.png"
 
 
-def _prepared(folder):
-    """The folder, made if there is none, once it is clear that all can be written there."""
-    folder = Path(folder)
+def _prepared(path: str | os.PathLike[str]) -> Path:
+    """Create the folder if it does not exist, and check that all sheets can be written there."""
+    folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ParameterError(f"{folder} cannot be made a folder ({error.strerror}); choose another.") from error
+        raise ParameterError(f"the folder {folder} cannot be created ({error.strerror}); choose another.") from error
     for experiment in EXPERIMENTS:
         check_output(folder / f"{experiment.name}.png")
     return folder
 
 
-def _record(result, content, style, network):
-    """What is told of a run: its settings, the terms before and after, and the loss on the way."""
+def _record(result: Result, content: np.ndarray, style: np.ndarray, network: Network) -> dict[str, Any]:
+    """The record of a run: its settings, the terms of the content image and of the result, and the losses."""
     layers = result.settings["content_layers"]
     objective = Objective(content, style, network=network, content_layers=layers, style_layers=STYLE_LAYERS)
     return {
@@ -167,19 +182,20 @@ def _record(result, content, style, network):
     }
 
 
-def _numbers(column):
-    """A column for JSON, which knows no NaN."""
+def _numbers(column: Iterable[Any]) -> list[Any]:
+    """A column of NumPy numbers for JSON, which does not support NaN."""
     return [None if np.isnan(value) else value.item() for value in column]
 
 
-def mostly_black(style, lit=0.15):
-    """A style image of which only the middle is lit.
+def mostly_black(style: np.ndarray, lit: float = 0.15) -> np.ndarray:
+    """Blacken a style image except for an ellipse with a soft edge at its centre.
 
     Parameters
     ----------
     style : ndarray, (H, W, 3)
+        sRGB in [0, 1].
     lit : float
-        Share of it that is left, an ellipse with a soft edge; the rest is black.
+        Share of the area that the ellipse covers, in [0, 1].
 
     Returns
     -------

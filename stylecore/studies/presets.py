@@ -1,7 +1,7 @@
 """Presets: named sets of settings of `transfer`, read from TOML files.
 
-The package's own are in ``presets.toml`` beside this file. The user's come from `user_file`, and from a file given by
-name; of two presets with the same name, the one read last wins.
+They are read from ``presets.toml`` in this package, from `user_file`, and from a file that the user names; a preset
+overrides those of the same name that were read before it.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ _SHIPPED = files("stylecore.studies") / "presets.toml"
 
 _DEFAULTS = Settings.defaults()
 
-# Masks belong to one picture, so they have no place in a preset.
+# Masks belong to one picture, so a preset cannot contain them.
 _SETTINGS = [name for name in _DEFAULTS if name not in ("regions", "labels")]
 
 
 class Preset(NamedTuple):
-    """A named look.
+    """A named set of settings.
 
     Attributes
     ----------
     description : str
     settings : dict
-        Fields of `Settings` as keywords of `transfer`; the others keep their defaults.
+        Fields of `Settings`, as keywords of `transfer`; the others keep their defaults.
     """
 
     description: str
@@ -46,12 +46,12 @@ class Preset(NamedTuple):
 
 
 def user_file() -> Path:
-    """Path of the user's own presets, which need not exist.
+    """Path of the user's file of presets, which need not exist.
 
     Returns
     -------
     Path
-        ``presets.toml`` in the user's configuration folder for this program.
+        ``presets.toml`` in the user's configuration folder for stylecore.
     """
     return Path(platformdirs.user_config_dir("stylecore", appauthor=False), "presets.toml")
 
@@ -62,7 +62,7 @@ def load_presets(file: str | os.PathLike | None = None) -> dict[str, Preset]:
     Parameters
     ----------
     file : str or path, optional
-        A TOML file with more of them.
+        A TOML file with more presets.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def load_presets(file: str | os.PathLike | None = None) -> dict[str, Preset]:
     Raises
     ------
     ParameterError
-        If a file cannot be read, is not TOML, or contains an unknown setting or a value out of range.
+        If a file cannot be read, is not valid TOML, or has an unknown setting or a value out of its range.
     """
     presets = _read(_SHIPPED)
     if user_file().is_file():
@@ -82,7 +82,7 @@ def load_presets(file: str | os.PathLike | None = None) -> dict[str, Preset]:
 
 
 def preset(name: str, file: str | os.PathLike | None = None) -> dict[str, Any]:
-    """Settings of a preset, for ``transfer(content, style, **preset("bold"))``.
+    """Settings of a preset, to be used as ``transfer(content, style, **preset("bold"))``.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def preset(name: str, file: str | os.PathLike | None = None) -> dict[str, Any]:
     Raises
     ------
     ParameterError
-        If there is no such preset, or a file of presets cannot be used.
+        If there is no such preset, or as in `load_presets`.
     """
     presets = load_presets(file)
     if name not in presets:
@@ -111,11 +111,11 @@ def _read(file: Any) -> dict[str, Preset]:
         tables = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ParameterError(f"{file} cannot be read ({error.strerror}); check the path.") from error
-    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are such.
-        raise ParameterError(f"{file} is not a file of presets in TOML ({error}); correct it.") from error
+    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors.
+        raise ParameterError(f"{file} is not valid TOML ({error}); correct it.") from error
     for name, table in tables.items():
         if not isinstance(table, dict):
-            raise ParameterError(f'{file} has "{name}" outside any preset; put it below a line such as [my-look].')
+            raise ParameterError(f'{file} has "{name}" outside a preset; move it below a line such as [my-look].')
         _check(file, name, {key: value for key, value in table.items() if key != "description"})
     return {
         name: Preset(str(table.get("description", "")), {key: table[key] for key in table if key != "description"})

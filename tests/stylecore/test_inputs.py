@@ -83,8 +83,8 @@ def test_hidden_colours_of_a_style_are_those_of_the_nearest_visible_pixel():
     assert filled.min() == 1 and 0 < alpha.mean() < 1
 
 
-def test_a_style_that_is_wholly_transparent():
-    with pytest.raises(ImageError, match="style image 2 is wholly transparent"):
+def test_a_style_that_is_fully_transparent():
+    with pytest.raises(ImageError, match="style image 2 is fully transparent"):
         read_styles([colours(0), np.zeros((8, 8, 4))])
 
 

@@ -26,10 +26,10 @@ def check_gradient(function, gradient, x, rng, tolerance=1e-6):
 
 
 def value(loss, features):
-    """Value at features that are taken in by two parts."""
+    """Value at features that are accumulated in two strips."""
     loss.reset()
-    loss.take(features[:5])
-    loss.take(features[5:], 5)
+    loss.accumulate(features[:5])
+    loss.accumulate(features[5:], 5)
     return loss.value()
 
 
@@ -81,14 +81,14 @@ def test_style(kind, guide, backend):
 
 @pytest.mark.parametrize("guide", [None, GUIDES["hard"]])
 @pytest.mark.parametrize("kind", STYLE_LOSSES)
-def test_pull(kind, guide):
+def test_gradient_strength(kind, guide):
     rng = np.random.default_rng(8)
     features, style = rng.standard_normal((9, 6)), rng.standard_normal((14, 6)) + 0.5
     loss, gradient = style_loss(kind, moments(style), cpu, guide), np.zeros_like(features)
     value(loss, features)
     loss.add_gradient(features, 1.0, gradient)
     inside = features if guide is None else features[guide > 0]
-    assert loss.pull() == pytest.approx(np.linalg.norm(gradient) * np.linalg.norm(inside))
+    assert loss.gradient_strength() == pytest.approx(np.linalg.norm(gradient) * np.linalg.norm(inside))
 
 
 def test_gram_is_that_of_the_paper():
@@ -106,7 +106,7 @@ def test_guided_grams_add_up_to_that_of_the_whole():
     features, guide = rng.standard_normal((9, 6)), rng.random(9)
     parts = [Moments(cpu, (9, 6), np.float64, part) for part in (guide, 1 - guide)]
     for part in parts:
-        part.take(features)
+        part.accumulate(features)
     total = guide.sum() * parts[0].second + (1 - guide).sum() * parts[1].second
     np.testing.assert_allclose(total, features.T @ features)
 

@@ -8,7 +8,7 @@ LAYERS = ["relu1_1", "relu1_2", "relu4_1", "relu4_2", "pool4"]
 @pytest.mark.parametrize(
     ("word", "expected"),
     [
-        ("relu4_3", " (did you mean relu4_2 or relu4_1 or relu1_2?)"),
+        ("relu4_3", " (did you mean relu4_2, relu4_1 or relu1_2?)"),
         ("pool_4", " (did you mean pool4?)"),
         ("conv", "; choose from relu1_1, relu1_2, relu4_1, relu4_2, pool4"),
         ("", "; choose from relu1_1, relu1_2, relu4_1, relu4_2, pool4"),

@@ -104,10 +104,12 @@ def test_regions_that_were_read_are_kept():
 
 
 @pytest.mark.parametrize("size", [(4, 6), (16, 24), (41, 61)])
-def test_a_mask_of_another_size_is_stretched_and_told(size):
+def test_a_mask_of_another_size_is_resampled_with_a_warning(size):
     mask = np.zeros(size)
     mask[:, : size[1] // 2] = 1
-    with pytest.warns(UserWarning, match=rf"content image is of {size[1]} x {size[0]} pixels.*12 x 8; it is stretched"):
+    with pytest.warns(
+        UserWarning, match=rf"content image is of {size[1]} x {size[0]} pixels.*12 x 8; the mask is resampled"
+    ):
         (region,) = read((mask, TOP))
     assert region.mask.shape == (8, 12) and region.mask.dtype == np.float32
     np.testing.assert_allclose(region.mask, LEFT, atol=0.2)
@@ -167,7 +169,7 @@ def test_labels():
     assert blue.styles.keys() == {0} and red.styles.keys() == {0, 1}
 
 
-def test_labels_of_another_size_are_stretched():
+def test_labels_of_another_size_are_resampled():
     larger = np.repeat(np.repeat(label_image(LEFT, [(9, 9, 9), (0, 0, 0)]), 2, axis=0), 2, axis=1)
     with pytest.warns(UserWarning, match="label image of the content image is of 24 x 16 pixels"):
         regions = read_labels(larger, label_image(TOP, [(9, 9, 9), (0, 0, 0)]))
@@ -194,7 +196,7 @@ def test_labels_of_a_jpeg(tmp_path):
     blue[:, :, 2] = 255
     Image.fromarray(blue).save(path, quality=95)  # as 254
     exact = np.resize(blue, (10, 10, 3))
-    advice = r"; .*labels\.jpg is a JPEG file, which changes colours, so save label images as PNG"
+    advice = r"; .*labels\.jpg is a JPEG file, which alters colours, so save label images as PNG"
     with refused("region #0000fe is in no style image" + advice):
         read_labels(path, exact)
     Image.fromarray(exact).save(path, quality=95)

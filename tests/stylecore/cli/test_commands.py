@@ -355,7 +355,7 @@ def test_digest_that_does_not_match(run, index, tmp_path):
 def test_no_network_connection(run, tmp_path):
     process = run(*TRANSFER, STYLECORE_CACHE=str(tmp_path / "cache"), PIP_INDEX_URL="http://127.0.0.1:9")
     _, second, rest = process.stderr.split("\n", 2)
-    assert second == f"Downloading the network vgg19, once: 87.6 MB, kept in {tmp_path / 'cache'}."
+    assert second == f"Downloading the network vgg19 (87.6 MB) to {tmp_path / 'cache'}, once."
     process.stderr = rest
     assert_refused(process, ["127.0.0.1 does not answer"])
     assert os.listdir(tmp_path) == ["cache"] and os.listdir(tmp_path / "cache") == []
@@ -412,7 +412,10 @@ def test_inputs_are_read_before_the_network_is_fetched(run, tmp_path):
         ([*TRANSFER, "--layer-weights", "relu1_1=much"], ['"relu1_1=much"', "relu1_1=2"]),
         ([*TRANSFER, "--layer-weights", "relu1_1=1"], ["layer_weights has no weight for"]),
         ([*TRANSFER, "--pyramid", "9", "8"], ["the scales 9, 8 do not increase"]),
-        ([*TRANSFER, "--iterations", "9", "8", "--pyramid", "1"], ["given for 2 scales and there are 1"]),
+        (
+            [*TRANSFER, "--iterations", "9", "8", "--pyramid", "1"],
+            ["iterations is [9, 8] and the scales are", "one number for each"],
+        ),
         ([*TRANSFER, "--averaging", "1"], ["averaging is 1"]),
         ([*TRANSFER, "--checkpoint", "a/b.h5"], ["no checkpoint can be written to a/b.h5"]),
         ([*TRANSFER, "--checkpoint", "run.ckpt", "--checkpoint-every", "-1"], ["checkpoint_every is -1"]),

@@ -88,7 +88,7 @@ def test_histogram_without_scikit_image(monkeypatch):
 
 
 def test_unknown():
-    with pytest.raises(ParameterError, match='colour "contents" is not known; near it are content'):
+    with pytest.raises(ParameterError, match=r'colour "contents" is not known \(did you mean content\?\)'):
         colour.check("contents")
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from stylecore import transfer
-from stylecore._transfer import SETTINGS
 from stylecore.network import load_network
 from stylecore.pictures.reading import read_image
 from stylecore.pictures.tones import STYLE_WEIGHT, auto_style_weight, dark_share, suited_style_weight
 from stylecore.samples import PAINTING, PHOTOGRAPH
+from stylecore.settings import Settings
 from stylecore.studies.experiments import mostly_black
 
 RNG = np.random.default_rng(0)
@@ -59,7 +59,7 @@ def test_only_what_is_visible_counts():
 def test_auto_weight_follows_its_rule():
     shares = np.linspace(0, 1, 101)
     weights = [auto_style_weight(share) for share in shares]
-    assert weights[0] == weights[50] == STYLE_WEIGHT == SETTINGS["style_weight"]
+    assert weights[0] == weights[50] == STYLE_WEIGHT == Settings().style_weight
     assert all(np.diff(weights[50:85]) < 0) and weights[-1] == 1
     assert auto_style_weight(0.7) == pytest.approx(20 * 0.6**2)
 

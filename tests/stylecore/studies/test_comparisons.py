@@ -48,13 +48,13 @@ def test_command(tmp_path, capsys):
 
 
 def test_the_shipped_network_needs_no_network(tmp_path, monkeypatch, capsys):
-    """With nothing in the cache and no index to reach, the demonstration goes on, and a transfer tells what to do."""
+    """With nothing in the cache and no index to reach, the demonstration continues, and a transfer says what to do."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("STYLECORE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9")
     assert cli.main(["demo", "--size", "64", "--iterations", "2"]) == 0
     told = capsys.readouterr()
-    assert "vgg19 cannot be fetched" in told.err and "goes on with the network small" in told.err
+    assert "vgg19 cannot be fetched" in told.err and "continues with the network small" in told.err
     assert read_settings(tmp_path / "demo.png")["network"] == "small"
     pair = [str(PHOTOGRAPH), str(PAINTING), "-o", "out.png", "--size", "64", "--iterations", "2"]
     assert cli.main(["transfer", *pair]) == 2

@@ -129,7 +129,7 @@ def test_size_beyond_the_memory(tmp_path):
 
 def test_folder_that_cannot_be(tmp_path, capsys):
     (tmp_path / "file").touch()
-    with pytest.raises(ParameterError, match=r"file cannot be made a folder \(File exists\); choose another\.$"):
+    with pytest.raises(ParameterError, match=r"file cannot be created \(File exists\); choose another\.$"):
         next(experiments.experiments(tmp_path / "file", PHOTOGRAPH, PAINTING))
     assert cli.main(["experiments", str(tmp_path / "file" / "below"), "--size", "48"]) == 2
     assert capsys.readouterr().err.count("\n") == 1

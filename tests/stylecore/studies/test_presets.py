@@ -107,10 +107,10 @@ def test_sheet(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[red", "is not a file of presets in TOML"),
-        ("\udcff", "is not a file of presets in TOML"),
-        ("style_weight = 3", '"style_weight" outside of a preset'),
-        ("[red]\nstyle_wieght = 3", r'"style_wieght" in \[red\], which is not a setting; near it are style_weight'),
+        ("[red", "is not valid TOML"),
+        ("\udcff", "is not valid TOML"),
+        ("style_weight = 3", '"style_weight" outside a preset'),
+        ("[red]\nstyle_wieght = 3", r'"style_wieght" in \[red\], which is not a setting .did you mean style_weight'),
         ("[red]\ncallback = 3", r'"callback" in \[red\]'),
         (None, "cannot be read"),
     ],
@@ -130,10 +130,10 @@ def test_files_that_cannot_be_used(text, words, tmp_path, capsys):
     ("value", "words"),
     [('style_weight = "much"', "much"), ("pyramid = 0", "pyramid is 0"), ('optimizer = "sgd"', "sgd"),
      ("size = true", "size is True"), ("layer_weights = 3", "layer_weights is"),
-     ("layer_weights = [1, 2]", "layer-weights is"), ("content_layers = [1, 2]", "layer"),
-     ("style_layers = 3", "style_layers"), ("iterations = [1.5]", "--iterations does not take"),
-     ('pyramid = ["a"]', "--pyramid does not take"), ("style_loss = []", "--style-loss does not take"),
-     ("init = [1]", "--init does not take"), ("network = {}", "--network does not take"),
+     ("layer_weights = [1, 2]", "layer_weights is"), ("content_layers = [1, 2]", "layer"),
+     ("style_layers = 3", "style_layers"), ("iterations = [1.5]", "iterations is 1.5"),
+     ('pyramid = ["a"]', "pyramid is 'a'"), ("style_loss = []", 'style_loss "[]" is not known'),
+     ("init = [1]", "initial image is of type list"), ("network = {}", 'network "{}" is not known'),
      ('regions = [["all", "all"]]', '"regions" in [red], which is not a setting')],
 )  # fmt: skip
 def test_values_that_cannot_be(value, words, tmp_path, capsys):
