@@ -109,7 +109,8 @@ def read_inputs(content: Any, style: Any, settings: Settings) -> Inputs:
     picture, alpha = crop(picture, shape), None if alpha is None else crop(alpha, shape)
     seen, painted = colours.prepare(settings.colour, picture, styles, content_alpha=alpha, style_alphas=opacities)
     start, start_alpha = _start(settings, seen, alpha, shape)
-    grey = all(colours.is_grey(image) for image in (seen, *painted))
+    visible = seen if alpha is None else seen[alpha > 0][None]
+    grey = all(colours.is_grey(image) for image in (visible, *painted))
     if grey and start is not None:
         start = colours.grey(start)
     names = {"content": _name(content), "style": _name(style)}

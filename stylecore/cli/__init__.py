@@ -10,6 +10,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from stylecore.errors import StylecoreError
+
 STOPPED = 130
 
 
@@ -35,4 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stylecore: stopped; no picture has been written.", file=sys.stderr)
         return STOPPED
+    except StylecoreError as error:  # Environment variables with which Numba cannot be imported.
+        print(f"stylecore: error: {error}", file=sys.stderr)
+        return 2
     return run(arguments)

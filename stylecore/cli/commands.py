@@ -53,10 +53,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *place: say(f"stylecore: warning: {message}")
             try:
                 given = options.parse(arguments)
                 with Watch(given.quiet) as watch, _saying_when_compiling(given, watch):
+                    warnings.showwarning = lambda message, *place: watch.warn(str(message))
                     return _COMMANDS[given.command](given, watch)
             finally:
                 sys.stdout.flush()
@@ -89,11 +89,11 @@ def _transfer(given: Namespace, watch: Watch) -> int:
     settings = Settings.of(_settings(given)).with_layers()
     _check_streams(given)
     _check_output(given)
+    watch.introduce(_roles(given.content, given.style))
     files = list(_files([given.content, given.style, settings.regions, settings.labels, settings.init]))
     inputs = read_inputs(_opened(given.content), [_opened(style) for style in given.style], settings)
     _check_output(given, inputs.shape)
     views = _views(given, files, settings.iterations)
-    watch.introduce(_roles(given.content, given.style))
     _fetch_once(settings.network, watch)
     checkpoint = None
     if given.checkpoint:
@@ -396,7 +396,7 @@ def _check_readable(paths: Iterable[str]) -> None:
 
 def _fetch_once(network: Any, watch: Watch) -> None:
     """Download the network, with a report, if it is in the catalogue and not yet in the cache."""
-    if network not in weights.CATALOGUE or weights.cached_file(network).is_file():
+    if network not in weights.CATALOGUE or os.path.isfile(weights.cached_file(network)):
         return
     size = weights.CATALOGUE[network].megabytes
     watch.say(f"Downloading the network {network} ({size} MB) to {weights.cache_folder()}, once.")

@@ -86,8 +86,13 @@ class Watch:
             self._say_introduction()
             say(text)
 
+    def warn(self, text: str) -> None:
+        """Report a warning, even if ``--quiet`` was given."""
+        self._say_introduction()
+        say(f"stylecore: warning: {text}")
+
     def _say_introduction(self) -> None:
-        if self._introduction is not None:
+        if self._introduction is not None and not self._quiet:
             say(self._introduction)
         self._introduction = None
 

@@ -608,3 +608,27 @@ def test_unusable_images_are_named():
         Objective(nothing, STYLE, network=network(), **SHALLOW)
     with refused(ImageError, "style image .*not finite"):
         Objective(CONTENT, nothing, network=network(), **SHALLOW)
+
+
+def test_an_interrupted_change_of_size_leaves_the_objective_whole(monkeypatch):
+    objective = small_objective()
+    other = random_images((20, 18))[0]
+    before = objective(X)[0]
+    forward = Plan.forward
+
+    def interrupted(self, image, visit):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Plan, "forward", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        objective(other)
+    monkeypatch.setattr(Plan, "forward", forward)
+    assert objective(other)[0] == small_objective()(other)[0]
+    assert objective(X)[0] == before
+
+
+def test_weights_are_known_after_an_evaluation_and_not_before(monkeypatch):
+    objective = small_objective()
+    monkeypatch.setattr(Plan, "forward", lambda *arguments: pytest.fail("a property runs the network"))
+    with refused(ParameterError, "term_weights depend on the size of the image"):
+        objective.term_weights  # noqa: B018

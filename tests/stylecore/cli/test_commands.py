@@ -769,3 +769,35 @@ def test_a_closed_terminal_saves_the_picture(tmp_path):
     finally:
         process.kill()
     assert read_image(tmp_path / "out.png")[0].shape == (36, 48, 3)
+
+
+INTERRUPTED_IMPORT = """
+import sys
+from importlib.abc import MetaPathFinder
+
+
+class Interrupt(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "numba":
+            raise KeyboardInterrupt
+
+
+sys.meta_path.insert(0, Interrupt())
+from stylecore.cli import main
+sys.exit(main(["transfer", "a.jpg", "b.jpg", "-o", "c.png"]))
+"""
+
+
+def test_interrupted_while_python_imports():
+    process = subprocess.run([sys.executable, "-c", INTERRUPTED_IMPORT], capture_output=True, text=True, timeout=60)
+    assert process.returncode == 130
+    assert process.stderr == "stylecore: stopped; no picture has been written.\n"
+
+
+def test_a_warning_comes_after_the_line_that_names_the_pictures(run, tmp_path):
+    frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "two.gif", save_all=True, append_images=frames[1:])
+    process = run("transfer", "two.gif", PICTURES[1], "-o", "out.png", *SMALL)
+    first, second, *_ = process.stderr.splitlines()
+    assert first == f"photograph two.gif; painting {PICTURES[1]}"
+    assert second.startswith("stylecore: warning: two.gif ")
