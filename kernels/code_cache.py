@@ -43,7 +43,7 @@ def digest_of_sources() -> str:
     """SHA-256 digest of all source files of the kernels as they are on disk now, in hexadecimal."""
     total = hashlib.sha256()
     root = Path(__file__).parent
-    for path in sorted(root.rglob("*.py")):
+    for path in sorted(path for path in root.rglob("*.py") if path.is_file()):
         total.update(f"{path.relative_to(root).as_posix()}\0".encode())
         total.update(hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()
@@ -53,6 +53,7 @@ SOURCES = digest_of_sources()
 """Digest of the sources that this process has imported: it is taken before any kernel is."""
 
 
+@cache
 def _digest_of_code() -> str:
     """Digest of all that decides the machine code: sources, compiler, Python, processor and settings."""
     parts = [SOURCES, numba.__version__, llvmlite.__version__, _version("numba-cuda"), sys.implementation.cache_tag]
@@ -83,6 +84,8 @@ def folder() -> Path | None:
     It is in the folder that the environment variable ``NUMBA_CACHE_DIR`` names, else in ``__pycache__`` beside the
     sources, else in the user's folder for caches.
     """
+    if not Path(__file__).is_file():  # The sources are in an archive, and unknown.
+        return None
     for place in _places():
         path = place / _digest_of_code()
         if path.is_absolute():  # Without a home directory, the user's folder is "~/.cache" literally.
@@ -124,7 +127,9 @@ class _Files:
         self._start, self._dumps = start, dumps
 
     def _path(self, key: tuple) -> Path:
-        return self._start.with_name(f"{self._start.name}-{hashlib.sha256(repr(key).encode()).hexdigest()[:24]}.nbc")
+        # The digest is part of the name, as NUMBA_CACHE_LOCATOR_CLASSES may choose another folder.
+        name = hashlib.sha256(f"{_digest_of_code()} {key!r}".encode()).hexdigest()[:24]
+        return self._start.with_name(f"{self._start.name}-{name}.nbc")
 
     def load(self, key: tuple) -> Any:
         try:

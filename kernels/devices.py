@@ -247,7 +247,7 @@ def fault(error: Exception) -> str | None:
     # The classes are compared by name, as CUDA must not be imported where it is not used.
     if not any(kind.__module__.startswith(_MODULES_OF_FAULTS) for kind in type(error).__mro__):
         return None
-    return f'the GPU failed, its driver reports "{one_line(error)}"; try again, or choose the device "cpu".'
+    return f'the GPU failed: its driver reports "{one_line(error)}"; try again, or choose the device "cpu".'
 
 
 def one_line(error: Exception) -> str:

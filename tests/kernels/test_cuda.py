@@ -396,7 +396,7 @@ def test_a_process_works_on_one_gpu(second_gpu, monkeypatch):
             select(0)
     select(1)
     select(1)
-    with pytest.raises(ValueError, match="on GPU 1 already"):
+    with pytest.raises(ValueError, match="already uses GPU 1"):
         select(0)
     assert [number for _, number in second_gpu] == [0, 1]
 

@@ -80,9 +80,9 @@ def test_kernels_on_the_simulator():
     assert int(re.search("([0-9]+) passed", process.stdout)[1]) > 30
 
 
-def test_faults_are_told_from_other_errors():
+def test_faults_are_distinguished_from_other_errors():
     fault = devices.fault(CudaAPIError(700, "Call to cuLaunchKernel results in\nCUDA_ERROR_ILLEGAL_ADDRESS"))
-    assert "in CUDA_ERROR_ILLEGAL_ADDRESS)" in fault and fault.endswith(".")
+    assert 'in CUDA_ERROR_ILLEGAL_ADDRESS"' in fault and fault.endswith(".")
     assert devices.fault(LinkerError("nvJitLink")) is not None
     assert devices.fault(RuntimeError("700")) is None
 
