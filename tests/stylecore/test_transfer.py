@@ -230,12 +230,14 @@ def test_shape_of_the_result(shape, size, expected):
 
 
 def test_transparency_is_kept(tmp_path):
-    alpha = np.linspace(0, 1, 96, dtype=np.float32) * np.ones((72, 1), np.float32)
-    content = np.dstack([picture(PHOTOGRAPH, 96), alpha])
-    result = shallow(content)
-    np.testing.assert_array_equal(result.alpha, resize(alpha, (48, 64)))
+    alpha = np.linspace(0, 1, 64, dtype=np.float32) * np.ones((48, 1), np.float32)
+    content = np.dstack([picture(PHOTOGRAPH, 64), alpha])
+    result = shallow(content, pyramid=1)
+    np.testing.assert_array_equal(result.alpha, alpha)
     assert result.image.mode == "RGBA"
-    np.testing.assert_array_equal(result.array, shallow(content[..., :3]).array)
+    # Where nothing is resized, the network sees the colours as they are.
+    np.testing.assert_array_equal(result.array, shallow(content[..., :3], pyramid=1).array)
+    np.testing.assert_array_equal(shallow(content, size=40).alpha, resize(alpha, (30, 40)))
     result.save(tmp_path / "out.png")
     saved, saved_alpha = read_image(tmp_path / "out.png")
     np.testing.assert_allclose(saved, result.array, atol=0.51 / 255)
@@ -407,7 +409,7 @@ def test_width_and_height(size):
     result = shallow(content, size=size, callback=lambda evaluation, image: seen.append(image.copy()), **settings)
     assert result.array.shape == (48, 50, 3)
     cropped = content[:, 10:85]  # 75 x 72 about the middle, of 96 x 72
-    np.testing.assert_array_equal(seen[-1], resize(cropped[:, :, :3], (48, 50)))
+    np.testing.assert_array_equal(seen[-1], resize(cropped[:, :, :3], (48, 50), cropped[:, :, 3]))
     np.testing.assert_array_equal(result.alpha, resize(cropped[:, :, 3], (48, 50)))
 
 

@@ -268,7 +268,7 @@ def test_what_cannot_be_shown_is_told_before_the_work(run, tmp_path):
         assert_refused(run(*TRANSFER, *QUICK, *views), words)
     Image.new("RGB", (80, 60)).save(tmp_path / "mine.png")
     command = ["transfer", "mine.png", PICTURES[1], "-o", "out.png", *QUICK]
-    assert_refused(run(*command, "--preview", "mine.png"), ["mine.png is one of the pictures"])
+    assert_refused(run(*command, "--preview", "mine.png"), ["mine.png is one of the input pictures"])
     (tmp_path / "mine.png").rename(tmp_path / "out-0001.png")
     command[1] = "out-0001.png"
     assert_refused(run(*command, "--save-every", "2"), ["out-0001.png may be replaced", "--save-every"])
