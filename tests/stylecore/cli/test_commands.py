@@ -271,7 +271,7 @@ def test_what_cannot_be_shown_is_told_before_the_work(run, tmp_path):
     assert_refused(run(*command, "--preview", "mine.png"), ["mine.png is one of the input pictures"])
     (tmp_path / "mine.png").rename(tmp_path / "out-0001.png")
     command[1] = "out-0001.png"
-    assert_refused(run(*command, "--save-every", "2"), ["out-0001.png may be replaced", "--save-every"])
+    assert_refused(run(*command, "--save-every", "2"), ["out-0001.png might be overwritten", "--save-every"])
     assert os.listdir(tmp_path) == ["out-0001.png"]
 
 
@@ -610,7 +610,7 @@ def test_a_run_from_a_pipe_can_be_resumed(tmp_path):
         [sys.executable, "-c", script], input=PHOTOGRAPH.read_bytes(), capture_output=True, cwd=tmp_path, timeout=300
     )
     assert process.returncode == 9, process.stderr
-    assert 'the optimizer is "lbfgs", since SciPy\'s L-BFGS-B cannot be resumed' in process.stderr.decode()
+    assert 'the optimizer is "lbfgs", because SciPy\'s L-BFGS-B cannot be resumed' in process.stderr.decode()
     process = piped(b"", tmp_path, "resume", "run.ckpt")
     assert process.returncode == 0, process.stderr
     whole = piped(
