@@ -249,11 +249,11 @@ def paint(
         raise ParameterError(f'progress is {progress!r}; it must be True, False or "notebook".')
     if progress == "notebook":
         callback = together(callback, NotebookPicture())
-    chosen = settings
+    chosen = settings.optimizer
     if checkpoint is not None:
         settings = _resumable(settings, optimizer_named)
     run = Run(callback, progress, _as_checkpoint(checkpoint), {**inputs.sources, **settings.as_given()})
-    if settings != chosen:
+    if settings.optimizer != chosen:
         _warn_of_lbfgs("SciPy's L-BFGS-B cannot be resumed from a checkpoint")
     style_weight = suited_style_weight(settings.style_weight, inputs.styles, inputs.opacities)
     settings = replace(settings, style_weight=style_weight)

@@ -307,9 +307,9 @@ class LBFGSB(Optimizer):
     """SciPy's L-BFGS-B without bounds: the image is a smooth function of unbounded variables.
 
     With bounds, SciPy determines the set of active ones in every iteration (the Cauchy point and the subspace step), in
-    float64 on one core. At 512 px, an iteration then takes a quarter of the time of an evaluation; without bounds, a
-    twentieth. The variables are therefore mapped to [0, 1] by `fold`, which is the identity, up to a shift, except near
-    black and white. They are scaled such that the first step, whose length SciPy sets to 1, is `FIRST_STEP`.
+    float64 on one core; without, its own time was measured to be less than half. The variables are therefore mapped to
+    [0, 1] by `fold`, which is the identity, up to a shift, except near black and white. They are scaled such that the
+    first step, whose length SciPy sets to 1, is `FIRST_STEP`.
 
     References
     ----------

@@ -186,8 +186,6 @@ def _architecture(layers: Sequence[Conv | Pool]) -> tuple[Conv | Pool, ...]:
         architectures.check_table(table)
     except (ValueError, TypeError, AttributeError) as error:
         raise ParameterError(f"the architecture cannot be trained: {error}; correct its table of layers.") from error
-    if not any(isinstance(layer, Conv) for layer in table):
-        raise ParameterError("the architecture has no convolution; add one to its table of layers.")
     return table
 
 
