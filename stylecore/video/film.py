@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from stylecore.errors import DataError, ParameterError
+from stylecore.errors import DataError, ParameterError, StylecoreError
 from stylecore.files import InUseError, locked
 from stylecore.pictures import colour as colours
 from stylecore.pictures.geometry import crop, fit, resize, shape_for
@@ -30,13 +30,13 @@ from stylecore.video.flow import opencv
 from stylecore.video.frames import Frames, Shots, numbers
 from stylecore.video.outputs import FORMATS, Sound, check_film_output, write_film, write_folder
 from stylecore.video.painting import (
-    FilmSettings,
     Look,
     MaskFilm,
     check_flows,
     paint_alone,
     paint_shot,
 )
+from stylecore.video.settings import FilmSettings
 from stylecore.video.sources import FilmError, FilmFile, Frame, FrameFolder, Source, open_source, selected
 
 SHEET_FRAMES = 12
@@ -80,6 +80,8 @@ class FilmResult:
     ----------
     path : Path
         The film or the folder of pictures.
+    folder : Path
+        The working folder, which is left only if the work was stopped.
     frames : int
         Number of frames in it.
     shots : list of (int, int)
@@ -93,6 +95,7 @@ class FilmResult:
     """
 
     path: Path
+    folder: Path
     frames: int
     shots: list[tuple[int, int]]
     seconds: float
@@ -142,7 +145,7 @@ def transfer_video(
         which must see the same files.
     **settings
         The fields of `stylecore.settings.Settings`, except `init` other than "content" and "noise"; and those of
-        `stylecore.video.painting.FilmSettings`. In `regions`, the mask of the source may be a film itself, or a folder
+        `stylecore.video.settings.FilmSettings`. In `regions`, the mask of the source may be a film itself, or a folder
         of numbered pictures, with a frame for each frame of the source. ``iterations`` are those of the first frame of
         each shot.
 
@@ -183,9 +186,8 @@ def transfer_video(
     folder = output.with_name(output.name + ".frames")
     frames = Frames(folder, record)
     try:
-        with locked(folder / "film"):
-            known = frames.shots or _read(frames, film, masks, film_settings, shape, progress)
-            _check_space(folder, len(known.times), shape)
+        with locked(folder):
+            known = frames.shots or _read(frames, film, masks, look, progress)
             if preview is not None:
                 write_image(preview, _preview(frames, known, look))
             with _Watch(frames, known, look, callback, progress) as watch:
@@ -198,7 +200,7 @@ def transfer_video(
         raise DataError(f"{output} is being painted by another process ({error.strerror}); wait for it.") from error
     if not watch.stopped:
         frames.remove()
-    return FilmResult(output, len(known.times), known.shots, time.monotonic() - begin, record, watch.stopped)
+    return FilmResult(output, folder, len(known.times), known.shots, time.monotonic() - begin, record, watch.stopped)
 
 
 def _record(film: Source, style: Any, look: Look) -> dict[str, Any]:
@@ -274,7 +276,21 @@ def _mask_films(regions: Any) -> tuple[list | None, list[Source]]:
 _FILMS = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v", ".gif")
 
 
-def _read(
+def _read(frames: Frames, film: Source, masks: list[Source], look: Look, progress: bool) -> Shots:
+    """Read a film into the working folder, which is deleted if that fails."""
+    try:
+        known = _read_frames(frames, film, masks, look.film, look.shape, progress)
+        if look.film.flow is not None:
+            check_flows(look.film.flow, known.numbers, known.shape)
+        _check_space(frames.folder, len(known.times), look.shape)
+        frames.finish_reading(known)
+    except StylecoreError:
+        frames.remove()
+        raise
+    return known
+
+
+def _read_frames(
     frames: Frames, film: Source, masks: list[Source], settings: FilmSettings, shape: tuple[int, int], progress: bool
 ) -> Shots:
     """Read the selected frames into the working folder, and find the shots."""
@@ -306,11 +322,7 @@ def _read(
         warnings.warn(f"{error} The {len(times)} frames before are painted.", stacklevel=4)
     if len(times) < 2:
         raise DataError(f"{film.name} has only one frame there; paint it as a picture, with `stylecore transfer`.")
-    if settings.flow is not None:
-        check_flows(settings.flow, chosen, size)
-    known = Shots(times, chosen, list(pairwise([*begins, len(times)])), size)
-    frames.finish_reading(known)
-    return known
+    return Shots(times, chosen, list(pairwise([*begins, len(times)])), size)
 
 
 def _stored(picture: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -15,14 +15,13 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from stylecore._transfer import objective_at, paint
-from stylecore.errors import DataError, ParameterError
+from stylecore.errors import DataError
 from stylecore.inputs import Inputs
 from stylecore.losses import TemporalLoss
 from stylecore.network import load_network
@@ -30,99 +29,27 @@ from stylecore.objective import Objective
 from stylecore.optimizers import OPTIMIZERS
 from stylecore.pictures import colour as colours
 from stylecore.pictures.arrays import quantise
-from stylecore.pictures.geometry import resize
+from stylecore.pictures.geometry import crop, resize
 from stylecore.pictures.tones import suited_style_weight
-from stylecore.regions import NOT, Region, crop_regions, read_regions
+from stylecore.regions import NOT, Region, area_average, crop_regions, read_regions
 from stylecore.settings import Settings
 from stylecore.video.flow import compose, consistency, optical_flow, read_flow, resize_flow, warp
 from stylecore.video.frames import Frames, Shots
+from stylecore.video.settings import FilmSettings
 
 Done = Callable[[int, int], Any]
 """Called as ``done(frame, run)``; see `paint_shot`."""
 
 # A frame starts near its result, so that its first step must be far shorter than that of a picture.
-FIRST_STEP = 0.002
+FIRST_STEP = 0.001
 
-# Evaluations at half the size, which paint what no earlier frame shows, as a fraction of those at the full size.
-HALF_SIZE_SHARE = 0.6
+# Evaluations at half the size, which paint what no earlier frame shows, relative to those at the full size; and the
+# share of the picture below which they are left out.
+HALF_SIZE_SHARE = 1.6
+UNSEEN_SHARE = 0.002
 
 # In later runs over the film, the weight of the neighbour's result in the start, against that of the run before.
 NEIGHBOUR_SHARE = 0.5
-
-
-@dataclass(frozen=True, kw_only=True)
-class FilmSettings:
-    """How a film is painted, apart from the settings of its pictures.
-
-    Parameters
-    ----------
-    start, stop : float, optional
-        The part of the film to paint, in seconds; by default all of it.
-    every : int
-        Paint only every such frame of it.
-    passes : int
-        Runs over each shot, forwards and backwards in turn. More than one help where the camera moves so much that
-        what is seen only later looks different from the rest.
-    frame_iterations : int
-        Number of evaluations for each frame but the first of a shot.
-    temporal_weight : float
-        Weight of the temporal loss, zero or more: how strongly a frame must agree with those before it.
-    long_term : sequence of int
-        Distances, in frames, of the earlier frames that a frame must agree with; each pixel follows the nearest of
-        them in which it is seen.
-    flow : path, optional
-        Folder of flows that were estimated elsewhere, in the Middlebury format. The last two numbers in a name are
-        those of the frames, counted from 1: flow_0001_to_0002.flo is the flow from the first to the second. Both
-        directions are needed for all consecutive frames; flows over a longer distance are composed where they are
-        missing.
-    keep_going : bool
-        Whether to paint what can be read of a damaged film.
-
-    Raises
-    ------
-    ParameterError
-        If a setting is out of its range.
-    """
-
-    start: float = 0.0
-    stop: float | None = None
-    every: int = 1
-    passes: int = 1
-    frame_iterations: int = 15
-    temporal_weight: float = 1000.0
-    long_term: Sequence[int] = (1, 2, 4)
-    flow: str | os.PathLike | None = None
-    keep_going: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("every", "passes", "frame_iterations"):
-            _check_count(name, getattr(self, name))
-        for name in ("start", "temporal_weight"):
-            _check_number(name, getattr(self, name))
-        if self.stop is not None:
-            _check_number("stop", self.stop)
-            if self.stop <= self.start:
-                raise ParameterError(f"the film stops at {self.stop} s and starts at {self.start} s; stop it later.")
-        if isinstance(self.long_term, str) or not isinstance(self.long_term, Sequence) or not len(self.long_term):
-            raise ParameterError(f"long_term is {self.long_term!r}; give a list of distances in frames, such as 1 2 4.")
-        for distance in self.long_term:
-            _check_count("a distance in long_term", distance)
-        object.__setattr__(self, "long_term", tuple(sorted(set(self.long_term))))
-
-    def to_json(self) -> dict[str, Any]:
-        """The settings that determine the painted frames, as values that JSON can represent."""
-        given = {**vars(self), "long_term": list(self.long_term)}
-        return {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in given.items()}
-
-
-def _check_count(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise ParameterError(f"{name} is {value!r}; it must be a whole number of one or more.")
-
-
-def _check_number(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < np.inf:
-        raise ParameterError(f"{name} is {value!r}; it must be a number of zero or more.")
 
 
 class MaskFilm(NamedTuple):
@@ -219,7 +146,7 @@ class _ShotPainter:
 
     def __init__(self, frames: Frames, shots: Shots, shot: tuple[int, int], look: Look) -> None:
         self._frames, self._shots, self._shot, self._look = frames, shots, shot, look
-        self._flows = Flows(frames, shots.numbers, look.film.flow)
+        self._flows = Flows(frames, shots, look.shape, look.film.flow)
         settings = look.settings
         network = load_network(settings.network, settings.device, settings.pooling, settings.dtype, settings.layers)
         first = resize(frames.source(shot[0]), look.shape)
@@ -247,28 +174,33 @@ class _ShotPainter:
         return self._follow(i, target, weights, _mixed(target, self._filling(i, target, weights), weights))
 
     def _follow(self, i: int, target: np.ndarray, weights: np.ndarray, start: np.ndarray) -> np.ndarray:
-        return self._minimize(i, target, weights, start, self._look.film.frame_iterations)
+        temporal = TemporalLoss(target, weights)
+        return self._minimize(i, self._regions(i), temporal, start, self._look.film.frame_iterations)
 
     def _filling(self, i: int, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """A picture for what no earlier frame shows: the frame itself, painted at half the size if that is possible."""
-        seen = self._seen(i)
+        """A picture for what no earlier frame shows: the frame itself, painted at half the size if that is possible.
+
+        The style is compared there only. In the whole picture, most of which has the style already, such a part would
+        have hardly any effect on the Gram matrices, and would stay as it is in the film.
+        """
+        seen, unseen = self._seen(i), 1 - weights
         half = max(1, seen.shape[0] // 2), max(1, seen.shape[1] // 2)
-        network = self._settings.network
-        count = round(HALF_SIZE_SHARE * self._look.film.frame_iterations)
-        if count == 0 or min(half) < 4 * network.smallest_size(self._settings.layers):
+        regions = _within(self._regions(i), unseen)
+        if not regions or min(half) < 4 * self._settings.network.smallest_size(self._settings.layers):
             return seen
+        temporal = TemporalLoss(resize(target, half), resize(weights, half))
         start = resize(_mixed(target, seen, weights), half)
-        return resize(self._minimize(i, resize(target, half), resize(weights, half), start, count), seen.shape)
+        count = round(HALF_SIZE_SHARE * self._look.film.frame_iterations)
+        return resize(self._minimize(i, regions, temporal, start, count), seen.shape)
 
     def _minimize(
-        self, i: int, target: np.ndarray, weights: np.ndarray, start: np.ndarray, evaluations: int
+        self, i: int, regions: list[Region], temporal: TemporalLoss, start: np.ndarray, evaluations: int
     ) -> np.ndarray:
         shape = start.shape[:2]
         if shape not in self._objectives:
             self._objectives[shape] = objective_at(shape, self._inputs(i), self._settings, self._settings.network)
-        objective = self._objectives[shape].for_frame(
-            self._seen(i), self._regions(i), TemporalLoss(target, weights), self._look.film.temporal_weight
-        )
+        weight = self._look.film.temporal_weight
+        objective = self._objectives[shape].for_frame(self._seen(i), regions, temporal, weight)
         optimizer = OPTIMIZERS[self._settings.optimizer](start, evaluations, first_step=FIRST_STEP)
         optimizer.run(objective)
         return optimizer.image
@@ -334,6 +266,12 @@ class _ShotPainter:
         return NOT * mask.inverse + str(self._frames.mask_path(i, mask.number))
 
 
+def _within(regions: list[Region], part: np.ndarray) -> list[Region]:
+    """The regions that have some of a part of the picture, (H, W), reduced to it."""
+    masks = [part if each.mask is None else part * area_average(each.mask, part.shape) for each in regions]
+    return [each._replace(mask=mask) for each, mask in zip(regions, masks, strict=True) if mask.mean() > UNSEEN_SHARE]
+
+
 def _mixed(a: np.ndarray, b: np.ndarray, share: np.ndarray) -> np.ndarray:
     """`share` times a, and the rest of b."""
     return b + share[:, :, None] * (a - b)
@@ -345,21 +283,24 @@ class Flows:
     Parameters
     ----------
     frames : Frames
-    numbers : sequence of int
-        Number of each frame in the film.
+    shots : Shots
+    shape : tuple of int
+        (height, width) to whose aspect ratio the frames are cropped.
     folder : str or path, optional
         As `FilmSettings.flow`.
     """
 
-    def __init__(self, frames: Frames, numbers: Sequence[int], folder: str | os.PathLike | None = None) -> None:
-        self._frames, self._numbers = frames, numbers
+    def __init__(
+        self, frames: Frames, shots: Shots, shape: tuple[int, int], folder: str | os.PathLike | None = None
+    ) -> None:
+        self._frames, self._numbers, self._shape = frames, shots.numbers, shape
         self._files = {} if folder is None else flow_files(folder)
 
     def between(self, i: int, k: int) -> np.ndarray:
-        """Flow from frame i to frame k, (H, W, 2), at the size of the film's frames."""
+        """Flow from frame i to frame k, (H, W, 2), at the size of the stored frames or of the files."""
         if not self._files:
             return optical_flow(*(quantise(self._frames.source(each), np.uint8) for each in (i, k)))
-        return self._read(self._numbers[i], self._numbers[k])
+        return crop(self._read(self._numbers[i], self._numbers[k]), self._shape)
 
     def _read(self, first: int, second: int) -> np.ndarray:
         if (first, second) in self._files or abs(second - first) == 1:

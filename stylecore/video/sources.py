@@ -142,7 +142,7 @@ class FilmFile:
         av = pyav()
         try:
             container = av.open(self.name)
-        except OSError as error:
+        except (av.FFmpegError, OSError) as error:
             raise DataError(f"{self.name} cannot be opened as a film ({error.strerror}); check the path.") from error
         with container:
             streams = [each for each in container.streams.video if not _is_cover(each)]
@@ -163,7 +163,7 @@ class FilmFile:
                 yield Frame(number, last, _pixels(decoded, stream.sample_aspect_ratio))
             if number == 0:
                 raise DataError(f"{self.name} has no frame that can be decoded.")
-            self._check_length(stream, last)
+            self._check_length(_duration(container, stream), last)
 
     def _decoded(self, container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
         """The frames as FFmpeg decodes them; its errors become those of the package."""
@@ -175,11 +175,19 @@ class FilmFile:
         except pyav().FFmpegError as error:
             raise FilmError(f"{self.name} is damaged ({error.strerror}).") from error
 
-    def _check_length(self, stream: av.VideoStream, last: Fraction) -> None:
-        """Raise FilmError if the frames end long before the duration in the file's header."""
-        expected = Fraction(0) if stream.duration is None else stream.duration * stream.time_base
+    def _check_length(self, expected: Fraction, last: Fraction) -> None:
+        """Raise FilmError if the last frame is long before the duration in the file's header."""
         if last + max(2 / self.rate, Fraction(1, 2)) < expected:
             raise FilmError(f"{self.name} is truncated: it ends after {float(last):.2f} s of {float(expected):.2f} s.")
+
+
+def _duration(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction:
+    """Duration of a video track according to the header; 0 if that does not tell."""
+    if stream.duration is not None:
+        return stream.duration * stream.time_base
+    # That of the longest track.
+    alone = len(container.streams) == 1 and container.duration is not None
+    return Fraction(container.duration, 1_000_000) if alone else Fraction(0)
 
 
 def _is_cover(stream: av.VideoStream) -> bool:
@@ -281,9 +289,10 @@ def selected(source: Source, start: float, stop: float | None, every: int) -> It
     """
     chosen = 0
     for frame in source.frames():
-        if stop is not None and frame.time >= stop:
+        time = float(frame.time)
+        if stop is not None and time >= stop:
             return
-        if frame.time >= start:
+        if time >= start:
             if chosen % every == 0:
                 yield frame
             chosen += 1
