@@ -34,6 +34,8 @@ from stylecore.settings import Settings
 from stylecore.studies.comparisons import compare, demo, preset_sheet
 from stylecore.studies.experiments import EXPERIMENTS, experiments
 from stylecore.studies.presets import load_presets
+from stylecore.video.film import PaintedFrame
+from stylecore.video.sources import open_source
 
 if TYPE_CHECKING:
     pass
@@ -197,13 +199,20 @@ def _views(given: Namespace, inputs: Sequence[str], iterations: int | Sequence[i
 def _video(given: Namespace, watch: Watch) -> int:
     watch.introduce(f"film {given.film}; {_paintings(given.style)}")
     network = given_settings(given).get("network", DEFAULTS["network"])
+    open_source(given.film)
     _check_readable(given.style)
     _fetch_once(network, watch)
-    done = video.paint_film(
-        given, lambda painted, _: watch.count(painted.number, painted.count, painted.seconds), watch.bar
-    )
-    if done.stopped:
-        say(f"stylecore: stopped; the painted frames are in {done.folder}, and the same command continues.")
+
+    def report(painted: PaintedFrame, picture: np.ndarray) -> bool:
+        return watch.count(painted.number, painted.count, painted.seconds)
+
+    try:
+        done = video.paint_film(given, report, watch.bar)
+        is_stopped = done.stopped
+    except KeyboardInterrupt:
+        is_stopped = True
+    if is_stopped:
+        say("stylecore: stopped; the frames painted so far are kept, and the same command continues with them.")
         return STOPPED
     shots = f"{len(done.shots)} shot{'s' * (len(done.shots) > 1)}"
     print_result(f"{done.path}: {done.frames} frames, {shots}, in {done.seconds:.0f} s")

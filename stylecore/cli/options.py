@@ -54,7 +54,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
         _refuse(unknown, options.parser)
-    if options.command == "transfer" and options.preset is None and options.presets is not None:
+    if getattr(options, "preset", "") is None and options.presets is not None:
         raise ParameterError("--presets needs --preset, the name of a preset in the file.")
     if getattr(options, "preset", None) is not None:  # As defaults, which options on the command line override.
         options.parser.set_defaults(**preset(options.preset, options.presets))

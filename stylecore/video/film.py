@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from stylecore.errors import DataError, ParameterError, StylecoreError
+from stylecore.errors import DataError, ParameterError
 from stylecore.files import InUseError, locked
 from stylecore.pictures import colour as colours
 from stylecore.pictures.geometry import crop, fit, resize, shape_for
@@ -209,7 +209,7 @@ def _record(film: Source, style: Any, look: Look) -> dict[str, Any]:
         **describe(film.name, style, look.settings),
         **look.film.to_json(),
         "film": _identity(film.name),
-        "styles": [hashlib.sha256(each).hexdigest()[:16] for each in look.styles],
+        "styles": [hashlib.sha256(each.tobytes()).hexdigest()[:16] for each in look.styles],
     }
 
 
@@ -239,8 +239,9 @@ def _check_outputs(
     written = [os.path.realpath(each) for each in (output, sheet, preview) if each is not None]
     if os.path.realpath(film.name) in written:
         raise ParameterError(f"{film.name} is the film to read; choose another name for the output.")
-    if len(set(written)) < len(written):
-        raise ParameterError(f"{output} would be written twice; choose another name for the sheet or the preview.")
+    for i, path in enumerate(written):
+        if path in written[:i]:
+            raise ParameterError(f"{path} would be written twice; choose different names for film, sheet and preview.")
 
 
 def _identity(path: str) -> Any:
@@ -284,7 +285,7 @@ def _read(frames: Frames, film: Source, masks: list[Source], look: Look, progres
             check_flows(look.film.flow, known.numbers, known.shape)
         _check_space(frames.folder, len(known.times), look.shape)
         frames.finish_reading(known)
-    except StylecoreError:
+    except BaseException:  # An interruption, too.
         frames.remove()
         raise
     return known

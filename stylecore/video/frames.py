@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -196,5 +196,4 @@ def _changed(stored: Mapping[str, Any], record: Mapping[str, Any]) -> str:
 
 def numbers(count: int, pictures: int) -> Iterator[int]:
     """Evenly spaced indices among `count`, the first and the last included; at most `pictures`."""
-    chosen: Sequence[float] = np.linspace(0, count - 1, min(count, pictures))
-    yield from (round(each) for each in chosen)
+    yield from map(round, np.linspace(0, count - 1, min(count, pictures)).tolist())

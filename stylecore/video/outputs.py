@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -225,7 +225,7 @@ def _encode(
     shape: tuple[int, int],
     sound: Sound | None,
 ) -> None:
-    stream = container.add_stream(format.codec, rate=rate, options=format.options)
+    stream = cast("av.VideoStream", container.add_stream(format.codec, rate=rate, options=format.options))
     height, width = (side + (side % 2 if format.even else 0) for side in shape)
     stream.width, stream.height, stream.pix_fmt = width, height, format.pixels
     stream.codec_context.time_base = format.tick
@@ -337,11 +337,11 @@ class _Track:
         assert self._source is not None and self._sound is not None
         stream = self._source.streams.audio[0]
         rate = 48000
-        target = self._container.add_stream(codec, rate=rate)
+        target = cast("av.AudioStream", self._container.add_stream(codec, rate=rate))
         resampler = pyav().AudioResampler(format=target.format, layout="stereo", rate=rate)
         position = 0
         for decoded in self._source.decode(stream):
-            if decoded.pts is None or not self._sound.start <= decoded.pts * decoded.time_base < self._sound.stop:
+            if decoded.time is None or not self._sound.start <= decoded.time < self._sound.stop:
                 continue
             for frame in resampler.resample(decoded):
                 frame.pts, frame.time_base = position, Fraction(1, rate)

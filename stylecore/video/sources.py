@@ -134,7 +134,7 @@ class FilmFile:
             self.rate = stream.guessed_rate or stream.average_rate or FOLDER_RATE
             self.count = stream.frames or None
             self.has_sound = bool(container.streams.audio)
-            self.begin = Fraction(0) if stream.start_time is None else stream.start_time * stream.time_base
+            self.begin = (stream.start_time or 0) * (stream.time_base or Fraction(1))
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
@@ -157,7 +157,7 @@ class FilmFile:
             number, last = 0, -1 / self.rate
             for decoded in self._decoded(container, stream):
                 # Time stamps that are missing or do not increase occur in damaged files; no output format takes them.
-                time = last if decoded.pts is None else decoded.pts * decoded.time_base - self.begin
+                time = last if decoded.pts is None else decoded.pts * (decoded.time_base or Fraction(1)) - self.begin
                 last = time if time > last else last + 1 / self.rate
                 number += 1
                 yield Frame(number, last, _pixels(decoded, stream.sample_aspect_ratio))
@@ -183,11 +183,10 @@ class FilmFile:
 
 def _duration(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction:
     """Duration of a video track according to the header; 0 if that does not tell."""
-    if stream.duration is not None:
+    if stream.duration is not None and stream.time_base is not None:
         return stream.duration * stream.time_base
-    # That of the longest track.
-    alone = len(container.streams) == 1 and container.duration is not None
-    return Fraction(container.duration, 1_000_000) if alone else Fraction(0)
+    # That of the container is the duration of its longest track.
+    return Fraction(container.duration or 0, 1_000_000) if len(container.streams) == 1 else Fraction(0)
 
 
 def _is_cover(stream: av.VideoStream) -> bool:
@@ -233,7 +232,7 @@ class FrameFolder:
         self.name = os.fspath(path)
         self.rate = FOLDER_RATE
         self.files = self._numbered()
-        self.count = len(self.files)
+        self.count: int | None = len(self.files)
 
     def _numbered(self) -> dict[int, Path]:
         try:
