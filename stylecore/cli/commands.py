@@ -204,7 +204,7 @@ def _video(given: Namespace, watch: Watch) -> int:
     _fetch_once(network, watch)
 
     def report(painted: PaintedFrame, picture: np.ndarray) -> bool:
-        return watch.count(painted.number, painted.count, painted.seconds)
+        return watch.count(painted.number, painted.count, painted.seconds, painted.seconds_left)
 
     try:
         done = video.paint_film(given, report, watch.bar)

@@ -67,22 +67,21 @@ class Watch:
             self.say(f"step {evaluation.number}, {width} x {height} pixels, loss {evaluation.loss:.4g}")
         return self._asked
 
-    def count(self, number: int, total: int, seconds: float) -> bool:
+    def count(self, number: int, total: int, seconds: float, seconds_left: float) -> bool:
         """Report, every ten seconds unless there is a progress bar, how many frames are painted; True after a signal.
 
         Parameters
         ----------
         number, total : int
             Of frames painted so far, and of all.
-        seconds : float
-            Since the start.
+        seconds, seconds_left : float
+            Since the start, and until the end.
         """
         self._reached = True
         self._ending = "ending after this frame"
         if not self.bar and seconds >= self._next_report:
             self._next_report = seconds + 10
-            left = seconds / number * (total - number)
-            self.say(f"frame {number} of {total}, {left / 60:.0f} min left")
+            self.say(f"frame {number} of {total}, {seconds_left / 60:.0f} min left")
         return self._asked
 
     def begin(self, name: str) -> dict[str, Any]:

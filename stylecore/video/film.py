@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from itertools import pairwise
@@ -60,12 +60,15 @@ class PaintedFrame:
         Index of the frame, from 0.
     seconds : float
         Since the start of the painting.
+    seconds_left : float
+        Predicted from the frames that were painted since then.
     """
 
     number: int
     count: int
     frame: int
     seconds: float
+    seconds_left: float
 
 
 Callback = Callable[[PaintedFrame, np.ndarray], Any]
@@ -182,7 +185,7 @@ def transfer_video(
     _check_outputs(film, output, shape, sheet, preview)
     regions, masks = _mask_films(chosen.regions)
     look = Look(chosen, film_settings, styles, opacities, regions, shape)
-    record = _record(film, style, look)
+    record = _record(film, masks, style, look)
     folder = output.with_name(output.name + ".frames")
     frames = Frames(folder, record)
     try:
@@ -193,9 +196,10 @@ def transfer_video(
             with _Watch(frames, known, look, callback, progress) as watch:
                 _paint(frames, known, look, watch, client)
             if not watch.stopped:
-                _write(frames, known, look, film, output)
-                if sheet is not None:
-                    write_image(sheet, _sheet(frames, known, look))
+                with frames.keeping():
+                    _write(frames, known, look, film, output)
+                    if sheet is not None:
+                        write_image(sheet, _sheet(frames, known, look))
     except InUseError as error:
         raise DataError(f"{output} is being painted by another process ({error.strerror}); wait for it.") from error
     if not watch.stopped:
@@ -203,12 +207,13 @@ def transfer_video(
     return FilmResult(output, folder, len(known.times), known.shots, time.monotonic() - begin, record, watch.stopped)
 
 
-def _record(film: Source, style: Any, look: Look) -> dict[str, Any]:
+def _record(film: Source, masks: list[Source], style: Any, look: Look) -> dict[str, Any]:
     """What determines the frames: settings and inputs."""
     return {
         **describe(film.name, style, look.settings),
         **look.film.to_json(),
-        "film": _identity(film.name),
+        "film": _identity(film.paths),
+        "masks": [_identity(mask.paths) for mask in masks],
         "styles": [hashlib.sha256(each.tobytes()).hexdigest()[:16] for each in look.styles],
     }
 
@@ -244,10 +249,9 @@ def _check_outputs(
             raise ParameterError(f"{path} would be written twice; choose different names for film, sheet and preview.")
 
 
-def _identity(path: str) -> Any:
-    """What changes when a film or a folder of frames is replaced: sizes and times."""
-    files = sorted(Path(path).iterdir()) if os.path.isdir(path) else [Path(path)]
-    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+def _identity(paths: Iterable[Path]) -> str:
+    """What changes when one of some files is replaced: their names, sizes and times."""
+    stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
     return hashlib.sha256(repr(stats).encode()).hexdigest()[:16]
 
 
@@ -354,15 +358,18 @@ def _check_space(folder: Path, count: int, shape: tuple[int, int]) -> None:
 
 
 class _Watch:
-    """Shows the progress of the painting, and calls the user's callback."""
+    """Shows the progress of the painting, and calls the user's callback after each frame that was not painted yet."""
 
     def __init__(self, frames: Frames, known: Shots, look: Look, callback: Callback | None, progress: bool) -> None:
         self.stopped = False
         self._frames, self._look, self._callback = frames, look, callback
-        self._count = look.film.passes * len(known.times)
+        runs = range(1, look.film.passes + 1)
+        self._count = len(runs) * len(known.times)
+        self._former = sum(frames.is_painted(i, run) for run in runs for i in range(len(known.times)))
+        self._number = self._former
         self._begin = time.monotonic()
-        self._bar = tqdm(desc="painting", unit=" frames", total=self._count, disable=not progress)
-        self._number = 0
+        bar = {"desc": "painting", "unit": " frames", "total": self._count, "initial": self._former}
+        self._bar = tqdm(**bar, disable=not progress)
 
     def __enter__(self) -> _Watch:
         return self
@@ -375,7 +382,9 @@ class _Watch:
         self._number += 1
         self._bar.update()
         if self._callback is not None:
-            painted = PaintedFrame(self._number, self._count, i, time.monotonic() - self._begin)
+            seconds = time.monotonic() - self._begin
+            left = seconds / (self._number - self._former) * (self._count - self._number)
+            painted = PaintedFrame(self._number, self._count, i, seconds, left)
             self.stopped = bool(self._callback(painted, _finished(self._frames, self._look, i, run)))
         return self.stopped
 
@@ -387,12 +396,15 @@ def _paint(frames: Frames, known: Shots, look: Look, watch: _Watch, client: Any)
             if not watch.stopped:
                 paint_shot(frames, known, shot, look, watch)
         return
+    runs = range(1, look.film.passes + 1)
+    missing = [
+        [(i, run) for run in runs for i in range(*shot) if not frames.is_painted(i, run)] for shot in known.shots
+    ]
     futures = [client.submit(paint_shot, frames, known, shot, look) for shot in known.shots]
-    for shot, future in zip(known.shots, futures, strict=True):
+    for future, painted in zip(futures, missing, strict=True):
         future.result()
-        for run in range(1, look.film.passes + 1):
-            for i in range(*shot):
-                watch(i, run)
+        for i, run in painted:
+            watch(i, run)
 
 
 def _finished(frames: Frames, look: Look, i: int, run: int) -> np.ndarray:

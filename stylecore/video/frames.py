@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from stylecore.errors import DataError, ImageError
+from stylecore.errors import DataError, ImageError, StylecoreError
 from stylecore.files import replacing
 from stylecore.pictures.reading import read_image
 from stylecore.pictures.writing import write_image
@@ -116,7 +116,7 @@ class Frames:
             "shots": shots.shots,
             "shape": shots.shape,
         }
-        with self._writing(), replacing(self.folder / _RECORD) as file:
+        with self.keeping(), replacing(self.folder / _RECORD) as file:
             file.write(json.dumps(stored, indent=1).encode())
 
     def add(self, i: int, picture: np.ndarray, mask: int | None = None) -> None:
@@ -132,7 +132,7 @@ class Frames:
             Number of the mask film.
         """
         path = self._source_path(i) if mask is None else self.mask_path(i, mask)
-        with self._writing():
+        with self.keeping():
             path.parent.mkdir(parents=True, exist_ok=True)
             write_image(path, picture)
 
@@ -155,7 +155,7 @@ class Frames:
     def save(self, i: int, run: int, picture: np.ndarray) -> None:
         """Store a painted frame, at 16 bits per channel."""
         path = self._painted_path(i, run)
-        with self._writing():
+        with self.keeping():
             path.parent.mkdir(parents=True, exist_ok=True)
             write_image(path, picture)
 
@@ -170,18 +170,18 @@ class Frames:
         return self.folder / f"painted{run}" / f"{i + 1:06d}.tif"
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Errors say that the frames so far are kept."""
+    def keeping(self) -> Iterator[None]:
+        """Errors of writing, inside the ``with`` block, say that the frames so far are kept."""
         try:
             yield
-        except (OSError, ImageError) as error:
+        except (OSError, ImageError, DataError) as error:
             raise DataError(
                 f"{_sentence(error)} The frames in {self.folder} are kept, and the same command continues with them."
             ) from error
 
 
 def _sentence(error: Exception) -> str:
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and not isinstance(error, StylecoreError):
         return f"{error.filename} cannot be written ({error.strerror})."
     return str(error)
 

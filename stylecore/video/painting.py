@@ -103,8 +103,8 @@ def paint_shot(frames: Frames, shots: Shots, shot: tuple[int, int], look: Look, 
         Index of its first frame, and the index after its last.
     look : Look
     done : callable, optional
-        Called as ``done(frame, run)`` after each frame, with its index and the number of the run over the shot; a true
-        value ends the work.
+        Called as ``done(frame, run)`` after each frame that was not painted yet, with its index and the number of the
+        run over the shot; a true value ends the work.
 
     Raises
     ------
@@ -115,8 +115,9 @@ def paint_shot(frames: Frames, shots: Shots, shot: tuple[int, int], look: Look, 
     for run in range(1, look.film.passes + 1):
         step = 1 if run % 2 else -1
         for i in range(*shot)[::step]:
-            if not frames.is_painted(i, run):
-                frames.save(i, run, painter.paint(i, run, step))
+            if frames.is_painted(i, run):
+                continue
+            frames.save(i, run, painter.paint(i, run, step))
             if done is not None and done(i, run):
                 return
 

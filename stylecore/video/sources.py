@@ -64,11 +64,14 @@ class Source(Protocol):
         Average number of frames per second.
     count : int or None
         Number of frames, if it is known before they are decoded.
+    paths : list of Path
+        The files.
     """
 
     name: str
     rate: Fraction
     count: int | None
+    paths: list[Path]
 
     def frames(self) -> Iterator[Frame]:
         """Decode the frames, in order of time; raises `FilmError` if one cannot be decoded."""
@@ -115,7 +118,7 @@ class FilmFile:
 
     Attributes
     ----------
-    name, rate, count
+    name, rate, count, paths
         As in `Source`; the count is that of the header.
     has_sound : bool
     begin : Fraction
@@ -128,7 +131,7 @@ class FilmFile:
     """
 
     def __init__(self, path: str | os.PathLike) -> None:
-        self.name = os.fspath(path)
+        self.name, self.paths = os.fspath(path), [Path(path)]
         with self._opened() as (container, stream):
             # The average is wrong where time stamps are missing.
             self.rate = stream.guessed_rate or stream.average_rate or FOLDER_RATE
@@ -217,7 +220,7 @@ class FrameFolder:
 
     Attributes
     ----------
-    name, rate, count
+    name, rate, count, paths
         As in `Source`.
     files : dict of int to Path
         The pictures by their numbers, in order.
@@ -232,7 +235,8 @@ class FrameFolder:
         self.name = os.fspath(path)
         self.rate = FOLDER_RATE
         self.files = self._numbered()
-        self.count: int | None = len(self.files)
+        self.paths = list(self.files.values())
+        self.count: int | None = len(self.paths)
 
     def _numbered(self) -> dict[int, Path]:
         try:

@@ -76,7 +76,9 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_film(clip, tmp_path):
     )
     assert stopped.stopped and done == [0, 1] and not (tmp_path / "out.mkv").exists()
     assert stopped.folder == tmp_path / "out.mkv.frames" and stopped.folder.is_dir()
-    transfer_video(clip, STYLE, tmp_path / "out.mkv", **QUICK)
+    rest = []
+    transfer_video(clip, STYLE, tmp_path / "out.mkv", callback=lambda painted, _: rest.append(painted), **QUICK)
+    assert [painted.number for painted in rest] == [3, 4, 5, 6] and rest[-1].seconds_left == 0
     for a, b in zip(read_film(tmp_path / "out.mkv")[1], read_film(tmp_path / "whole.mkv")[1], strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -189,6 +191,19 @@ def test_a_disk_that_is_too_small_is_noticed(clip, tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"need .* GB in .*, and 0\.0 GB are free"):
         transfer_video(clip, STYLE, tmp_path / "out.mp4", **QUICK)
     assert left(tmp_path) == []
+
+
+def test_an_output_that_cannot_be_written_keeps_the_frames(clip, tmp_path, monkeypatch):
+    def full(*arguments):
+        raise DataError("out.mp4 cannot be written (No space left on device).")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "write_film", full)
+        with pytest.raises(DataError, match=r"No space left on device\)\. The frames in .*out\.mp4\.frames are kept"):
+            transfer_video(clip, STYLE, tmp_path / "out.mp4", **QUICK)
+    painted = []
+    transfer_video(clip, STYLE, tmp_path / "out.mp4", callback=lambda *_: painted.append(1), **QUICK)
+    assert not painted and left(tmp_path) == ["out.mp4"]
 
 
 def test_frames_of_other_settings_are_refused(clip, tmp_path):
