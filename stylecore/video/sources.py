@@ -163,7 +163,7 @@ class FilmFile:
                 time = last if decoded.pts is None else decoded.pts * (decoded.time_base or Fraction(1)) - self.begin
                 last = time if time > last else last + 1 / self.rate
                 number += 1
-                yield Frame(number, last, _pixels(decoded, stream.sample_aspect_ratio))
+                yield Frame(number, last, _pixels(decoded, stream))
             if number == 0:
                 raise DataError(f"{self.name} has no frame that can be decoded.")
             self._check_length(_duration(container, stream), last)
@@ -197,13 +197,15 @@ def _is_cover(stream: av.VideoStream) -> bool:
     return bool(stream.disposition & type(stream.disposition).attached_pic)
 
 
-def _pixels(decoded: av.VideoFrame, aspect: Fraction | None) -> np.ndarray:
+def _pixels(decoded: av.VideoFrame, stream: av.VideoStream) -> np.ndarray:
     """sRGB values of a decoded frame, upright and with square pixels."""
-    if decoded.color_trc in HDR_TRANSFERS or decoded.color_primaries in WIDE_PRIMARIES:
+    transfer, primaries = stream.codec_context.color_trc, stream.codec_context.color_primaries
+    if transfer in HDR_TRANSFERS or primaries in WIDE_PRIMARIES:
         wide = decoded.to_ndarray(format="rgb48le")
-        pixels = quantise(to_srgb(wide / np.float32(65535), decoded.color_trc, decoded.color_primaries), np.uint8)
+        pixels = quantise(to_srgb(wide / np.float32(65535), transfer, primaries), np.uint8)
     else:
         pixels = decoded.to_ndarray(format="rgb24")
+    aspect = stream.sample_aspect_ratio
     if aspect and aspect != 1:
         height, width = pixels.shape[:2]
         square = height, max(1, round(width * aspect))

@@ -92,7 +92,7 @@ def test_turned_films_are_upright(tmp_path, monkeypatch, degrees):
             return getattr(self._decoded, name)
 
     pixels = sources._pixels
-    monkeypatch.setattr(sources, "_pixels", lambda decoded, aspect: pixels(Turned(decoded), aspect))
+    monkeypatch.setattr(sources, "_pixels", lambda decoded, stream: pixels(Turned(decoded), stream))
     frame = next(FilmFile(tmp_path / "a.mp4").frames())
     assert error(frame, np.rot90(frames[0], degrees // 90)) < 0.01
 
