@@ -115,7 +115,8 @@ def _add_film(group: Group) -> None:
     add_setting(
         group,
         "frame_iterations",
-        "number of steps for each frame but the first of a shot, which starts from the frames before it",
+        """number of steps for each frame but the first of a shot, which starts from the frames before it; up to four
+        times as many where much of it is new""",
         DEFAULTS,
     )
     add_setting(

@@ -48,6 +48,11 @@ FIRST_STEP = 0.001
 HALF_SIZE_SHARE = 1.6
 UNSEEN_SHARE = 0.002
 
+# A frame much of which no earlier frame shows needs more evaluations: this many times as many for each share of the
+# picture beyond the first, but at most `MOST_TIMES` as many. In a pair of frames with a share of 0.16 that was new, 3.1
+# times as many reached the loss of a picture, and with 0.05, 1.1 times.
+MUCH_UNSEEN, TIMES_PER_SHARE, MOST_TIMES = 0.04, 18.0, 4.0
+
 # In later runs over the film, the weight of the neighbour's result in the start, against that of the run before.
 NEIGHBOUR_SHARE = 0.5
 
@@ -175,8 +180,10 @@ class _ShotPainter:
         return self._follow(i, target, weights, _mixed(target, self._filling(i, target, weights), weights))
 
     def _follow(self, i: int, target: np.ndarray, weights: np.ndarray, start: np.ndarray) -> np.ndarray:
-        temporal = TemporalLoss(target, weights)
-        return self._minimize(i, self._regions(i), temporal, start, self._look.film.frame_iterations)
+        unseen = 1 - float(weights.mean())
+        times = min(1 + TIMES_PER_SHARE * max(unseen - MUCH_UNSEEN, 0), MOST_TIMES)
+        count = round(times * self._look.film.frame_iterations)
+        return self._minimize(i, self._regions(i), TemporalLoss(target, weights), start, count)
 
     def _filling(self, i: int, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """A picture for what no earlier frame shows: the frame itself, painted at half the size if that is possible.

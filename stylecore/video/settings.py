@@ -27,7 +27,7 @@ class FilmSettings:
         Runs over each shot, forwards and backwards in turn. More than one help where the camera moves so much that
         what is seen only later looks different from the rest.
     frame_iterations : int
-        Number of evaluations for each frame but the first of a shot.
+        Number of evaluations for each frame but the first of a shot; up to four times as many where much of it is new.
     temporal_weight : float
         Weight of the temporal loss, zero or more: how strongly a frame must agree with those before it.
     long_term : sequence of int
@@ -51,8 +51,8 @@ class FilmSettings:
     stop: float | None = None
     every: int = 1
     passes: int = 1
-    frame_iterations: int = 15
-    temporal_weight: float = 1000.0
+    frame_iterations: int = 12
+    temporal_weight: float = 500.0
     long_term: Sequence[int] = (1, 2, 4)
     flow: str | os.PathLike | None = None
     keep_going: bool = False
