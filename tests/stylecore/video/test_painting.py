@@ -56,7 +56,7 @@ def flicker(pictures):
 def test_frames_agree_with_those_before_them(film, tmp_path):
     free = look(film={"temporal_weight": 0.0, "frame_iterations": 12})
     alone = [paint_alone(film, shots_of(), i, look()) for i in range(6)]
-    held = painted(film, look(film={"frame_iterations": 12}))
+    held = painted(film, look(film={"temporal_weight": 2000.0, "frame_iterations": 12}))
     other = Frames(tmp_path / "other", {})
     for i, picture in enumerate(scene(6, SHAPE)):
         other.add(i, picture)
