@@ -1,3 +1,4 @@
+import struct
 from fractions import Fraction
 
 import numpy as np
@@ -75,26 +76,23 @@ def test_pixels_that_are_not_square_are_stretched(tmp_path):
     assert next(FilmFile(tmp_path / "a.mkv").frames()).pixels.shape == (48, 128, 3)
 
 
-@pytest.mark.parametrize("degrees", [90, 180, 270])
-def test_turned_films_are_upright(tmp_path, monkeypatch, degrees):
-    from stylecore.video import sources
+# Columns of the matrix in the header of a track, by the clockwise angle at which a phone was held: x and y of the image
+# of the x axis, then of the y axis, which points down.
+TURNS = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}
 
+
+@pytest.mark.parametrize("clockwise", TURNS)
+def test_turned_films_are_upright(tmp_path, clockwise):
     frames = scene()
     write_film(tmp_path / "a.mp4", frames)
-
-    class Turned:
-        """A frame with the rotation that a phone stores."""
-
-        def __init__(self, decoded):
-            self._decoded, self.rotation = decoded, degrees
-
-        def __getattr__(self, name):
-            return getattr(self._decoded, name)
-
-    pixels = sources._pixels
-    monkeypatch.setattr(sources, "_pixels", lambda decoded, stream: pixels(Turned(decoded), stream))
+    data = bytearray((tmp_path / "a.mp4").read_bytes())
+    straight = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    at = data.index(straight, data.index(b"tkhd"))
+    a, b, c, d = (each << 16 for each in TURNS[clockwise])
+    data[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    (tmp_path / "a.mp4").write_bytes(data)
     frame = next(FilmFile(tmp_path / "a.mp4").frames())
-    assert error(frame, np.rot90(frames[0], degrees // 90)) < 0.01
+    assert error(frame, np.rot90(frames[0], -clockwise // 90)) < 0.01
 
 
 def test_a_part_is_selected(tmp_path):
