@@ -28,7 +28,7 @@ from stylecore.settings import Settings, describe
 from stylecore.video import shots as cuts
 from stylecore.video.flow import opencv
 from stylecore.video.frames import Frames, Shots, numbers
-from stylecore.video.outputs import FORMATS, Sound, check_film_output, write_film, write_folder
+from stylecore.video.outputs import Sound, check_film_output, format_of, write_film, write_folder
 from stylecore.video.painting import (
     Look,
     MaskFilm,
@@ -430,7 +430,8 @@ def _write(frames: Frames, known: Shots, look: Look, film: Source, output: Path)
         for i, at in enumerate(known.times):
             yield at - known.times[0], _finished(frames, look, i, look.film.passes)
 
-    if output.suffix.lower() not in FORMATS:
+    format = format_of(output)
+    if format is None:
         names = (
             [f"{film.files[number].stem}.png" for number in known.numbers]
             if isinstance(film, FrameFolder)
@@ -442,7 +443,7 @@ def _write(frames: Frames, known: Shots, look: Look, film: Source, output: Path)
     sound = None
     if isinstance(film, FilmFile) and film.has_sound:
         sound = Sound(film.name, film.begin + known.times[0], film.begin + known.times[-1] + 1 / rate)
-        if FORMATS[output.suffix.lower()].sound is None:
+        if format.sound is None:
             warnings.warn(f"{output} has no sound, which its format cannot hold; .mp4 can.", stacklevel=3)
     write_film(output, painted(), rate, look.shape, sound)
 

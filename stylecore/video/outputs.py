@@ -113,7 +113,7 @@ def format_of(output: str | os.PathLike) -> Format | None:
     Returns
     -------
     Format or None
-        None for a folder of pictures.
+        None for a folder of pictures: one that exists, or a name without a suffix.
 
     Raises
     ------
@@ -121,6 +121,8 @@ def format_of(output: str | os.PathLike) -> Format | None:
         If the suffix is not one of `FORMATS`.
     """
     suffix = Path(output).suffix.lower()
+    if os.path.isdir(output):
+        return None
     if suffix and suffix not in FORMATS:
         known = ", ".join(FORMATS)
         raise ParameterError(f"{output} has no suffix of a known film format; use one of {known}, or name a folder.")
@@ -143,7 +145,7 @@ def check_film_output(output: str | os.PathLike, shape: Sequence[int]) -> None:
     """
     if (format := format_of(output)) is None:
         parent = Path(output).absolute().parent
-        if os.path.exists(output) and not os.path.isdir(output):
+        if os.path.isfile(output):
             raise ParameterError(f"{output} is a file; name a folder, or a film with one of {', '.join(FORMATS)}.")
         check_output(Path(output) / "0.png" if os.path.isdir(output) else parent / "0.png")
         return

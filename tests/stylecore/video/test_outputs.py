@@ -133,6 +133,7 @@ def test_outputs_are_checked_before_the_work(tmp_path):
             check_film_output(output, (48, 64))
     with pytest.raises(ParameterError, match="at most 16383 pixels a side"):
         check_film_output(tmp_path / "a.webp", (48, 20000))
-    for output in (tmp_path / "a.mp4", tmp_path / "folder", tmp_path):
+    (tmp_path / "take.2").mkdir()
+    for output in (tmp_path / "a.mp4", tmp_path / "folder", tmp_path / "take.2"):
         check_film_output(output, (48, 64))
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "take.2"]
