@@ -14,7 +14,7 @@ import numpy as np
 
 from stylecore import weights
 from stylecore._transfer import Result, paint, resume
-from stylecore.cli import STOPPED, options, training
+from stylecore.cli import STOPPED, options, serve, training
 from stylecore.cli.terminal import Watch, discard_output, fail, print_result, say, stopped
 from stylecore.errors import ImageError, ParameterError, StylecoreError, WeightsError
 from stylecore.inputs import read_inputs
@@ -86,7 +86,7 @@ def _saying_when_compiling(given: Namespace, watch: Watch) -> AbstractContextMan
 
 
 def _transfer(given: Namespace, watch: Watch) -> int:
-    settings = Settings.of(_settings(given)).with_layers()
+    settings = Settings.of(settings_of(given)).with_layers()
     _check_streams(given)
     _check_output(given)
     watch.introduce(_roles(given.content, given.style))
@@ -292,6 +292,11 @@ def _train(given: Namespace, watch: Watch) -> int:
     return 0
 
 
+def _serve(given: Namespace, watch: Watch) -> int:
+    serve.serve(given, print_result)
+    return 0
+
+
 def _devices(given: Namespace, watch: Watch) -> int:
     for row in devices.rows():
         print_result(row)
@@ -306,6 +311,7 @@ _COMMANDS: dict[str, Callable[[Namespace, Watch], int]] = {
     "demo": _demo,
     "devices": _devices,
     "networks": _networks,
+    "serve": _serve,
     "train autoencoder": _train,
     "train cnn": _train,
     "weights list": _weights_list,
@@ -323,7 +329,7 @@ def _named(given: Namespace, *names: str) -> dict[str, Any]:
     return {name: getattr(given, name) for name in names if hasattr(given, name)}
 
 
-def _settings(given: Namespace) -> dict[str, Any]:
+def settings_of(given: Namespace) -> dict[str, Any]:
     """The settings that were given, as `transfer` takes them."""
     settings = _named(given, *DEFAULTS)
     if "layer_weights" in settings:

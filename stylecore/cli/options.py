@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from stylecore import weights
 from stylecore._transfer import METADATA
 from stylecore.cli.arguments import add_command, add_quiet, add_setting, number, whole_number
+from stylecore.cli.serve import add_serve
 from stylecore.cli.training import add_train
 from stylecore.errors import ParameterError
 from stylecore.losses import STYLE_LOSSES
@@ -59,6 +60,13 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return options
 
 
+def transfer_parser() -> argparse.ArgumentParser:
+    """The parser of ``stylecore transfer`` alone, whose options are also those of the page of `stylecore.web`."""
+    commands = _Parser(prog="stylecore").add_subparsers()
+    _add_transfer(commands)
+    return commands.choices["transfer"]
+
+
 def _refuse(unknown: Sequence[str], parser: argparse.ArgumentParser) -> NoReturn:
     word = next((word for word in unknown if word.startswith("-")), None)
     if word is None:
@@ -90,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_presets(commands)
     _add_experiments(commands)
     _add_demo(commands)
+    add_serve(commands)
     _add_weights(commands)
     add_command(
         commands,
