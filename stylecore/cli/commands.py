@@ -99,15 +99,19 @@ def _transfer(given: Namespace, watch: Watch) -> int:
     if given.checkpoint:
         output = None if given.output == STREAM else given.output
         checkpoint = Checkpoint(given.checkpoint, given.checkpoint_every, output)
-    result = paint(
-        inputs,
-        settings,
-        optimizer_named=hasattr(given, "optimizer"),
-        callback=together(watch, *views.values()),
-        progress=watch.bar,
-        checkpoint=checkpoint,
-    )
-    return _finish(result, given, views)
+    with serve.watched(given, inputs, settings, watch) as page:
+        result = paint(
+            inputs,
+            settings,
+            optimizer_named=hasattr(given, "optimizer"),
+            callback=together(page, watch, *views.values()),
+            progress=watch.bar,
+            checkpoint=checkpoint,
+        )
+        status = _finish(result, given, views)
+        if page is not None:
+            page.finish(result, given.output)
+        return status
 
 
 def _roles(content: str, styles: Sequence[str]) -> str:

@@ -187,7 +187,13 @@ def _add_transfer(commands: Commands) -> None:
     )
     _add_colour(parser.add_argument_group("colour"))
     _add_size(parser.add_argument_group("size"))
-    _add_run(parser.add_argument_group("run"))
+    run = parser.add_argument_group("run")
+    _add_run(run)
+    run.add_argument(
+        "--web",
+        action="store_true",
+        help="open a page in the browser that shows the run, and can pause and stop it; see `stylecore serve --help`",
+    )
 
 
 def _add_basic(group: Group) -> None:

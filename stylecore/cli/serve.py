@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from stylecore.cli.arguments import add_command, add_quiet, number, whole_number
@@ -12,6 +14,10 @@ from stylecore.errors import ParameterError
 
 if TYPE_CHECKING:
     from stylecore.cli.arguments import Commands
+    from stylecore.cli.terminal import Watch
+    from stylecore.inputs import Inputs
+    from stylecore.settings import Settings
+    from stylecore.web.watching import RunPage
 
 
 def add_serve(commands: Commands) -> None:
@@ -81,6 +87,39 @@ def serve(given: argparse.Namespace, say: Callable[[str], object]) -> None:
         logging.getLogger("stylecore.web").setLevel(logging.ERROR)
     options = {"days": given.days, "gigabytes": given.gigabytes, "browser": not given.no_browser, "say": say}
     server.serve(given.folder, host=given.host, port=given.port, **options)
+
+
+def watched(
+    given: argparse.Namespace, inputs: Inputs, settings: Settings, watch: Watch
+) -> AbstractContextManager[RunPage | None]:
+    """The page of a run, if ``--web`` is given.
+
+    Parameters
+    ----------
+    given : argparse.Namespace
+        Of ``stylecore transfer``.
+    inputs : Inputs
+    settings : Settings
+        With layers.
+    watch : Watch
+
+    Returns
+    -------
+    context manager
+        Its value is a callback of the run, or None.
+
+    Raises
+    ------
+    StylecoreError
+        If a package is missing, or no port is free.
+    """
+    if not given.web:
+        return nullcontext()
+    check_packages()
+    from stylecore.web.watching import RunPage
+
+    names = {"content": given.content, "style": given.style}
+    return RunPage(inputs, settings, names, sys.argv[1:], watch.say, lambda: watch.is_ending)
 
 
 def check_packages() -> None:

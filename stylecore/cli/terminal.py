@@ -67,6 +67,11 @@ class Watch:
             self.say(f"step {evaluation.number}, {width} x {height} pixels, loss {evaluation.loss:.4g}")
         return self._asked
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether a signal has asked the run to end."""
+        return self._asked
+
     def begin(self, name: str) -> dict[str, Any]:
         """Announce one of several transfers; returns the arguments that make this its callback."""
         self._next_report = 0.0

@@ -93,6 +93,7 @@ class Routes:
         return JSONResponse(
             {
                 "version": __version__,
+                "watching": self._studio.watching,
                 "dials": [dial._asdict() for dial in dials.dials().values()],
                 "looks": dials.looks(),
                 "look_pictures": page.look_pictures(),
@@ -202,13 +203,13 @@ class Routes:
 
 
 def make_app(
-    store: Store, token: str, hosts: tuple[str, ...], port: int, days: float = DAYS, gigabytes: float = GIGABYTES
+    studio: Studio, token: str, hosts: tuple[str, ...], port: int, days: float = DAYS, gigabytes: float = GIGABYTES
 ) -> Starlette:
     """Make the application.
 
     Parameters
     ----------
-    store : Store
+    studio : Studio
     token : str
         As for `Guard`.
     hosts : tuple of str
@@ -222,12 +223,11 @@ def make_app(
     Starlette
         With the `Studio` as ``state.studio``.
     """
-    studio = Studio(store)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         studio.start()
-        sweeping = asyncio.create_task(_sweep(store, days, gigabytes))
+        sweeping = asyncio.create_task(_sweep(studio.store, days, gigabytes))
         yield
         sweeping.cancel()
         await studio.close()
@@ -238,7 +238,7 @@ def make_app(
         ClientDisconnect: _on_disconnect,
         HTTPException: _on_http_error,
     }
-    guard = Middleware(Guard, store=store, token=token, hosts=hosts, port=port)
+    guard = Middleware(Guard, store=studio.store, token=token, hosts=hosts, port=port)
     app = Starlette(routes=Routes(studio).table(), lifespan=lifespan, middleware=[guard], exception_handlers=handlers)
     app.state.studio = studio
     return app

@@ -89,7 +89,9 @@ def _dial(action: argparse.Action, group: str) -> Dial:
     if name == "optimizer":  # A job must be able to continue from its checkpoint.
         choices = [word for word in choices if OPTIMIZERS[word].resumable]
     is_open = "NUMBER" in words or not choices
-    kind = "choice" if not is_open else {whole_number: "integer", number: "number"}.get(action.type, "words")  # type: ignore[call-overload]
+    kind = "choice"
+    if is_open:
+        kind = "integer" if action.type is whole_number else "number" if action.type is number else "words"
     text, _, _ = (action.help or "").rpartition(" (default: ")
     default = choices[0] if name == "optimizer" else words_of(name, _DEFAULTS[name])
     return Dial(

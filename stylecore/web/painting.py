@@ -211,8 +211,8 @@ def _run(job: dict[str, Any], order: Order, report: Any) -> dict[str, Any]:
     content = read_image(job["content"])[0]
     regions = len(named.get("regions") or [1])
     prediction = predict(_without_files(named), content.shape[:2], job["style_shapes"], regions)
-    report({"is": "started", "scales": prediction["scales"], "size": prediction["size"]})
     _write_photograph(folder / "before.jpg", content, prediction["size"])
+    report({"is": "started", "scales": prediction["scales"], "size": prediction["size"]})
     checkpoint = folder / f"run-{job['part']}.ckpt"
     watcher = Watcher(folder, job["part"], report)
 

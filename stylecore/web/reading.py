@@ -51,7 +51,7 @@ def main(connection: Connection) -> None:
     _limit_memory()
     while (request := connection.recv())["do"] != "quit":
         try:
-            answer = {"result": functions[request["do"]](**request["arguments"])}
+            answer: dict[str, Any] = {"result": functions[request["do"]](**request["arguments"])}
         except StylecoreError as error:
             answer = {"error": str(error)}
         except MemoryError:
@@ -143,7 +143,8 @@ def _decoded(source: str, name: str) -> tuple[np.ndarray, np.ndarray | None]:
             _check_pixels(image.height, image.width, name)
     with open(source, "rb") as file:
         rgb, alpha = read_image(file, name=name)
-    _check_pixels(*rgb.shape[:2], name)
+    height, width = rgb.shape[:2]
+    _check_pixels(height, width, name)
     return rgb, alpha
 
 

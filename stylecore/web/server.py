@@ -103,7 +103,7 @@ def _serve(
     say: Callable[[str], object],
 ) -> None:
     port, token = listening.getsockname()[1], secrets.token_urlsafe(24)
-    app = make_app(store, token, hosts_of(host), port, days, gigabytes)
+    app = make_app(Studio(store), token, hosts_of(host), port, days, gigabytes)
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
     address = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/?token={token}"
     if shown != "127.0.0.1" or host != shown:

@@ -67,11 +67,17 @@ class Studio:
     ----------
     notice : str
         What the painting process is doing before its first job.
+    streams : int
+        Number of open streams of events.
     """
+
+    watching = False
+    """Whether the page only watches a run that was started elsewhere."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
         self.notice = "starting"
+        self.streams = 0
         self._painter = Helper(painting.main, self._on_painter, self._on_painter_end)
         self._reader = Helper(reading.main, self._on_reader, self._on_reader_end)
         self._reading = asyncio.Lock()
@@ -362,6 +368,14 @@ class Studio:
         dict
             "jobs", of which removed ones are None; the new "losses" of the current job; and the "notice".
         """
+        self.streams += 1
+        try:
+            async for message in self._events(session):
+                yield message
+        finally:
+            self.streams -= 1
+
+    async def _events(self, session: Session) -> AsyncIterator[dict[str, Any]]:
         seen, rows, current = 0, 0, None
         told: dict[str, Any] = {}
         while not self._closed:

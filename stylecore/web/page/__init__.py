@@ -17,7 +17,7 @@ _TYPES = {
     "css": "text/css; charset=utf-8",
     "js": "text/javascript; charset=utf-8",
     "svg": "image/svg+xml",
-    "jpg": "image/jpeg",
+    "webp": "image/webp",
 }
 
 
@@ -39,7 +39,7 @@ def _compressed(name: str) -> bytes:
 
 def look_pictures() -> list[str]:
     """Names of the presets that have a picture."""
-    return [name.removeprefix("look-").removesuffix(".jpg") for name in contents() if name.startswith("look-")]
+    return [name.removeprefix("look-").removesuffix(".webp") for name in contents() if name.startswith("look-")]
 
 
 def response(name: str, accepted: str) -> Response:
@@ -59,7 +59,7 @@ def response(name: str, accepted: str) -> Response:
         raise HTTPException(404)
     headers = {"cache-control": "no-cache", "vary": "accept-encoding"}
     content = contents()[name]
-    if _suffix(name) != "jpg" and "gzip" in accepted:
+    if _suffix(name) != "webp" and "gzip" in accepted:
         content = _compressed(name)
         headers["content-encoding"] = "gzip"
     return Response(content, media_type=_TYPES[_suffix(name)], headers=headers)

@@ -7,6 +7,7 @@ export const app = Object.assign(new EventTarget(), {
   dials: [],
   looks: {},
   limits: {},
+  watching: false, // whether the page only shows a run of the command line
   selected: null, // identifier of the job on the stage
   draft: { content: null, styles: [], given: {}, look: null, strokes: [], uses: {} },
 });
@@ -15,7 +16,7 @@ const KEPT = "stylecore draft";
 
 export function tell(what) {
   app.dispatchEvent(new Event(what));
-  if (what === "draft") localStorage.setItem(KEPT, JSON.stringify(app.draft));
+  if (what === "draft" && !app.watching) localStorage.setItem(KEPT, JSON.stringify(app.draft));
 }
 
 export function on(what, listener) {

@@ -102,7 +102,7 @@ function drawLooks() {
   const looks = [["", "default"], ...Object.keys(app.looks).map((name) => [name, name.replaceAll("-", " ")])];
   $("looks").replaceChildren(...looks.map(([name, title]) => {
     const picture = app.lookPictures.includes(name || "default")
-      ? el("img", { src: `page/look-${name || "default"}.jpg`, alt: "", width: 96, height: 72, loading: "lazy" })
+      ? el("img", { src: `page/look-${name || "default"}.webp`, alt: "", width: 96, height: 72, loading: "lazy" })
       : el("span", { class: "blank" });
     return el("label", { class: "look" },
       el("input", { type: "radio", name: "look", value: name, class: "unseen", onchange: () => chooseLook(name) }),

@@ -61,7 +61,7 @@ export function again(job) {
     look: job.look,
     strokes: [],
     uses: {},
-    regions: job.regions,
+    regions: job.regions.length ? job.regions : undefined,
   });
   app.selected = null;
   location.hash = "paint";
@@ -85,7 +85,7 @@ export async function commandDialog(job) {
   $("dialog").replaceChildren(
     el("h2", { id: "dialog-title" }, "The same picture without this page"),
     block("Command line", commands.shell),
-    block("Python", commands.python),
+    commands.python ? block("Python", commands.python) : "",
     el("p", { class: "hint" }, "Run it in a folder with these files: your own, or as the page keeps them."),
     el("ul", { class: "files" }, ...files),
     el("form", { method: "dialog" }, el("button", { class: "primary" }, "Close")));

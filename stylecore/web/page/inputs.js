@@ -70,7 +70,7 @@ async function add(role, request) {
 }
 
 export function chooseContent(id) {
-  if (app.draft.content !== id) Object.assign(app.draft, { strokes: [], uses: {} });
+  if (app.draft.content !== id) Object.assign(app.draft, { strokes: [], uses: {}, regions: undefined });
   app.draft.content = id;
   app.selected = null;
   tell("draft");
@@ -89,7 +89,7 @@ function addStyle(id) {
 
 function removeStyle(index) {
   app.draft.styles.splice(index, 1);
-  app.draft.uses = {};
+  Object.assign(app.draft, { uses: {}, regions: undefined });
   tell("draft");
 }
 

@@ -1,7 +1,7 @@
 // The page: starts its parts, listens to the server, and sends what is to be painted.
 
 import { get, post } from "./api.js";
-import { app, isActive, on, restoreDraft, tell } from "./app.js";
+import { app, isActive, isFinished, on, restoreDraft, tell } from "./app.js";
 import { setUpDials } from "./dials.js";
 import { $, bytes, duration, el, sentence, trouble } from "./dom.js";
 import { setUpHistory } from "./history.js";
@@ -27,9 +27,11 @@ async function begin() {
     return;
   }
   trouble("");
-  Object.assign(app, { pictures: start.pictures, jobs: start.jobs, dials: start.dials, looks: start.looks, lookPictures: start.look_pictures, limits: start.limits });
-  restoreDraft();
-  app.selected = Object.values(app.jobs).filter(isActive).sort((a, b) => a.created - b.created)[0]?.id ?? null;
+  Object.assign(app, { pictures: start.pictures, jobs: start.jobs, dials: start.dials, looks: start.looks, lookPictures: start.look_pictures, limits: start.limits, watching: start.watching });
+  document.body.classList.toggle("watching", app.watching);
+  if (!app.watching) restoreDraft();
+  const candidates = Object.values(app.jobs).filter((job) => app.watching || isActive(job));
+  app.selected = candidates.sort((a, b) => a.created - b.created)[0]?.id ?? null;
   setUpPages();
   setUpInputs();
   setUpDials();
@@ -53,6 +55,7 @@ function listen() {
   stream.onopen = () => trouble("");
   stream.onmessage = (event) => receive(JSON.parse(event.data));
   stream.onerror = () => {
+    if (app.watching && Object.values(app.jobs).every(isFinished)) return stream.close(); // The run has ended.
     trouble("The server does not answer; trying again. If it has ended, start `stylecore serve` again: nothing is lost.");
     if (stream?.readyState !== EventSource.CLOSED) return;
     stream = null;

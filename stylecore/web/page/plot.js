@@ -30,7 +30,7 @@ export function plot(rows) {
       svg("text", { x: x(i) + 4, y: TOP - 5 }, before && row[0] !== before[0] ? "changed" : `${row[2]} × ${row[3]}`));
   });
   const stride = Math.max(1, Math.floor(rows.length / POINTS));
-  for (const [name, column] of SERIES.toReversed()) {
+  for (const [name, column] of [...SERIES].reverse()) {
     let path = "";
     let pen = "M";
     rows.forEach((row, i) => {

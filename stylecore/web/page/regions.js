@@ -120,8 +120,14 @@ export function regionTool() {
 
   function finish() {
     if (!stroke) return;
-    app.draft.strokes.push(stroke);
+    const finished = stroke;
     stroke = null;
+    add(finished);
+  }
+
+  function add(finished) {
+    delete app.draft.regions;
+    app.draft.strokes.push(finished);
     tell("draft");
   }
 
@@ -155,8 +161,7 @@ export function regionTool() {
       brush.y = Math.min(ratio, Math.max(0, brush.y + STEP * moves[event.key][1]));
       pointer = null;
     } else if (event.key === " ") {
-      app.draft.strokes.push({ region: brush.region, size: brush.size, points: [[brush.x, brush.y].map(rounded)] });
-      tell("draft");
+      add({ region: brush.region, size: brush.size, points: [[brush.x, brush.y].map(rounded)] });
     } else if (event.key === "+" || event.key === "-") {
       setSize(brush.size * (event.key === "+" ? 1.25 : 0.8));
     } else if (event.key.toLowerCase() === "z" && (event.ctrlKey || event.metaKey)) {
@@ -193,12 +198,13 @@ export function regionTool() {
         ...regions.map((region) => chip(region, `Region ${region}`)), chip(0, "Eraser")),
       el("label", { class: "brush", for: "brush-size" }, "Brush size ", slider),
       el("button", { type: "button", class: "small", disabled: !app.draft.strokes.length, onclick: undo }, "Undo"),
-      el("button", { type: "button", class: "small", disabled: !app.draft.strokes.length, onclick: () => {
-        Object.assign(app.draft, { strokes: [], uses: {} });
+      el("button", { type: "button", class: "small", disabled: !app.draft.strokes.length && !app.draft.regions, onclick: () => {
+        Object.assign(app.draft, { strokes: [], uses: {}, regions: undefined });
         brush.region = 1;
         tell("draft");
       } }, "Clear"));
-    uses.replaceChildren(...(painted().length ? [...painted(), "rest"].map(useRow) : []));
+    uses.replaceChildren(...(painted().length ? [...painted(), "rest"].map(useRow) : []),
+      ...(app.draft.regions ? [el("p", { class: "hint" }, "The regions of the earlier picture are used again; brush to replace them.")] : []));
     draw();
   }
 

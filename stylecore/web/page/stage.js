@@ -142,12 +142,14 @@ function buttonsOf(job) {
   const button = (words, what, className = "") =>
     el("button", { type: "button", class: className, onclick: () => order(job, what) }, words);
   const back = el("button", { type: "button", class: "link", onclick: () => { app.selected = null; tell("selected"); } }, "Back to the photograph");
+  if (app.watching && isFinished(job)) return downloads(job);
   if (isActive(job)) {
     return [button("Pause", "pause"), job.step ? button("Stop and keep", "stop") : null,
       job.state === "waiting" ? button("Remove", "remove") : null].filter(Boolean);
   }
   if (!isFinished(job)) {
-    return [button("Go on", "go-on", "primary"), job.step ? button("Stop and keep", "stop") : null, button("Remove", "remove")].filter(Boolean);
+    return [button("Go on", "go-on", "primary"), job.step ? button("Stop and keep", "stop") : null,
+      app.watching ? null : button("Remove", "remove")].filter(Boolean);
   }
   return [...downloads(job),
     button("Larger", "larger"),

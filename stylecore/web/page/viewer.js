@@ -6,15 +6,16 @@ export function viewer(name) {
   const before = el("img", { alt: `The photograph ${name}`, class: "before", draggable: false });
   const after = el("img", { alt: `The painting of ${name}`, class: "after", draggable: false });
   const line = el("div", { class: "divider" });
-  const sheet = el("div", { class: "sheet" }, before, after, line);
+  const tags = [el("span", { class: "tag left" }, "photograph"), el("span", { class: "tag right" }, "painting")];
+  const sheet = el("div", { class: "sheet" }, before, after, line, ...tags);
   const frame = el("div", { class: "frame", tabindex: "0", role: "group", "aria-label": "The picture" }, sheet);
-  const slider = el("input", { type: "range", min: "0", max: "100", value: "0", step: "1", "aria-label": "Between painting and photograph", oninput: show });
+  const slider = el("input", { type: "range", min: "0", max: "100", value: "0", step: "1", oninput: show });
   const zoom = el("button", { type: "button", class: "small", "aria-pressed": "false", onclick: () => {
     zoomed = !zoomed;
     zoom.setAttribute("aria-pressed", String(zoomed));
     show();
   } }, "1 : 1");
-  const controls = el("div", { class: "compare" }, el("span", { "aria-hidden": "true" }, "Painting"), slider, el("span", { "aria-hidden": "true" }, "Photograph"), zoom);
+  const controls = el("div", { class: "compare" }, el("label", {}, "Compare with the photograph ", slider), zoom);
   let zoomed = false;
   let size = [4, 3];
   let shown = "";
@@ -25,7 +26,7 @@ export function viewer(name) {
     frame.classList.toggle("zoomed", zoomed);
     after.style.clipPath = `inset(0 0 0 ${slider.value}%)`;
     line.style.left = `${slider.value}%`;
-    line.hidden = slider.value === "0" || slider.value === "100";
+    for (const each of [line, ...tags]) each.hidden = slider.value === "0" || slider.value === "100";
     slider.setAttribute("aria-valuetext", `${slider.value} % photograph`);
   }
 
