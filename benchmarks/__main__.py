@@ -9,7 +9,7 @@ from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks import cuda, evaluation, layers, machine, memory, record, startup, threads, training, transfer
+from benchmarks import cuda, evaluation, layers, machine, memory, record, startup, threads, training, transfer, web
 from benchmarks.measuring import progress
 from benchmarks.setting import STYLE_LAYERS, Setting, warm_up
 from stylecore.errors import ParameterError, StylecoreError
@@ -26,6 +26,7 @@ SECTIONS = {
     "cuda": cuda,
     "training": training,
     "transfer": transfer,
+    "web": web,
 }
 
 
@@ -99,6 +100,8 @@ def _missing(given):
         missing["transfer"] = "PyTorch is left out or not installed; `make bench-peers` installs it"
     if devices.problem():
         missing["cuda"] = devices.problem().rstrip(".")
+    if not find_spec("uvicorn"):
+        missing["web"] = "the page needs uvicorn and Starlette"
     if sys.platform != "linux":
         missing["memory"] = "only Linux reports the peak memory of a process"
     return missing

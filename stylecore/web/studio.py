@@ -542,6 +542,8 @@ class Studio:
         job.picture += message["shows"]
 
     def _on_ended(self, session: Session, job: Job, message: Message) -> None:
+        if self._closed and message["how"] == "paused":  # The next server goes on with it.
+            return
         self._current = None
         job.picture += 1
         if message["how"] == "changed":

@@ -5,7 +5,8 @@ import pytest
 
 pytest.importorskip("starlette", reason="the page needs Starlette and uvicorn")
 
-sys.path.insert(0, str(Path(__file__).parent))  # For pages.py, which is shared by the tests of this folder.
+# pytest's importlib mode does not look for modules beside the tests.
+sys.path.insert(0, str(Path(__file__).parent))
 
 from pages import client_of, opened
 

@@ -250,6 +250,7 @@ def test_paths_lead_nowhere(page, path):
         ({"shares": ["a"]}, "not numbers"),
         ({"given": {"size": "8"}}, "too small"),
         ({"given": {"size": "60000"}}, "needs"),
+        ({"given": {"size": "large"}}, "size is 'large'"),
         ({"given": {"network": "../x.h5"}}, "not known"),
         ({"given": 3}, "not an object"),
         ({"regions": [{"mask": "x", "styles": [0]}]}, "needs a mask"),

@@ -46,7 +46,6 @@ def test_the_words_of_a_preset_give_its_settings(name):
     ("given", "words"),
     [
         ({"siz": "512"}, "did you mean size"),
-        ({"size": "large"}, "size is 'large'"),
         ({"style_weight": "-3"}, "style_weight is -3"),
         ({"style_layers": "relu1_1 --presets=/etc/passwd"}, "may start with a hyphen"),
         ({"pyramid": "1 --output=x"}, "may start with a hyphen"),
