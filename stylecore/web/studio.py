@@ -85,6 +85,7 @@ class Studio:
         self._queue: list[tuple[Session, Job]] = []
         self._current: tuple[Session, Job] | None = None
         self._rows: list[list[float]] = []
+        self._first: tuple[int, float] | None = None  # step and seconds of the current job's first step here
         self._deaths = 0
         self._version = 0
         self._versions: dict[str, int] = {}
@@ -410,19 +411,26 @@ class Studio:
 
     def _left(self, job: Job) -> float | None:
         """Seconds that the rest of a job takes, at the rate of its own steps or that of earlier jobs."""
-        done = _pixels(job.scales, job.step)
-        rest = work_of(job.scales) - done
+        rest = work_of(job.scales) - _pixels(job.scales, job.step)
         if not job.scales or rest <= 0:
             return None
-        if job.step > 3 and self._current is not None and self._current[1] is job:
-            return job.seconds / done * rest
-        return self.seconds_of(dials.settings(job.actual), job.scales) if not job.step else None
+        rate = self._rate(job) if self._current is not None and self._current[1] is job else None
+        if rate is None:
+            rate = self.store.rates().get(painting.rate_key(dials.settings(job.actual)))
+        return None if rate is None else rate * rest
+
+    def _rate(self, job: Job) -> float | None:
+        """Seconds per megapixel and step of the current job, without its start; None before it has made some steps."""
+        if self._first is None or job.step < self._first[0] + 3:
+            return None
+        step, seconds = self._first
+        return (job.seconds - seconds) / (_pixels(job.scales, job.step) - _pixels(job.scales, step))
 
     # The queue
 
     def _job_of(self, session: Session, wanted: Mapping[str, Any]) -> Job:
         """A new job, all of whose parts have been checked but for what only the reading process can."""
-        styles, shares = wanted.get("styles"), wanted.get("shares") or []
+        styles, shares, regions = wanted.get("styles"), wanted.get("shares", []), wanted.get("regions", [])
         content = _picture(session, wanted.get("content"), "photograph")
         if not isinstance(styles, list) or not 0 < len(styles) <= MAX_STYLES:
             raise Refused(f"choose one to {MAX_STYLES} paintings.", 422)
@@ -438,7 +446,7 @@ class Studio:
             content.id,
             [picture.id for picture in pictures],
             shares,
-            _checked_regions(session, wanted.get("regions") or [], len(styles)),
+            _checked_regions(session, regions, len(styles)),
             given,
             given,
             look if isinstance(look, str) and look in dials.looks() else None,
@@ -482,7 +490,7 @@ class Studio:
         if self._current is not None or not self._queue or self._closed:
             return
         session, job = self._current = self._queue.pop(0)
-        self._rows = session.losses(job)
+        self._rows, self._first = session.losses(job), None
         job.state = "painting"
         session.save_job(job)
         self._painter.send({"do": "paint", "job": self._for_painter(session, job)})
@@ -536,6 +544,7 @@ class Studio:
     def _on_step(self, session: Session, job: Job, message: Message) -> None:
         self._deaths = 0
         job.step, job.seconds = int(message["row"][1]), message["seconds"]
+        self._first = self._first or (job.step, job.seconds)
         while self._rows and self._rows[-1][:2] >= message["row"][:2]:
             self._rows.pop()
         self._rows.append(message["row"])
@@ -544,15 +553,16 @@ class Studio:
     def _on_ended(self, session: Session, job: Job, message: Message) -> None:
         if self._closed and message["how"] == "paused":  # The next server goes on with it.
             return
-        self._current = None
         job.picture += 1
+        if message["how"] == "done":
+            self._learn_rate(job)
+        self._current = None
         if message["how"] == "changed":
             self._begin_part(session, job, message["start"])
         else:
             job.state, job.message = message["how"], message.get("message", "")
             if job.state in ("done", "stopped"):
                 job.ending = job.change = None
-                self._learn_rate(job)
             session.save_job(job)
         self._next()
 
@@ -569,9 +579,9 @@ class Studio:
         self._queue.insert(0, (session, job))
 
     def _learn_rate(self, job: Job) -> None:
-        work = _pixels(job.scales, job.step)
-        if job.step > 5 and job.part == 0:
-            self.store.save_rate(painting.rate_key(dials.settings(job.actual)), job.seconds / work)
+        rate = self._rate(job)
+        if rate is not None:
+            self.store.save_rate(painting.rate_key(dials.settings(job.actual)), rate)
 
     def _on_painter_end(self) -> None:
         """Start the process again, with the job that it had."""

@@ -20,6 +20,19 @@ export function svg(tag, attributes = {}, ...children) {
   return element;
 }
 
+const CONTROLS = "a, button, input, select, [tabindex]";
+
+// Replaces the content of an element; the control at the same place keeps the focus.
+export function redraw(parent, ...children) {
+  const former = [...parent.querySelectorAll(CONTROLS)];
+  const index = former.indexOf(document.activeElement);
+  parent.replaceChildren(...children);
+  if (index < 0) return;
+  const controls = [...parent.querySelectorAll(CONTROLS)];
+  const { id } = former[index];
+  (controls.find((each) => id && each.id === id) ?? controls[Math.min(index, controls.length - 1)])?.focus({ preventScroll: true });
+}
+
 export const $ = (id) => document.getElementById(id);
 
 export function sentence(text) {

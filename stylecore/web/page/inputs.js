@@ -2,7 +2,7 @@
 
 import { post, upload } from "./api.js";
 import { app, on, tell } from "./app.js";
-import { $, el, say, trouble } from "./dom.js";
+import { $, el, redraw, say, trouble } from "./dom.js";
 
 let uploading = 0;
 
@@ -94,12 +94,10 @@ function removeStyle(index) {
 }
 
 function draw() {
-  $("content").replaceChildren(app.draft.content ? contentCard() : dropZone("content", "Drop, paste or choose a photograph"));
+  redraw($("content"), app.draft.content ? contentCard() : dropZone("content", "Drop, paste or choose a photograph"));
   const cards = app.draft.styles.map(styleCard);
   const words = cards.length ? "Add another painting" : "Drop, paste or choose a painting";
-  $("styles").replaceChildren(el("ul", { class: "styles" }, ...cards), dropZone("style", words, cards.length > 0));
-  if (!app.draft.content && !app.draft.styles.length)
-    $("styles").append(el("button", { type: "button", class: "link", onclick: takeSamples }, "Try it with the sample pictures"));
+  redraw($("styles"), el("ul", { class: "styles" }, ...cards), dropZone("style", words, cards.length > 0));
 }
 
 function thumbnail(picture) {

@@ -6,8 +6,9 @@ import { setUpDials } from "./dials.js";
 import { $, bytes, duration, el, sentence, trouble } from "./dom.js";
 import { setUpHistory } from "./history.js";
 import { setUpInputs } from "./inputs.js";
+import { order } from "./jobs.js";
 import { regionCount, uploadRegions } from "./regions.js";
-import { order, setUpStage } from "./stage.js";
+import { setUpStage } from "./stage.js";
 
 const PAGES = { paint: "Paint", history: "History" };
 const RETRY = 2000; // ms

@@ -5,7 +5,7 @@
 
 import { upload } from "./api.js";
 import { app, on, tell } from "./app.js";
-import { el, say } from "./dom.js";
+import { el, redraw, say } from "./dom.js";
 
 export const KEEP = "keep"; // The photograph stays as it is.
 const ALL = "all";
@@ -193,7 +193,7 @@ export function regionTool() {
     const regions = Array.from({ length: Math.min(MOST, count() + (painted().includes(count()) ? 1 : 0)) }, (_, i) => i + 1);
     const chip = (region, words) => el("button", { type: "button", class: "chip", "aria-pressed": String(brush.region === region), onclick: () => choose(region) },
       region ? el("span", { class: `dot region-${region}` }) : null, words);
-    tools.replaceChildren(
+    redraw(tools,
       el("div", { class: "chips", role: "group", "aria-label": "What the brush paints" },
         ...regions.map((region) => chip(region, `Region ${region}`)), chip(0, "Eraser")),
       el("label", { class: "brush", for: "brush-size" }, "Brush size ", slider),
@@ -203,7 +203,7 @@ export function regionTool() {
         brush.region = 1;
         tell("draft");
       } }, "Clear"));
-    uses.replaceChildren(...(painted().length ? [...painted(), "rest"].map(useRow) : []),
+    redraw(uses, ...(painted().length ? [...painted(), "rest"].map(useRow) : []),
       ...(app.draft.regions ? [el("p", { class: "hint" }, "The regions of the earlier picture are used again; brush to replace them.")] : []));
     draw();
   }

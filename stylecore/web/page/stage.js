@@ -1,10 +1,10 @@
 // The right side of the page: a welcome, the photograph with its regions, or a job.
 
-import { get, post } from "./api.js";
+import { get } from "./api.js";
 import { app, isActive, isFinished, on, tell } from "./app.js";
-import { $, duration, el, say, sentence, trouble } from "./dom.js";
-import { again, commandDialog, downloads } from "./history.js";
+import { $, el, redraw, say, sentence, trouble } from "./dom.js";
 import { takeSamples } from "./inputs.js";
+import { again, commandDialog, describe, downloads, order } from "./jobs.js";
 import { NAMES, plot } from "./plot.js";
 import { regionTool } from "./regions.js";
 import { viewer } from "./viewer.js";
@@ -64,21 +64,6 @@ async function loadLosses(id) {
   }
 }
 
-export async function order(job, what, body) {
-  trouble("");
-  try {
-    const answer = await post(`api/jobs/${job.id}/${what}`, body);
-    if (what === "remove") delete app.jobs[job.id];
-    else app.jobs[answer.id] = answer;
-    if (what === "larger") app.selected = answer.id;
-    if (what === "remove" && app.selected === job.id) app.selected = null;
-    tell("jobs");
-    tell("selected");
-  } catch (error) {
-    trouble(error.message);
-  }
-}
-
 function jobView(job) {
   const name = app.pictures[job.content].name;
   const look = viewer(name);
@@ -119,10 +104,10 @@ function jobView(job) {
     const needed = `${current.state} ${Boolean(current.step)} ${current.ending}`;
     if (needed !== drawnButtons) {
       drawnButtons = needed;
-      buttons.replaceChildren(...buttonsOf(current));
+      redraw(buttons, ...buttonsOf(current));
     }
     const waiting = Object.values(app.jobs).filter((each) => each.id !== current.id && (isActive(each) || each.state === "paused"));
-    others.replaceChildren(...(waiting.length ? [el("h3", {}, "Also in the queue"), el("ul", {}, ...waiting.map((each) => el("li", {},
+    redraw(others, ...(waiting.length ? [el("h3", {}, "Also in the queue"), el("ul", {}, ...waiting.map((each) => el("li", {},
       el("button", { type: "button", class: "link", onclick: () => { app.selected = each.id; tell("selected"); } },
         `${app.pictures[each.content]?.name ?? "A picture"}, ${each.state}`))))] : []));
   }
@@ -155,22 +140,4 @@ function buttonsOf(job) {
     button("Larger", "larger"),
     el("button", { type: "button", onclick: () => again(job) }, "Again"),
     el("button", { type: "button", onclick: () => commandDialog(job) }, "Copy the command"), back];
-}
-
-export function describe(job) {
-  const { state, step, steps, scales } = job;
-  if (state === "waiting") return job.place > 1 ? `Waiting, number ${job.place} in the queue.` : "Waiting for its turn.";
-  if (state === "painting" && !step) return "Getting ready…";
-  if (state === "painting") {
-    let at = step;
-    const scale = scales.find(([, count]) => { at -= count; return at <= 0; }) ?? scales.at(-1);
-    const left = job.left ? `, about ${duration(job.left)} left` : "";
-    const ending = job.ending ? ", stopping" : "";
-    return `Step ${step} of ${steps} at ${scale[0][1]} × ${scale[0][0]} pixels${left}${ending}.`;
-  }
-  const size = job.size.length ? `${job.size[0]} × ${job.size[1]} pixels, ` : "";
-  if (state === "done") return `Done: ${size}${step} steps in ${duration(job.seconds)}.`;
-  if (state === "stopped") return `Stopped and kept: ${size}after ${step} of ${steps} steps.`;
-  if (state === "paused") return steps ? `Paused after step ${step} of ${steps}.` : "Paused.";
-  return "This picture could not be painted.";
 }

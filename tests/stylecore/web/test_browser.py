@@ -134,7 +134,7 @@ def set_dials(page, given):
 
 def start(page, given=GIVEN):
     set_dials(page, given)
-    page.locator("#prediction").get_by_text(re.compile("of memory")).wait_for()
+    page.locator("#prediction", has_text="of memory").wait_for()
     page.get_by_role("button", name="Paint", exact=True).click()
     page.locator(".after[src]").wait_for()
 
@@ -142,6 +142,10 @@ def start(page, given=GIVEN):
 def step(page):
     found = re.search(r"tep (\d+)", page.locator(".status").inner_text())
     return int(found[1]) if found else 0
+
+
+def wait_for_status(page, words):
+    page.locator(".status", has_text=words).wait_for()
 
 
 def wait_for_step(page, least):
@@ -161,7 +165,7 @@ def test_a_newcomer_paints_and_downloads_a_picture(page):
     drop_both(page)
     seen = set()
     start(page)
-    while page.get_by_text("Done:").count() == 0:
+    while page.locator(".status", has_text="Done:").count() == 0:
         seen.add(page.locator(".after").get_attribute("src"))
         page.wait_for_timeout(20)
     page.locator(".after[src$=png]").wait_for()
@@ -190,12 +194,12 @@ def test_dials_are_changed_and_the_picture_stopped(page):
     page.get_by_role("button", name="Change this picture").click()
     page.locator(".plot").get_by_text("changed").wait_for()
     page.get_by_role("button", name="Pause").click()
-    page.locator(".status").get_by_text("Paused").wait_for()
+    wait_for_status(page, "Paused")
     paused = step(page)
     page.get_by_role("button", name="Go on").click()
     wait_for_step(page, paused + 2)
     page.get_by_role("button", name="Stop and keep").click()
-    page.get_by_text("Stopped and kept").wait_for()
+    wait_for_status(page, "Stopped and kept")
     assert download(page, "Download as PNG").size == (96, 72)
     page.get_by_role("button", name="Copy the command").click()
     command = page.locator("dialog pre").first.inner_text()
@@ -218,7 +222,7 @@ def test_a_region_is_painted_and_undone(page, tmp_path):
     page.get_by_role("button", name="Undo").click()
     assert page.get_by_label("Everywhere else takes").input_value() == "keep"
     start(page)
-    page.get_by_text("Done:").wait_for()
+    wait_for_status(page, "Done:")
     made = np.asarray(download(page, "Download as PNG")) / 255
     expected = stylecore.transfer(PHOTOGRAPH, PAINTING, **dials.settings({**GIVEN, "optimizer": "lbfgs"})).array
     photograph = np.asarray(Image.open(PHOTOGRAPH).resize((96, 72), Image.Resampling.LANCZOS)) / 255
@@ -240,7 +244,7 @@ def test_two_tabs_and_a_reload_see_the_same_picture(page, context, serving):
     assert page.locator("#content").get_by_text("town.jpg").is_visible()
     wait_for_step(page, 5)
     other.get_by_role("button", name="Stop and keep").click()
-    page.get_by_text("Stopped and kept").wait_for()
+    wait_for_status(page, "Stopped and kept")
 
 
 def test_the_server_is_killed_and_started_again(page, serving):
@@ -249,19 +253,19 @@ def test_the_server_is_killed_and_started_again(page, serving):
     wait_for_step(page, 4)
     page.wait_for_timeout(500)
     serving.end(signal.SIGKILL)
-    page.get_by_text("The server does not answer").wait_for()
+    page.locator("#trouble", has_text="The server does not answer").wait_for()
     serving.start()
     page.locator("#trouble").wait_for(state="hidden")
     before = step(page)
     wait_for_step(page, before + 2)
     page.get_by_role("button", name="Stop and keep").click()
-    page.get_by_text("Stopped and kept").wait_for()
+    wait_for_status(page, "Stopped and kept")
 
 
 def test_files_that_are_no_pictures(page, tmp_path):
     (tmp_path / "x.png").write_text("not a picture")
     drop(page, "#main", tmp_path / "x.png", "<b>x</b>.png")
-    page.locator("#trouble").get_by_text("not a picture").wait_for()
+    page.locator("#trouble", has_text="not a picture").wait_for()
     assert page.locator("#trouble b").count() == 0
 
 
@@ -306,7 +310,7 @@ def test_axe_finds_no_serious_fault(chromium, serving, scheme, width):
     page.locator("#styles").get_by_text("painting.jpg").wait_for()
     check()
     start(page)
-    page.get_by_text("Done:").wait_for()
+    wait_for_status(page, "Done:")
     check()
     page.get_by_role("link", name="History").click()
     page.get_by_role("button", name="Show the picture of photograph.jpg").wait_for()
