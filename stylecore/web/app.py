@@ -8,7 +8,7 @@ import logging
 import os
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -246,7 +246,8 @@ def make_app(
 
 async def _sweep(store: Store, days: float, gigabytes: float) -> None:
     while True:
-        await asyncio.to_thread(store.sweep, days, gigabytes)
+        with suppress(OSError):
+            store.sweep(days, gigabytes)
         await asyncio.sleep(_SWEEP)
 
 

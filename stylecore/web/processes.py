@@ -50,11 +50,6 @@ class Helper:
         loop = asyncio.get_running_loop()
         threading.Thread(target=self._listen, args=(loop, self._pipe, process), daemon=True).start()
 
-    @property
-    def pid(self) -> int | None:
-        """Number of the process."""
-        return self._process.pid if self._process else None
-
     def send(self, message: Message) -> None:
         """Send a message; it is lost if the process has just ended, of which `on_end` is told."""
         with suppress(OSError):

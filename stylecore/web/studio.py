@@ -22,7 +22,7 @@ MAX_PICTURES = 200
 
 MAX_STYLES, MAX_REGIONS = 8, 16
 
-READING_SECONDS = 60.0
+READING_SECONDS = 120.0
 """After this time, a picture that is still being read is given up."""
 
 # A job that ends the process this many times without a step in between is given up.
@@ -91,11 +91,6 @@ class Studio:
         self._versions: dict[str, int] = {}
         self._changed = asyncio.Event()
         self._closed = False
-
-    @property
-    def processes(self) -> dict[str, int | None]:
-        """Numbers of the two processes."""
-        return {"painting": self._painter.pid, "reading": self._reader.pid}
 
     def start(self) -> None:
         """Start the processes, and continue the jobs that were not finished when the server ended."""
@@ -607,18 +602,17 @@ class Studio:
     async def _ask(self, what: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """Have a function of the reading process called."""
         async with self._reading:
-            self._answer = asyncio.get_running_loop().create_future()
+            self._answer = answer = asyncio.get_running_loop().create_future()
             self._reader.send({"do": what, "arguments": arguments})
             try:
-                answer = await asyncio.wait_for(self._answer, READING_SECONDS)
+                message = await asyncio.wait_for(asyncio.shield(answer), READING_SECONDS)
             except (asyncio.TimeoutError, TimeoutError):
                 self._reader.kill()
+                await answer  # The process has been started again.
                 raise Refused("this picture takes too long to read; save it in another format.", 422) from None
-            finally:
-                self._answer = None
-        if "error" in answer:
-            raise Refused(answer["error"], 422)
-        return answer["result"]
+        if "error" in message:
+            raise Refused(message["error"], 422)
+        return message["result"]
 
     def _on_reader(self, message: Message) -> None:
         if self._answer is not None and not self._answer.done():

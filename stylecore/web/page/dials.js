@@ -5,7 +5,7 @@ import { $, el } from "./dom.js";
 
 // Ends of the sliders; they are logarithmic, and the field beside them takes any number.
 const SLIDERS = { style_weight: [1, 500], style_scale: [0.25, 4], iterations: [20, 1000] };
-const SIZES = ["256", "512", "768", "1024", "2048"];
+const SIZES = ["256", "512", "1024", "2048"];
 const GROUPS = { look: "Look", size: "Sizes", run: "Run" };
 const TITLES = { size: "Size", style_scale: "Stroke size", colour: "Colours", iterations: "Steps" };
 
