@@ -186,14 +186,14 @@ class Routes:
             return _download(session.picture_file(picture), f"image/{picture.suffix}", picture.name)
         if which not in ("view", "small"):
             raise HTTPException(404)
-        return _file(session.copy_file(picture, which), "image/jpeg", is_final=True)
+        return _file(session.copy_file(picture, which), is_final=True)
 
     async def job_file(self, request: Request) -> Response:
         """A file of a job: one that the page shows, or a download."""
         session, job = _job(request)
         which, folder = request.path_params["which"], session.job_folder(job)
         if which in ("now", "before", "small"):
-            return _file(folder / f"{which}.jpg", "image/jpeg")
+            return _file(folder / f"{which}.jpg")
         if which == "start" and job.start:
             return _download(folder / job.start, "image/png", "start.png")
         if which in FORMATS:
@@ -304,11 +304,14 @@ def _shown(picture: Picture) -> dict[str, Any]:
     return {name: getattr(picture, name) for name in ("id", "name", "kind", "width", "height", "note", "shown")}
 
 
-def _file(path: Path, media_type: str, *, is_final: bool = False) -> Response:
-    if not path.is_file():
-        raise HTTPException(404)
+def _file(path: Path, *, is_final: bool = False) -> Response:
+    """A JPEG that the page shows. It is read at once, since a picture that is being painted may be replaced."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise HTTPException(404) from None
     caching = {"cache-control": "private, max-age=86400, immutable"} if is_final else None
-    return FileResponse(path, media_type=media_type, headers=caching)
+    return Response(content, media_type="image/jpeg", headers=caching)
 
 
 def _download(path: Path, media_type: str, name: str) -> Response:
