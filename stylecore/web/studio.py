@@ -486,6 +486,8 @@ class Studio:
             return
         session, job = self._current = self._queue.pop(0)
         self._rows, self._first = session.losses(job), None
+        if self._rows and self._rows[-1][0] == job.part:  # It is being resumed.
+            job.step = int(self._rows[-1][1])
         job.state = "painting"
         session.save_job(job)
         self._painter.send({"do": "paint", "job": self._for_painter(session, job)})

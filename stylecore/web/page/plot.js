@@ -26,8 +26,9 @@ export function plot(rows) {
   rows.forEach((row, i) => {
     const before = rows[i - 1];
     if (before && row[0] === before[0] && row[2] === before[2]) return;
+    const isLate = i > 0.85 * rows.length;
     root.append(svg("line", { x1: x(i), x2: x(i), y1: TOP, y2: HEIGHT - BOTTOM, class: "scale" }),
-      svg("text", { x: x(i) + 4, y: TOP - 5 }, before && row[0] !== before[0] ? "changed" : `${row[2]} × ${row[3]}`));
+      svg("text", { x: isLate ? x(i) - 4 : x(i) + 4, y: TOP - 5, "text-anchor": isLate ? "end" : "start" }, before && row[0] !== before[0] ? "changed" : `${row[2]} × ${row[3]}`));
   });
   const stride = Math.max(1, Math.floor(rows.length / POINTS));
   for (const [name, column] of [...SERIES].reverse()) {

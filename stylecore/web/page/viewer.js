@@ -9,13 +9,13 @@ export function viewer(name) {
   const tags = [el("span", { class: "tag left" }, "photograph"), el("span", { class: "tag right" }, "painting")];
   const sheet = el("div", { class: "sheet" }, before, after, line, ...tags);
   const frame = el("div", { class: "frame", tabindex: "0", role: "group", "aria-label": "The picture" }, sheet);
-  const slider = el("input", { type: "range", min: "0", max: "100", value: "0", step: "1", oninput: show });
+  const slider = el("input", { type: "range", min: "0", max: "100", value: "0", step: "1", "aria-label": "Compare with the photograph", oninput: show });
   const zoom = el("button", { type: "button", class: "small", "aria-pressed": "false", onclick: () => {
     zoomed = !zoomed;
     zoom.setAttribute("aria-pressed", String(zoomed));
     show();
   } }, "1 : 1");
-  const controls = el("div", { class: "compare" }, el("label", {}, "Compare with the photograph ", slider), zoom);
+  const controls = el("div", { class: "compare" }, el("label", {}, "Compare ", slider), zoom);
   let zoomed = false;
   let size = [4, 3];
   let shown = "";
