@@ -55,7 +55,7 @@ _MODULES = {
     "stylecore.studies.presets": ("preset",),
     "stylecore.training": ("Training", "train_autoencoder", "train_classifier"),
 }
-_SUBPACKAGES = ("cli", "kernels", "pictures", "runs", "samples", "studies", "training", "weights")
+_SUBPACKAGES = ("cli", "kernels", "pictures", "runs", "samples", "studies", "training", "web", "weights")
 
 __all__ = [
     "BackendError",
