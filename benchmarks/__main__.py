@@ -9,7 +9,20 @@ from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks import cuda, evaluation, layers, machine, memory, record, startup, threads, training, transfer, web
+from benchmarks import (
+    cuda,
+    evaluation,
+    layers,
+    machine,
+    memory,
+    record,
+    startup,
+    threads,
+    training,
+    transfer,
+    video,
+    web,
+)
 from benchmarks.measuring import progress
 from benchmarks.setting import STYLE_LAYERS, Setting, warm_up
 from stylecore.errors import ParameterError, StylecoreError
@@ -26,6 +39,7 @@ SECTIONS = {
     "cuda": cuda,
     "training": training,
     "transfer": transfer,
+    "video": video,
     "web": web,
 }
 
@@ -82,6 +96,7 @@ def _run(given):
             "transfer evaluations": given.transfer_evaluations,
             "optimizers": given.optimizers,
             "training pictures": given.training_pictures,
+            "films": [Path(path).name for path in given.films],
         },
         "sections": {},
     }
@@ -100,6 +115,8 @@ def _missing(given):
         missing["transfer"] = "PyTorch is left out or not installed; `make bench-peers` installs it"
     if devices.problem():
         missing["cuda"] = devices.problem().rstrip(".")
+    if not (find_spec("av") and find_spec("cv2")):
+        missing["video"] = "PyAV or OpenCV is not installed"
     if not find_spec("uvicorn"):
         missing["web"] = "the page needs uvicorn and Starlette"
     if sys.platform != "linux":
@@ -127,6 +144,8 @@ def _setting(given, with_peers):
         transfer_starts=given.transfer_starts,
         transfer_peers=given.transfer_peers,
         training_pictures=given.training_pictures,
+        films=given.films,
+        film_pairs=given.film_pairs,
     )
     for size in (*given.sizes, given.transfer_size):
         setting.network.steps(size, size, STYLE_LAYERS)  # Raises if the size is too small.
@@ -154,6 +173,14 @@ def _parse(arguments):
     add("--transfer-starts", nargs="+", choices=transfer.STARTS, default=list(transfer.STARTS), metavar="START")
     add("--transfer-peers", nargs="+", choices=transfer.PEERS, default=list(transfer.PEERS), metavar="NAME")
     add("--training-pictures", type=_count, default=50_000, metavar="N", help="pictures of an epoch of training")
+    add("--films", nargs="+", default=[], metavar="FILM", help="films that the section video paints whole")
+    add(
+        "--film-pairs",
+        nargs="+",
+        default=[],
+        metavar="FOLDER",
+        help="scenes of MPI Sintel: final_0002.png, final_0003.png, flow_0002_to_0003.flo and occlusions_0002.png",
+    )
     add("--content", default=str(PHOTOGRAPH), metavar="PICTURE")
     add("--style", default=str(PAINTING), metavar="PICTURE")
     add("--no-peers", action="store_true", help="leave out PyTorch even if it is installed")

@@ -58,6 +58,8 @@ class Setting:
         Starting points of transfers, and optimisers of the peers.
     training_pictures : int
         Number of pictures in an epoch of training.
+    films, film_pairs : list of str
+        Paths of films, and of folders with two frames of a scene and their true flow.
     """
 
     content: str
@@ -73,6 +75,8 @@ class Setting:
     transfer_starts: list[str]
     transfer_peers: list[str]
     training_pictures: int
+    films: list[str] = field(default_factory=list)
+    film_pairs: list[str] = field(default_factory=list)
     _formats: dict[tuple[int, int], str] = field(default_factory=dict, repr=False)
 
     @cached_property

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from stylecore.settings import Settings
     from stylecore.studies.presets import preset
     from stylecore.training import Training, train_autoencoder, train_classifier
+    from stylecore.video import FilmResult, transfer_video
 
 # In a checkout, `stylecore.kernels` and `stylecore.weights` are the folders beside this one; installed, they are in it.
 if not Path(__file__).with_name("kernels").is_dir():
@@ -54,14 +55,16 @@ _MODULES = {
     "stylecore.settings": ("Settings",),
     "stylecore.studies.presets": ("preset",),
     "stylecore.training": ("Training", "train_autoencoder", "train_classifier"),
+    "stylecore.video": ("FilmResult", "transfer_video"),
 }
-_SUBPACKAGES = ("cli", "kernels", "pictures", "runs", "samples", "studies", "training", "web", "weights")
+_SUBPACKAGES = ("cli", "kernels", "pictures", "runs", "samples", "studies", "training", "video", "web", "weights")
 
 __all__ = [
     "BackendError",
     "Checkpoint",
     "DataError",
     "Evaluation",
+    "FilmResult",
     "History",
     "ImageError",
     "Objective",
@@ -80,6 +83,7 @@ __all__ = [
     "train_autoencoder",
     "train_classifier",
     "transfer",
+    "transfer_video",
 ]
 
 

@@ -270,7 +270,7 @@ def paint(
             alpha = inputs.alpha_at(shape)
             optimizer = OPTIMIZERS[settings.optimizer](x, count, settings.averaging)
             finish = partial(colours.restore, settings.colour, content=inputs.content_at(shape))
-            x = run.minimize(_objective_at(shape, inputs, settings, network), optimizer, finish)
+            x = run.minimize(objective_at(shape, inputs, settings, network), optimizer, finish)
             if run.stopped:
                 break
     picture = resize(x, inputs.shape, alpha)
@@ -279,8 +279,22 @@ def paint(
     return Result(picture, inputs.alpha_at(inputs.shape), run.history, record, run.stopped)
 
 
-def _objective_at(shape: tuple[int, int], inputs: Inputs, settings: Settings, network: Network) -> Objective:
-    """The objective at a scale, with the style images at the size for that scale."""
+def objective_at(shape: tuple[int, int], inputs: Inputs, settings: Settings, network: Network) -> Objective:
+    """Make the objective at a scale, with the style images at the size for that scale.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (height, width) of the scale.
+    inputs : Inputs
+    settings : Settings
+        With layers, and with a number as its style weight.
+    network : Network
+
+    Returns
+    -------
+    Objective
+    """
     side = max(shape if settings.style_pyramid == "scaled" else inputs.shape) * settings.style_scale
     shapes = _style_shapes(side, inputs, settings, network)
     styles = [resize(style, size) for style, size in zip(inputs.styles, shapes, strict=True)]

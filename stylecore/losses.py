@@ -476,3 +476,33 @@ class TotalVariation:
     def add_gradient(self, x: DeviceArray, weight: float, gradient: DeviceArray) -> None:
         """Add weight times the gradient to `gradient` (H, W, 3)."""
         self._backend.total_variation_backward(x, weight, gradient)
+
+
+class TemporalLoss:
+    """1/D sum c (x - w)^2 over the D values of the image: agreement with earlier frames of a film (paper, section 7.1).
+
+    It is evaluated on the host, unlike the others, since its target changes with every frame.
+
+    Parameters
+    ----------
+    target : ndarray, (H, W, 3)
+        w, the results for earlier frames, warped to this one.
+    weights : ndarray, (H, W)
+        c in [0, 1]: how reliably each pixel is seen in the earlier frames.
+
+    References
+    ----------
+    Ruder, Dosovitskiy and Brox (2016), "Artistic style transfer for videos", equation 7.
+    """
+
+    def __init__(self, target: np.ndarray, weights: np.ndarray) -> None:
+        self.target, self.weights = target, weights
+
+    def value(self, x: np.ndarray) -> float:
+        """Value for an image (H, W, 3), summed in float64."""
+        difference = x - self.target
+        return float(np.einsum("ijc,ijc,ij->", difference, difference, self.weights, dtype=np.float64) / x.size)
+
+    def add_gradient(self, x: np.ndarray, weight: float, gradient: np.ndarray) -> None:
+        """Add weight times 2/D c (x - w) to `gradient` (H, W, 3)."""
+        gradient += (2 * weight / x.size) * self.weights[:, :, None] * (x - self.target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +11,16 @@ import numpy as np
 from stylecore.budget import evaluation_bytes
 from stylecore.errors import ParameterError
 from stylecore.kernels.backend import DeviceArray
-from stylecore.losses import STYLE_LOSSES, ContentLoss, Distance, Moments, Regularization, StyleLoss, TotalVariation
+from stylecore.losses import (
+    STYLE_LOSSES,
+    ContentLoss,
+    Distance,
+    Moments,
+    Regularization,
+    StyleLoss,
+    TemporalLoss,
+    TotalVariation,
+)
 from stylecore.network import Network, load_network
 from stylecore.pictures.geometry import resize
 from stylecore.pictures.reading import read_image
@@ -126,6 +136,36 @@ class Objective:
         objective._set_up(content, styles, regions, network, settings, grey)
         return objective
 
+    def for_frame(
+        self,
+        content: np.ndarray,
+        regions: Sequence[Region],
+        temporal: TemporalLoss | None = None,
+        temporal_weight: float = 0.0,
+    ) -> Objective:
+        """Make the objective of another frame of a film, which shares the targets of the style with this one.
+
+        Parameters
+        ----------
+        content : ndarray, (H, W, 3)
+            The frame.
+        regions : list of Region
+            With the names and the styles of this objective's regions; only their masks may differ.
+        temporal : TemporalLoss, optional
+            For images of the size of its target.
+        temporal_weight : float
+            Factor of the term ``temporal``.
+
+        Returns
+        -------
+        Objective
+        """
+        objective = copy(self)
+        objective._scale = None
+        objective._content, objective._regions = content, regions
+        objective._temporal, objective._temporal_weight = temporal, temporal_weight
+        return objective
+
     def _set_up(
         self,
         content: np.ndarray,
@@ -141,6 +181,8 @@ class Objective:
         self._regions = regions
         self._grey = grey
         self._scale: _Scale | None = None
+        self._temporal: TemporalLoss | None = None
+        self._temporal_weight = 0.0
         network.check_layers(self.layers)
         self._check_layer_weights()
         self._distances = self._distances_from(styles, settings.blend(len(styles)))
@@ -240,9 +282,9 @@ class Objective:
         Returns
         -------
         dict
-            From ``content:LAYER``, ``style:LAYER``, ``regularization`` and ``tv`` to the value of the term, or to
-            (value, gradient). With regions, there is a term ``style:LAYER:REGION`` for each region, which is named by
-            its number from 1 or, with label images, by its colour as #rrggbb.
+            From ``content:LAYER``, ``style:LAYER``, ``regularization``, ``tv`` and, for a frame of a film, ``temporal``
+            to the value of the term, or to (value, gradient). With regions, there is a term ``style:LAYER:REGION`` for
+            each region, which is named by its number from 1 or, with label images, by its colour as #rrggbb.
 
         Raises
         ------
@@ -252,6 +294,8 @@ class Objective:
         scale = self._prepare(x)
         values: dict[str, Any] = self._features_terms(scale)
         values.update({name: loss.value(scale.image) for name, loss in scale.image_losses.items()})
+        if self._temporal is not None:
+            values["temporal"] = self._temporal.value(self.network.backend.download(scale.image))
         if not gradients:
             return values
         return {name: (value, self._weighted(scale, {name: 1.0})[1]) for name, value in values.items()}
@@ -273,6 +317,7 @@ class Objective:
             **{term.name: term.weight for term in self._scale.terms},
             "regularization": self._settings.regularization_weight / values,
             "tv": self._settings.tv_weight / values,
+            **({} if self._temporal is None else {"temporal": self._temporal_weight}),
         }
 
     def _distances_from(self, styles: Sequence[np.ndarray], blend: Sequence[float]) -> dict[tuple[str, str], Distance]:
@@ -423,7 +468,12 @@ class Objective:
             if weights.get(name):
                 values[name] = loss.value(scale.image)
                 loss.add_gradient(scale.image, weights[name], gradient)
-        return values, self.network.backend.download(gradient)
+        result = self.network.backend.download(gradient)
+        if self._temporal is not None and weights.get("temporal"):
+            x = self.network.backend.download(scale.image)
+            values["temporal"] = self._temporal.value(x)
+            self._temporal.add_gradient(x, weights["temporal"], result)
+        return values, result
 
 
 def _network_of(settings: ObjectiveSettings) -> Network:

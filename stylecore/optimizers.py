@@ -21,9 +21,8 @@ LEAST_PAIRS, MOST_PAIRS = 10, 40
 PAIR_VALUES = 2**26
 SCIPY_PAIRS = 10
 
-# The length of the first step, before the curvature is known, and the maximum length, as root mean square changes of a
-# value. Steps that were accepted on pictures were at most 0.03 long. Far longer ones may be proposed after a first step
-# across a kink.
+# The length of the first step and the maximum length, as root mean square changes of a value. Steps that were accepted
+# on pictures were at most 0.03 long. Far longer ones may be proposed after a first step across a kink.
 FIRST_STEP = 0.02
 LONGEST_STEP = 0.05
 
@@ -58,6 +57,8 @@ class Optimizer:
     averaging : float
         In [0, 1): `image` is the exponential moving average of the iterates with this decay. With 0, it is the image of
         lowest loss.
+    first_step : float
+        Length of the first step of L-BFGS, before the curvature is known, as the root mean square change of a value.
 
     Attributes
     ----------
@@ -67,11 +68,14 @@ class Optimizer:
 
     resumable: ClassVar = True
 
-    def __init__(self, start: np.ndarray, evaluations: int, averaging: float = 0.0) -> None:
+    def __init__(
+        self, start: np.ndarray, evaluations: int, averaging: float = 0.0, first_step: float = FIRST_STEP
+    ) -> None:
         self._shape = start.shape
         self._x: np.ndarray = start.reshape(-1)
         self._left = evaluations
         self._averaging = averaging
+        self._first_step = first_step
         self._lowest = np.inf
         self._best = start.astype(np.float32).reshape(-1)
         self._average = np.zeros_like(self._best) if averaging else None
@@ -188,8 +192,10 @@ class LBFGS(Optimizer):
     Chen, Wang and Zhou (2014), "Large-Scale L-BFGS using MapReduce" (the table of inner products).
     """
 
-    def __init__(self, start: np.ndarray, evaluations: int, averaging: float = 0.0) -> None:
-        super().__init__(start, evaluations, averaging)
+    def __init__(
+        self, start: np.ndarray, evaluations: int, averaging: float = 0.0, first_step: float = FIRST_STEP
+    ) -> None:
+        super().__init__(start, evaluations, averaging, first_step)
         self._gradient = np.empty(0)  # Before the first evaluation.
         # Indices of the pairs in use, the oldest first, and of the next pair.
         self._pairs, self._next = np.zeros(0, int), 0
@@ -258,7 +264,7 @@ class LBFGS(Optimizer):
         direction = pairs.combine(self._rows, self._rows_in_use(), coefficients, self._x, self._gradient)
         x = np.empty_like(self._x)
         change = np.sqrt(coefficients @ self._products @ coefficients / x.size)
-        length = min(1, LONGEST_STEP / change) if len(self._pairs) else FIRST_STEP / change
+        length = min(1, LONGEST_STEP / change) if len(self._pairs) else self._first_step / change
         shortest = SHORTEST * length
         while length > shortest:
             predicted = pairs.move(self._x, direction, length, self._gradient, x)
@@ -309,7 +315,7 @@ class LBFGSB(Optimizer):
     With bounds, SciPy determines the set of active ones in every iteration (the Cauchy point and the subspace step), in
     float64 on one core; without, its own time was measured to be less than half. The variables are therefore mapped to
     [0, 1] by `fold`, which is the identity, up to a shift, except near black and white. They are scaled such that the
-    first step, whose length SciPy sets to 1, is `FIRST_STEP`.
+    first step, whose length SciPy sets to 1, is `first_step`.
 
     References
     ----------
@@ -319,7 +325,7 @@ class LBFGSB(Optimizer):
     resumable = False
 
     def _minimize(self) -> None:
-        scale, evaluations = FIRST_STEP * np.sqrt(self._x.size), self._left
+        scale, evaluations = self._first_step * np.sqrt(self._x.size), self._left
         gradient = np.empty(self._x.size)
 
         def evaluate(variables: np.ndarray) -> float:
@@ -455,8 +461,10 @@ class Adam(Optimizer):
 
     STEP = 0.02
 
-    def __init__(self, start: np.ndarray, evaluations: int, averaging: float = 0.0) -> None:
-        super().__init__(start, evaluations, averaging)
+    def __init__(
+        self, start: np.ndarray, evaluations: int, averaging: float = 0.0, first_step: float = FIRST_STEP
+    ) -> None:
+        super().__init__(start, evaluations, averaging, first_step)
         self._evaluations = evaluations
         self._mean, self._square = np.zeros_like(self._x), np.zeros_like(self._x)
         self._t = 0

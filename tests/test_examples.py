@@ -21,6 +21,7 @@ import itertools
 import re
 import shlex
 import shutil
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +34,7 @@ from stylecore import weights
 from stylecore.cli import main, options
 from stylecore.samples import PAINTING, PHOTOGRAPH
 from stylecore.studies.presets import load_presets
+from stylecore.video.outputs import write_film
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = {
@@ -167,6 +169,7 @@ STYLECORE = [(line, words[1:]) for line, words in COMMANDS if words[0] == "style
 # Options that make a command quick, by the command; others take long, or need what README.md cannot bring along.
 QUICK = {
     "transfer": ["--size", "64", "--iterations", "2", "--pyramid", "1", "--network", "small"],
+    "video": ["--size", "64", "--iterations", "2", "--pyramid", "1", "--network", "small", "--frame-iterations", "1"],
     "demo": ["--size", "64", "--iterations", "2"],
     "devices": [],
     "weights list": [],
@@ -197,11 +200,16 @@ def folder(tmp_path, monkeypatch):
             mask.save(name)
         else:
             (photograph if name in ("photo.jpg", "town.jpg") else painting).save(name)
+    frames = [(Fraction(i), np.asarray(photograph)[:, i : i + 64] / np.float32(255)) for i in (0, 4, 5)]
+    write_film("clip.mp4", frames, Fraction(1), (72, 64))
+    Path("frames").mkdir()
+    for i, (_, frame) in enumerate(frames):
+        Image.fromarray(np.uint8(255 * frame)).save(f"frames/{i}.png")
     return tmp_path
 
 
 def quick(monkeypatch):
-    """Let `transfer` and `Objective` use the network that needs no download, and `transfer` do little."""
+    """Let all functions use the network that needs no download, and those that paint do little."""
 
     def transfer(content, style, **settings):
         little = {"size": 64, "iterations": 2, "pyramid": 1}
@@ -210,9 +218,14 @@ def quick(monkeypatch):
     def objective(content, style, **settings):
         return Objective(content, style, **{"network": "small", **settings})
 
-    original, Objective = stylecore.transfer, stylecore.Objective
+    def transfer_video(film, style, output, **settings):
+        little = {"size": 64, "iterations": 2, "pyramid": 1, "frame_iterations": 1}
+        return film_original(film, style, output, **{"network": "small", **settings, **little})
+
+    original, Objective, film_original = stylecore.transfer, stylecore.Objective, stylecore.transfer_video
     monkeypatch.setattr(stylecore, "transfer", transfer)
     monkeypatch.setattr(stylecore, "Objective", objective)
+    monkeypatch.setattr(stylecore, "transfer_video", transfer_video)
 
 
 @pytest.mark.parametrize("block", [pytest.param(block, id=f"{README.name}:{block.line}") for block in BLOCKS])

@@ -8,13 +8,14 @@ import warnings
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from stylecore import weights
 from stylecore._transfer import Result, paint, resume
-from stylecore.cli import STOPPED, options, serve, training
+from stylecore.cli import STOPPED, options, serve, training, video
+from stylecore.cli.settings import DEFAULTS, given_settings, named
 from stylecore.cli.terminal import Watch, discard_output, fail, print_result, say, stopped
 from stylecore.errors import ImageError, ParameterError, StylecoreError, WeightsError
 from stylecore.inputs import read_inputs
@@ -29,10 +30,15 @@ from stylecore.runs.checkpoint import Checkpoint
 from stylecore.runs.history import check_plot, plot
 from stylecore.runs.watching import Preview, RunSheet, Snapshots, together
 from stylecore.samples import PHOTOGRAPH
-from stylecore.settings import LAYER_WEIGHTS, Settings
+from stylecore.settings import Settings
 from stylecore.studies.comparisons import compare, demo, preset_sheet
 from stylecore.studies.experiments import EXPERIMENTS, experiments
 from stylecore.studies.presets import load_presets
+from stylecore.video.film import PaintedFrame
+from stylecore.video.sources import open_source
+
+if TYPE_CHECKING:
+    pass
 
 STREAM = "-"
 """Standard input or output in place of a file."""
@@ -86,7 +92,7 @@ def _saying_when_compiling(given: Namespace, watch: Watch) -> AbstractContextMan
 
 
 def _transfer(given: Namespace, watch: Watch) -> int:
-    settings = Settings.of(settings_of(given)).with_layers()
+    settings = Settings.of(given_settings(given)).with_layers()
     _check_streams(given)
     _check_output(given)
     watch.introduce(_roles(given.content, given.style))
@@ -116,8 +122,11 @@ def _transfer(given: Namespace, watch: Watch) -> int:
 
 def _roles(content: str, styles: Sequence[str]) -> str:
     """A line that names the photograph and the paintings, in case the user has exchanged them."""
-    paintings = f"painting{'s' * (len(styles) > 1)} {', '.join(styles)}"
-    return f"photograph {content}; {paintings}"
+    return f"photograph {content}; {_paintings(styles)}"
+
+
+def _paintings(styles: Sequence[str]) -> str:
+    return f"painting{'s' * (len(styles) > 1)} {', '.join(styles)}"
 
 
 def _opened(path: str) -> Any:
@@ -191,6 +200,29 @@ def _views(given: Namespace, inputs: Sequence[str], iterations: int | Sequence[i
     return views
 
 
+def _video(given: Namespace, watch: Watch) -> int:
+    watch.introduce(f"film {given.film}; {_paintings(given.style)}")
+    network = given_settings(given).get("network", DEFAULTS["network"])
+    open_source(given.film)
+    _check_readable(given.style)
+    _fetch_once(network, watch)
+
+    def report(painted: PaintedFrame, picture: np.ndarray) -> bool:
+        return watch.count(painted.number, painted.count, painted.seconds, painted.seconds_left)
+
+    try:
+        done = video.paint_film(given, report, watch.bar)
+        is_stopped = done.stopped
+    except KeyboardInterrupt:
+        is_stopped = True
+    if is_stopped:
+        say("stylecore: stopped; the frames painted so far are kept, and the same command continues with them.")
+        return STOPPED
+    shots = f"{len(done.shots)} shot{'s' * (len(done.shots) > 1)}"
+    print_result(f"{done.path}: {done.frames} frames, {shots}, in {done.seconds:.0f} s")
+    return 0
+
+
 def _presets(given: Namespace, watch: Watch) -> int:
     if given.sheet is None:
         for name, preset in load_presets(given.presets).items():
@@ -214,7 +246,7 @@ def _experiments(given: Namespace, watch: Watch) -> int:
     _check_readable(path for path in (given.content, given.style, given.dark_style) if path is not None)
     _fetch_once(DEFAULTS["network"], watch)
     made = 0
-    settings = {"size": given.size, "watch": watch.begin, **_named(given, "iterations")}
+    settings = {"size": given.size, "watch": watch.begin, **named(given, "iterations")}
     for sheet in experiments(given.folder, given.content, given.style, given.dark_style, **settings):
         print_result(sheet)
         made += 1
@@ -225,7 +257,7 @@ def _experiments(given: Namespace, watch: Watch) -> int:
 
 
 def _demo(given: Namespace, watch: Watch) -> int:
-    settings = _named(given, "size", "iterations")
+    settings = named(given, "size", "iterations")
     size = settings.get("size", DEFAULTS["size"])
     check_output(given.output, shape_for(size, read_image(PHOTOGRAPH)[0].shape))
     check_output(given.sheet)
@@ -245,7 +277,7 @@ def _networks(given: Namespace, watch: Watch) -> int:
     _check_readable([content, style])
     for network in given.networks:
         _fetch_once(network, watch)
-    settings = _named(given, "size", "iterations")
+    settings = named(given, "size", "iterations")
     results = compare(content, style, given.sheet, given.networks, **settings, callback=watch, progress=watch.bar)
     return _report(results[-1], given.sheet)
 
@@ -316,6 +348,7 @@ _COMMANDS: dict[str, Callable[[Namespace, Watch], int]] = {
     "devices": _devices,
     "networks": _networks,
     "serve": _serve,
+    "video": _video,
     "train autoencoder": _train,
     "train cnn": _train,
     "weights list": _weights_list,
@@ -323,58 +356,6 @@ _COMMANDS: dict[str, Callable[[Namespace, Watch], int]] = {
     "weights convert": _weights_convert,
     "weights info": _weights_info,
 }
-
-
-DEFAULTS = Settings.defaults()
-
-
-def _named(given: Namespace, *names: str) -> dict[str, Any]:
-    """The options with these names that were given."""
-    return {name: getattr(given, name) for name in names if hasattr(given, name)}
-
-
-def settings_of(given: Namespace) -> dict[str, Any]:
-    """The settings that were given, as `transfer` takes them."""
-    settings = _named(given, *DEFAULTS)
-    if "layer_weights" in settings:
-        settings["layer_weights"] = _layer_weights(settings["layer_weights"])
-    for name in ("content_layers", "style_layers"):
-        if name in settings:
-            settings[name] = _layers(name, settings[name])
-    return settings
-
-
-def _layer_weights(words: Any) -> Any:
-    """Convert the value of --layer-weights for `transfer`: to a string, or from NAME=NUMBER pairs to a dict."""
-    if not isinstance(words, list):  # From a preset.
-        return words
-    words = [str(word) for word in words]
-    if len(words) == 1 and "=" not in words[0]:
-        return words[0]
-    try:
-        return {name: float(number) for name, _, number in (word.partition("=") for word in words)}
-    except ValueError:
-        raise ParameterError(
-            f'--layer-weights is "{" ".join(words)}"; it must be one of {", ".join(LAYER_WEIGHTS)}, or pairs such as '
-            "relu1_1=2."
-        ) from None
-
-
-def _layers(name: str, words: Any) -> Any:
-    """Convert the value of --content-layers or --style-layers for `transfer`: to names, or to a dict of weights."""
-    if not (isinstance(words, list | tuple) and all(isinstance(word, str) for word in words)):
-        return words  # From a preset; `transfer` checks it.
-    pairs = [word.partition("=") for word in words]
-    names = [name for name, _, _ in pairs]
-    if len(set(names)) < len(names) or not any(equals for _, equals, _ in pairs):
-        return names  # `transfer` refuses a list that names a layer twice.
-    try:
-        return {name: float(number) if equals else 1.0 for name, equals, number in pairs}
-    except ValueError:
-        option = "--" + name.replace("_", "-")
-        raise ParameterError(
-            f'{option} is "{" ".join(words)}"; give names of layers, or names with numbers such as relu1_1=2.'
-        ) from None
 
 
 def _files(value: Any) -> Iterator[str]:

@@ -72,6 +72,23 @@ class Watch:
         """Whether a signal has asked the run to end."""
         return self._asked
 
+    def count(self, number: int, total: int, seconds: float, seconds_left: float) -> bool:
+        """Report, every ten seconds unless there is a progress bar, how many frames are painted; True after a signal.
+
+        Parameters
+        ----------
+        number, total : int
+            Of frames painted so far, and of all.
+        seconds, seconds_left : float
+            Since the start, and until the end.
+        """
+        self._reached = True
+        self._ending = "ending after this frame"
+        if not self.bar and seconds >= self._next_report:
+            self._next_report = seconds + 10
+            self.say(f"frame {number} of {total}, {seconds_left / 60:.0f} min left")
+        return self._asked
+
     def begin(self, name: str) -> dict[str, Any]:
         """Announce one of several transfers; returns the arguments that make this its callback."""
         self._next_report = 0.0

@@ -128,11 +128,14 @@ class Preview(_Files):
         self._next = -float("inf")
 
     def __call__(self, evaluation: Evaluation, image: np.ndarray) -> None:
+        """Overwrite the file if it is time to; the arguments are those of a callback."""
+        self.show(image)
+
+    def show(self, image: np.ndarray) -> None:
         """Overwrite the file if it is time to.
 
         Parameters
         ----------
-        evaluation : Evaluation
         image : ndarray, (H, W, 3)
             sRGB in [0, 1].
         """

@@ -14,8 +14,8 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from stylecore.cli.arguments import number, whole_number
-from stylecore.cli.commands import settings_of
 from stylecore.cli.options import transfer_parser
+from stylecore.cli.settings import given_settings
 from stylecore.errors import ParameterError
 from stylecore.messages import near_matches
 from stylecore.optimizers import OPTIMIZERS
@@ -201,7 +201,7 @@ def settings(given: Mapping[str, str], shares: Sequence[float] = ()) -> dict[str
         If the words are not valid for their option, or a value is out of its range.
     """
     parsed = transfer_parser().parse_args(["content", "style", "--output=out.png", *_arguments(given)])
-    named = {name: value for name, value in settings_of(parsed).items() if value is not None}
+    named = {name: value for name, value in given_settings(parsed).items() if value is not None}
     if len(shares) > 1:
         named["style_blend"] = list(shares)
     Settings.of(named)

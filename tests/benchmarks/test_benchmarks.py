@@ -207,3 +207,26 @@ def test_errors_are_one_sentence(arguments, message, tmp_path):
     assert process.returncode == 2
     assert message in process.stderr.splitlines()[-1] and "Traceback" not in process.stderr
     assert not any(tmp_path.iterdir())
+
+
+def test_films_are_measured(tmp_path):
+    from fractions import Fraction
+
+    import numpy as np
+
+    from stylecore.pictures.reading import read_image
+    from stylecore.samples import PHOTOGRAPH
+    from stylecore.video.outputs import write_film
+
+    picture = read_image(PHOTOGRAPH)[0][::8, ::8]
+    frames = [(Fraction(i, 10), np.ascontiguousarray(picture[:, i : i + 64])) for i in range(3)]
+    write_film(tmp_path / "film.mkv", frames, Fraction(10), frames[0][1].shape[:2])
+    path = tmp_path / "record.json"
+    process = run("--only", "video", *TINY, "--no-peers", "--films", tmp_path / "film.mkv", "--output", path)
+    assert process.returncode == 0, process.stderr
+    section = json.loads(path.read_text())["sections"]["video"]
+    (pair,), (film,) = section["pairs"], section["films"]
+    assert 0 < pair["ours"] < pair["alone"] and pair["seconds"] > 0
+    assert film["frames"] == 3 and film["cuts"] == [] and all(film["parts"].values())
+    assert sum(film["parts"].values()) < 1.2 * film["seconds per frame"]
+    assert "E / alone" in process.stdout and "first frames" in process.stdout

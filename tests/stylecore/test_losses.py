@@ -11,6 +11,7 @@ from stylecore.losses import (
     Moments,
     Regularization,
     StyleLoss,
+    TemporalLoss,
     TotalVariation,
     WassersteinDistance,
 )
@@ -201,3 +202,23 @@ def test_total_variation(shape, backend):
     )
     assert loss.value(x) == pytest.approx(0.5 * expected)
     check_gradient(lambda x: 2 * loss.value(x), gradient_at(loss, x), x, rng)
+
+
+@pytest.mark.parametrize("shape", [(7, 5), (1, 1), (1, 9)])
+def test_temporal(shape):
+    rng = np.random.default_rng(4)
+    x, target = rng.random((2, *shape, 3))
+    weights = rng.random(shape)
+    weights[0, 0] = 0
+    loss = TemporalLoss(target, weights)
+    expected = sum(
+        weights[i, j] * (x[i, j, k] - target[i, j, k]) ** 2
+        for i in range(shape[0])
+        for j in range(shape[1])
+        for k in range(3)
+    )
+    assert loss.value(x) == pytest.approx(expected / x.size)
+    gradient = np.zeros_like(x)
+    loss.add_gradient(x, 2.0, gradient)
+    check_gradient(lambda x: 2 * loss.value(x), gradient, x, rng)
+    assert (gradient[0, 0] == 0).all()

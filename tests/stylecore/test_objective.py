@@ -20,10 +20,12 @@ from PIL import Image
 
 from stylecore import ImageError, Objective, ParameterError
 from stylecore.kernels import cpu
+from stylecore.losses import TemporalLoss
 from stylecore.network import CONTENT_LAYERS, STYLE_LAYERS, load_network
 from stylecore.pictures.geometry import resize
 from stylecore.pictures.reading import read_image
 from stylecore.plan import Plan
+from stylecore.regions import Region
 from stylecore.samples import PAINTING, PHOTOGRAPH
 from stylecore.weights.architectures import Conv
 
@@ -162,6 +164,25 @@ def test_gradient_against_finite_differences(name, device, pooling, layers, shap
         direction = np.zeros_like(x)
         direction[value] = 1
         check_derivative(objective, gradients, x, direction)
+
+
+@pytest.mark.parametrize("device", ["reference", "cpu"])
+def test_gradient_of_a_frame_of_a_film(device):
+    shape = (18, 21)
+    content, style, x, frame, target = random_images((23, 23), (19, 30), shape, (20, 24), shape)
+    objective = Objective(content, style, network=network("vgg19", device), **VGG, **WEIGHTS)
+    temporal = TemporalLoss(target, np.random.default_rng(2).random(shape))
+    of_frame = objective.for_frame(frame, [Region("", None, {0: None})], temporal, 30.0)
+    terms = of_frame.terms(x, gradients=True)
+    gradients = {"loss": of_frame(x)[1], **{name: gradient for name, (_, gradient) in terms.items()}}
+    assert terms["temporal"][0] == temporal.value(x) and of_frame.term_weights["temporal"] == 30
+    for direction in np.random.default_rng(1).standard_normal((2, *x.shape)):
+        check_derivative(of_frame, gradients, x, direction / np.linalg.norm(direction))
+    # Everything else is as in an objective of its own, and the first is left as it was.
+    own = Objective(frame, style, network=network("vgg19", device), **VGG, **WEIGHTS)
+    values = of_frame.terms(x)
+    del values["temporal"]
+    assert values == own.terms(x) and "temporal" not in objective.terms(x)
 
 
 HEIGHT, WIDTH = 18, 21

@@ -205,6 +205,15 @@ class Valley:
 LARGE = np.random.default_rng(6).random((70, 50, 3), np.float32)
 
 
+@pytest.mark.parametrize("optimizer", [LBFGS, LBFGSB])
+@pytest.mark.parametrize("length", [0.02, 0.001])
+def test_the_first_step_has_the_length_that_is_given(optimizer, length):
+    function = Quadratic(INSIDE)
+    minimum(optimizer, function, INSIDE.astype(np.float32) + np.float32(0.05), 2, first_step=length)
+    first, second = function.images[:2]
+    assert np.sqrt(np.mean((second - first) ** 2)) == pytest.approx(length, rel=0.02)
+
+
 def test_lbfgs_is_as_good_as_scipy():
     # More values than a part has, and more iterations than there are pairs.
     assert LARGE.size > PART

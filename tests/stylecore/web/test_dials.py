@@ -3,7 +3,7 @@ import shlex
 import pytest
 
 from stylecore.cli import options
-from stylecore.cli.commands import settings_of
+from stylecore.cli.settings import given_settings
 from stylecore.errors import ParameterError
 from stylecore.settings import Settings
 from stylecore.studies.presets import load_presets
@@ -76,7 +76,7 @@ def test_the_commands_make_the_same_settings():
         "regions": regions,
         "init": "start.png",
     }
-    assert {name: value for name, value in settings_of(parsed).items() if value is not None} == expected
+    assert {name: value for name, value in given_settings(parsed).items() if value is not None} == expected
     called = {}
     library = type("stylecore", (), {"transfer": lambda *pictures, **named: called.update(named, pictures=pictures)})
     exec(made["python"].replace("import stylecore", "").rpartition("result.save")[0], {"stylecore": library})
