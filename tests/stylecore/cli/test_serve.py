@@ -4,7 +4,7 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import pytest
 import requests
@@ -24,6 +24,16 @@ def refused(capsys, *arguments):
     output = capsys.readouterr()
     assert output.out == "" and output.err.startswith("stylecore: error: ") and output.err.count("\n") == 1
     return output.err
+
+
+@contextmanager
+def started(command, **options):
+    """A process that is killed if it has not ended."""
+    with subprocess.Popen(command, text=True, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.fixture
@@ -75,12 +85,12 @@ def test_other_machines_only_with_a_warning():
 @pytest.mark.slow
 def test_it_ends_at_ctrl_c_and_refuses_a_second_server(tmp_path):
     command = [sys.executable, "-m", "stylecore", *SERVE, str(tmp_path / "page")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         address = process.stdout.readline().strip()
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=[\w-]{32}", address)
         assert requests.get(address, timeout=60).status_code == 200
         second = subprocess.run(command, capture_output=True, text=True)
-        assert second.returncode == 2 and "in use by process" in second.stderr
+        assert second.returncode == 2 and "is in use by stylecore, process" in second.stderr
         assert second.stderr.count("\n") == 1
         process.send_signal(signal.SIGINT)
         assert process.wait(120) == 0
