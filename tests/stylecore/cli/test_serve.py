@@ -103,9 +103,7 @@ def test_a_run_is_watched_and_stopped(tmp_path):
     quick = ["--network", "small", "--size", "64", "--pyramid", "1", "--iterations", "1000000"]
     command = [sys.executable, "-m", "stylecore", "transfer", str(PHOTOGRAPH), str(PAINTING), "-o", "out.png", "--web"]
     environment = {**os.environ, "BROWSER": "true"}
-    with subprocess.Popen(
-        [*command, *quick], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with started([*command, *quick], cwd=tmp_path, env=environment, stderr=subprocess.PIPE) as process:
         address = next(line.strip() for line in process.stderr if line.startswith("http"))
         with requests.Session() as session:
             session.headers["x-stylecore"] = "1"
@@ -119,7 +117,7 @@ def test_a_run_is_watched_and_stopped(tmp_path):
             assert session.get(f"{root}jobs/{id}/now").headers["content-type"] == "image/jpeg"
             assert job["commands"]["shell"].startswith("stylecore transfer")
             assert session.post(f"{root}api/jobs/{id}/remove").status_code == 409
-            assert session.post(f"{root}api/samples/painting").status_code == 409
+            assert session.post(f"{root}api/pictures", data=b"x").status_code == 409
             assert session.post(f"{root}api/jobs/{id}/pause").json()["state"] == "paused"
             assert session.post(f"{root}api/jobs/{id}/stop").status_code == 200
         process.stderr.read()
