@@ -1,3 +1,4 @@
+import errno
 import io
 import itertools
 import json
@@ -291,6 +292,23 @@ def test_the_queue_is_bounded(page, monkeypatch):
     page.wait(first, until=lambda job: job["step"] > 0)
     page.post(f"/api/jobs/{first}/stop")
     assert page.wait(first, "stopped")["step"] < 100000
+
+
+def test_a_full_disk(done, monkeypatch):
+    def full(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("stylecore.web.store.replacing", full)
+    for response in (done.upload(encoded(noise())), done.paint(done.pictures[0], done.pictures[1:])):
+        assert response.status_code == 507 and "No space left" in response.json()["error"]
+    monkeypatch.undo()
+    assert list(done.get("/api/start").json()["jobs"]).count(done.id) == 1
+
+
+def test_a_decoder_that_crashes_is_started_again(page, monkeypatch):
+    page.studio._reader.kill()
+    answers = [page.upload(encoded(noise())).status_code for _ in range(2)]
+    assert answers[-1] == 200
 
 
 def test_the_files_of_the_page_are_small():
