@@ -68,7 +68,7 @@ class Order:
         return self._asked
 
     quits = False
-    """Whether the process is to end."""
+    """Whether the server has asked the process to end."""
 
 
 class _PausableCheckpoint(Checkpoint):
@@ -177,7 +177,7 @@ def rate_key(named: Mapping[str, Any]) -> str:
 
 
 def _paint(connection: Connection, job: dict[str, Any]) -> bool:
-    """Paint one job and report its end; returns whether the process is to end, too."""
+    """Paint one job and report its end; returns whether the process should end, too."""
     order = Order(connection, job["ending"])
 
     def report(message: dict[str, Any]) -> None:

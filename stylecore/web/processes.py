@@ -51,7 +51,7 @@ class Helper:
         threading.Thread(target=self._listen, args=(loop, self._pipe, process), daemon=True).start()
 
     def send(self, message: Message) -> None:
-        """Send a message; it is lost if the process has just ended, of which `on_end` is told."""
+        """Send a message; it is lost if the process has just ended, which `on_end` reports."""
         with suppress(OSError):
             self._pipe.send(message)
 

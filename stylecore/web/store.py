@@ -72,7 +72,7 @@ class Picture:
 
 @dataclass
 class Job:
-    """A picture that is to be painted, is being painted, or has been painted.
+    """A picture in the queue, in progress or finished.
 
     Attributes
     ----------
@@ -97,9 +97,9 @@ class Job:
         How often a dial was changed.
     state : {"waiting", "painting", "paused", "done", "stopped", "failed"}
     ending : {"stop", None}
-        Whether the run is to end at its next step.
+        "stop" if the run should end at its next step.
     change : dict or None
-        "given", "look" and "scales" with which it is to go on from its current picture.
+        "given", "look" and "scales" with which the run continues from its current picture.
     message : str
         Why it failed.
     notes : list of str

@@ -1,4 +1,4 @@
-"""The queue of jobs, the two processes that work for it, and what every open page is to be told."""
+"""The queue of jobs, the two processes that work for it, and the events for the open pages."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MAX_DEATHS = 5
 # Seconds between two messages to a page.
 _PAUSE = 0.1
 
-# What a page is told of a job as it is.
+# Fields of a job that are sent to a page unchanged.
 _SHOWN = (
     *("id", "look", "given", "content", "styles", "shares", "regions", "part", "state", "ending", "message", "notes"),
     *("created", "scales", "step", "seconds", "picture", "size"),
@@ -343,7 +343,7 @@ class Studio:
         names = [_distinct(session.pictures[id].name, taken) for id in (job.content, *job.styles)]
         return {"content": names[0], "style": names[1:]}
 
-    # What the pages are told
+    # Events
 
     def summary(self, session: Session, job: Job) -> dict[str, Any]:
         """A job as the page shows it."""
@@ -373,10 +373,10 @@ class Studio:
 
     async def _events(self, session: Session) -> AsyncIterator[dict[str, Any]]:
         seen, rows, current = 0, 0, None
-        told: dict[str, Any] = {}
+        sent: dict[str, Any] = {}
         while not self._closed:
             jobs = session.jobs
-            changed = [id for id, version in self._versions.items() if version > seen and (id in jobs or id in told)]
+            changed = [id for id, version in self._versions.items() if version > seen and (id in jobs or id in sent)]
             if not seen:
                 changed = list(jobs)
             seen = self._version
@@ -384,7 +384,7 @@ class Studio:
                 "jobs": {id: self.summary(session, jobs[id]) if id in jobs else None for id in changed},
                 "notice": self.notice,
             }
-            told.update(message["jobs"])
+            sent.update(message["jobs"])
             if self._current is not None and self._current[0] is session:
                 id = self._current[1].id
                 rows = rows if id == current and rows <= len(self._rows) else 0

@@ -104,7 +104,7 @@ class RunPage:
     say : callable
         Called with the address of the page.
     interrupted : callable
-        Returns whether the run is to end for another reason, so that it must not stay paused.
+        Returns whether a signal has asked the run to end, even while it is paused.
     """
 
     def __init__(

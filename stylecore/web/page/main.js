@@ -1,4 +1,4 @@
-// The page: starts its parts, listens to the server, and sends what is to be painted.
+// The page: starts its parts, listens to the server, and submits jobs.
 
 import { get, post } from "./api.js";
 import { app, isActive, isFinished, on, restoreDraft, tell } from "./app.js";
