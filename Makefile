@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 OLDEST := .venv/oldest
 
-.PHONY: help setup demo test test-oldest lint bench bench-peers bench-cuda clean
+.PHONY: help setup demo test test-web test-oldest lint bench bench-peers bench-cuda clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -18,9 +18,14 @@ demo: setup  ## paint the sample photograph: demo.png, and demo-sheet.png with t
 	$(BIN)/stylecore demo
 
 # Two test processes share the cores, so an OpenMP thread that waits should soon yield its core to the other process.
-test: lint .venv/cuda  ## run every check: lint, all tests, then the quick tests with the oldest dependencies
-	GOMP_SPINCOUNT=2000 $(BIN)/pytest -q -n 2
+test: lint .venv/cuda  ## run every check: lint, all tests, the page in a browser, then the quick tests with the oldest dependencies
+	GOMP_SPINCOUNT=2000 $(BIN)/pytest -q -n 2 -m 'not browser'
+	$(MAKE) test-web
 	$(MAKE) test-oldest
+
+# Debian's chromium is installed where that is possible; where there is no browser, the target fails.
+test-web: setup  ## run the tests of the page in a browser, after installing what they need
+	$(BIN)/python tests/browser.py
 
 # The CUDA kernels are also compiled, and run on a simulator, on machines without a GPU.
 .venv/cuda: .venv/installed

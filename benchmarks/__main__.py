@@ -9,7 +9,20 @@ from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks import cuda, evaluation, layers, machine, memory, record, startup, threads, training, transfer, video
+from benchmarks import (
+    cuda,
+    evaluation,
+    layers,
+    machine,
+    memory,
+    record,
+    startup,
+    threads,
+    training,
+    transfer,
+    video,
+    web,
+)
 from benchmarks.measuring import progress
 from benchmarks.setting import STYLE_LAYERS, Setting, warm_up
 from stylecore.errors import ParameterError, StylecoreError
@@ -27,6 +40,7 @@ SECTIONS = {
     "training": training,
     "transfer": transfer,
     "video": video,
+    "web": web,
 }
 
 
@@ -103,6 +117,8 @@ def _missing(given):
         missing["cuda"] = devices.problem().rstrip(".")
     if not (find_spec("av") and find_spec("cv2")):
         missing["video"] = "PyAV or OpenCV is not installed"
+    if not find_spec("uvicorn"):
+        missing["web"] = "the page needs uvicorn and Starlette"
     if sys.platform != "linux":
         missing["memory"] = "only Linux reports the peak memory of a process"
     return missing

@@ -57,7 +57,7 @@ _MODULES = {
     "stylecore.training": ("Training", "train_autoencoder", "train_classifier"),
     "stylecore.video": ("FilmResult", "transfer_video"),
 }
-_SUBPACKAGES = ("cli", "kernels", "pictures", "runs", "samples", "studies", "training", "video", "weights")
+_SUBPACKAGES = ("cli", "kernels", "pictures", "runs", "samples", "studies", "training", "video", "web", "weights")
 
 __all__ = [
     "BackendError",

@@ -14,7 +14,7 @@ import numpy as np
 
 from stylecore import weights
 from stylecore._transfer import Result, paint, resume
-from stylecore.cli import STOPPED, options, training, video
+from stylecore.cli import STOPPED, options, serve, training, video
 from stylecore.cli.settings import DEFAULTS, given_settings, named
 from stylecore.cli.terminal import Watch, discard_output, fail, print_result, say, stopped
 from stylecore.errors import ImageError, ParameterError, StylecoreError, WeightsError
@@ -105,15 +105,19 @@ def _transfer(given: Namespace, watch: Watch) -> int:
     if given.checkpoint:
         output = None if given.output == STREAM else given.output
         checkpoint = Checkpoint(given.checkpoint, given.checkpoint_every, output)
-    result = paint(
-        inputs,
-        settings,
-        optimizer_named=hasattr(given, "optimizer"),
-        callback=together(watch, *views.values()),
-        progress=watch.bar,
-        checkpoint=checkpoint,
-    )
-    return _finish(result, given, views)
+    with serve.watched(given, inputs, settings, watch) as page:
+        result = paint(
+            inputs,
+            settings,
+            optimizer_named=hasattr(given, "optimizer"),
+            callback=together(page, watch, *views.values()),
+            progress=watch.bar,
+            checkpoint=checkpoint,
+        )
+        status = _finish(result, given, views)
+        if page is not None:
+            page.finish(result, given.output)
+        return status
 
 
 def _roles(content: str, styles: Sequence[str]) -> str:
@@ -324,6 +328,11 @@ def _train(given: Namespace, watch: Watch) -> int:
     return 0
 
 
+def _serve(given: Namespace, watch: Watch) -> int:
+    serve.serve(given, print_result)
+    return 0
+
+
 def _devices(given: Namespace, watch: Watch) -> int:
     for row in devices.rows():
         print_result(row)
@@ -338,6 +347,7 @@ _COMMANDS: dict[str, Callable[[Namespace, Watch], int]] = {
     "demo": _demo,
     "devices": _devices,
     "networks": _networks,
+    "serve": _serve,
     "video": _video,
     "train autoencoder": _train,
     "train cnn": _train,

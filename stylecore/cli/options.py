@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 from stylecore import weights
 from stylecore._transfer import METADATA
 from stylecore.cli.arguments import add_command, add_quiet, number, whole_number
+from stylecore.cli.serve import add_serve
 from stylecore.cli.settings import (
     add_colour,
     add_look,
@@ -62,6 +63,13 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return options
 
 
+def transfer_parser() -> argparse.ArgumentParser:
+    """The parser of ``stylecore transfer`` alone, whose options are also those of the page of `stylecore.web`."""
+    commands = _Parser(prog="stylecore").add_subparsers()
+    _add_transfer(commands)
+    return commands.choices["transfer"]
+
+
 def _refuse(unknown: Sequence[str], parser: argparse.ArgumentParser) -> NoReturn:
     word = next((word for word in unknown if word.startswith("-")), None)
     if word is None:
@@ -94,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_presets(commands)
     _add_experiments(commands)
     _add_demo(commands)
+    add_serve(commands)
     _add_weights(commands)
     add_command(
         commands,
@@ -161,7 +170,13 @@ def _add_transfer(commands: Commands) -> None:
     )
     add_colour(parser.add_argument_group("colour"))
     add_size(parser.add_argument_group("size"))
-    _add_run(parser.add_argument_group("run"))
+    run = parser.add_argument_group("run")
+    _add_run(run)
+    run.add_argument(
+        "--web",
+        action="store_true",
+        help="open a page in the browser that shows the run, and can pause and stop it; see `stylecore serve --help`",
+    )
 
 
 def _add_basic(group: Group) -> None:

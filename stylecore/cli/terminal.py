@@ -67,6 +67,11 @@ class Watch:
             self.say(f"step {evaluation.number}, {width} x {height} pixels, loss {evaluation.loss:.4g}")
         return self._asked
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether a signal has asked the run to end."""
+        return self._asked
+
     def count(self, number: int, total: int, seconds: float, seconds_left: float) -> bool:
         """Report, every ten seconds unless there is a progress bar, how many frames are painted; True after a signal.
 

@@ -42,7 +42,7 @@ def figures(part):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     path = tmp_path_factory.mktemp("results") / "record.json"
-    sections = ["--only", "layers", "evaluation", "threads"]
+    sections = ["--only", "layers", "evaluation", "threads", "web"]
     process = run(*sections, *TINY, "--no-peers", "--machine", "a machine", "--output", path)
     assert process.returncode == 0, process.stderr
     return process, path
