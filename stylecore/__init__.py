@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from stylecore.runs.checkpoint import Checkpoint
     from stylecore.runs.history import Evaluation, History
     from stylecore.settings import Settings
+    from stylecore.sketch import ColouredSketch, colour_sketch
     from stylecore.studies.presets import preset
     from stylecore.training import Training, train_autoencoder, train_classifier
 
@@ -52,14 +53,16 @@ _MODULES = {
     "stylecore.runs.checkpoint": ("Checkpoint",),
     "stylecore.runs.history": ("Evaluation", "History"),
     "stylecore.settings": ("Settings",),
+    "stylecore.sketch": ("ColouredSketch", "colour_sketch"),
     "stylecore.studies.presets": ("preset",),
     "stylecore.training": ("Training", "train_autoencoder", "train_classifier"),
 }
-_SUBPACKAGES = ("cli", "kernels", "pictures", "runs", "samples", "studies", "training", "weights")
+_SUBPACKAGES = ("cli", "kernels", "pictures", "runs", "samples", "sketch", "studies", "training", "weights")
 
 __all__ = [
     "BackendError",
     "Checkpoint",
+    "ColouredSketch",
     "DataError",
     "Evaluation",
     "History",
@@ -74,6 +77,7 @@ __all__ = [
     "TrainingError",
     "WeightsError",
     "__version__",
+    "colour_sketch",
     "preset",
     "read_settings",
     "resume",

@@ -14,7 +14,7 @@ import numpy as np
 
 from stylecore import weights
 from stylecore._transfer import Result, paint, resume
-from stylecore.cli import STOPPED, options, training
+from stylecore.cli import STOPPED, options, sketch, training
 from stylecore.cli.terminal import Watch, discard_output, fail, print_result, say, stopped
 from stylecore.errors import ImageError, ParameterError, StylecoreError, WeightsError
 from stylecore.inputs import read_inputs
@@ -292,6 +292,10 @@ def _train(given: Namespace, watch: Watch) -> int:
     return 0
 
 
+def _sketch(given: Namespace, watch: Watch) -> int:
+    return sketch.sketch(given, watch, lambda: _fetch_once(DEFAULTS["network"], watch))
+
+
 def _devices(given: Namespace, watch: Watch) -> int:
     for row in devices.rows():
         print_result(row)
@@ -306,6 +310,7 @@ _COMMANDS: dict[str, Callable[[Namespace, Watch], int]] = {
     "demo": _demo,
     "devices": _devices,
     "networks": _networks,
+    "sketch": _sketch,
     "train autoencoder": _train,
     "train cnn": _train,
     "weights list": _weights_list,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from stylecore import weights
 from stylecore._transfer import METADATA
 from stylecore.cli.arguments import add_command, add_quiet, add_setting, number, whole_number
+from stylecore.cli.sketch import add_sketch
 from stylecore.cli.training import add_train
 from stylecore.errors import ParameterError
 from stylecore.losses import STYLE_LOSSES
@@ -98,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         "List the processor and the GPUs of this computer, and whether they can be used.",
     )
     _add_networks(commands)
+    add_sketch(commands)
     add_train(commands)
     return parser
 

@@ -118,6 +118,6 @@ def _ink(tone: np.ndarray, name: str) -> np.ndarray:
 def _edges(tone: np.ndarray) -> np.ndarray:
     """Edges of a photograph as soft lines."""
     shape = fit(tone.shape, LINE_ART_SIDE)
-    edges = skimage("feature").canny(resize(tone, shape), sigma=2.0)
+    edges = skimage("feature").canny(resize(tone, shape), sigma=2.0, low_threshold=0.03, high_threshold=0.06)
     lines = gaussian_filter(binary_dilation(edges).astype(np.float32), 0.5)
     return resize(lines, tone.shape[:2])

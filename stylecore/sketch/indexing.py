@@ -149,7 +149,7 @@ def _read(path: Path, network: str) -> dict[str, tuple[str, dict[str, np.ndarray
             names, stamps = stored["names"].tolist(), stored["stamps"].tolist()
         return {name: (stamps[i], {key: rows[i] for key, rows in arrays.items()}) for i, name in enumerate(names)}
     except (OSError, ValueError, KeyError, IndexError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        raise DataError(f"the index {path} is damaged ({error}); {advice}.") from error
+        raise DataError(f"{path} is damaged, or is not an index of photographs; {advice}.") from error
 
 
 def _write(path: Path, network: str, names: list[str], stamps: list[str], descriptors: dict[str, np.ndarray]) -> None:

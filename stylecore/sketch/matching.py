@@ -66,8 +66,8 @@ def match_regions(
     rows, columns = linear_sum_assignment(costs)
     labels, photo_labels = list(ours), list(theirs)
     matches = {labels[i]: photo_labels[j] for i, j in zip(rows, columns, strict=True)}
-    for label in set(labels) - set(matches):
-        matches[label] = matches[_neighbour(sketch.labels, label, list(matches))]
+    left_over = {label: _neighbour(sketch.labels, label, list(matches)) for label in labels if label not in matches}
+    matches.update({label: matches[neighbour] for label, neighbour in left_over.items()})
     return matches
 
 

@@ -45,9 +45,9 @@ def segment_photo(photo: np.ndarray, regions: int = 4, *, network: object = "vgg
     """Split a photograph into background and main object, and the object into regions.
 
     First level: the saliency of a pixel is the contrast that a path from the border must overcome to reach it
-    (geodesic saliency) plus the sum of the network's activations, both stronger near the centre, plus a preference for the centre. GrabCut starts from
-    the thresholded saliency; a result that has little in common with it is discarded in its favour. Second level:
-    superpixels (SLIC) of the object, clustered by colour and position.
+    (geodesic saliency) plus the sum of the network's activations, both stronger near the centre, plus a preference for
+    the centre. GrabCut starts from the thresholded saliency; a result that has little in common with it is discarded in
+    its favour. Second level: superpixels (SLIC) of the object, clustered by colour and position.
 
     Parameters
     ----------
