@@ -9,7 +9,7 @@ from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks import cuda, evaluation, layers, machine, memory, record, startup, threads, training, transfer
+from benchmarks import cuda, evaluation, layers, machine, memory, record, sketch, startup, threads, training, transfer
 from benchmarks.measuring import progress
 from benchmarks.setting import STYLE_LAYERS, Setting, warm_up
 from stylecore.errors import ParameterError, StylecoreError
@@ -25,6 +25,7 @@ SECTIONS = {
     "threads": threads,
     "cuda": cuda,
     "training": training,
+    "sketch": sketch,
     "transfer": transfer,
 }
 
@@ -101,6 +102,8 @@ def _missing(given):
         missing["cuda"] = devices.problem().rstrip(".")
     if sys.platform != "linux":
         missing["memory"] = "only Linux reports the peak memory of a process"
+    if given.sketches is None or given.photographs is None:
+        missing["sketch"] = "--sketches and --photographs name no folders"
     return missing
 
 
@@ -124,6 +127,10 @@ def _setting(given, with_peers):
         transfer_starts=given.transfer_starts,
         transfer_peers=given.transfer_peers,
         training_pictures=given.training_pictures,
+        sketches=given.sketches,
+        photographs=given.photographs,
+        photo_index=given.photo_index,
+        coloured_sketches=given.coloured_sketches,
     )
     for size in (*given.sizes, given.transfer_size):
         setting.network.steps(size, size, STYLE_LAYERS)  # Raises if the size is too small.
@@ -151,6 +158,10 @@ def _parse(arguments):
     add("--transfer-starts", nargs="+", choices=transfer.STARTS, default=list(transfer.STARTS), metavar="START")
     add("--transfer-peers", nargs="+", choices=transfer.PEERS, default=list(transfer.PEERS), metavar="NAME")
     add("--training-pictures", type=_count, default=50_000, metavar="N", help="pictures of an epoch of training")
+    add("--sketches", metavar="FOLDER", help="sketches to colour, in a subfolder for each class")
+    add("--photographs", metavar="FOLDER", help="photographs to colour them from, in subfolders of the same names")
+    add("--photo-index", metavar="FILE", help="file of the index of the photographs (default: beside the folder)")
+    add("--coloured-sketches", type=_count, default=20, metavar="N", help="number of sketches to colour")
     add("--content", default=str(PHOTOGRAPH), metavar="PICTURE")
     add("--style", default=str(PAINTING), metavar="PICTURE")
     add("--no-peers", action="store_true", help="leave out PyTorch even if it is installed")

@@ -58,6 +58,12 @@ class Setting:
         Starting points of transfers, and optimisers of the peers.
     training_pictures : int
         Number of pictures in an epoch of training.
+    sketches, photographs : str or None
+        Folders of sketches and of photographs, each with a subfolder for each class.
+    photo_index : str or None
+        File of the index of `photographs`; None for the default.
+    coloured_sketches : int
+        Number of sketches to colour.
     """
 
     content: str
@@ -73,6 +79,10 @@ class Setting:
     transfer_starts: list[str]
     transfer_peers: list[str]
     training_pictures: int
+    sketches: str | None
+    photographs: str | None
+    photo_index: str | None
+    coloured_sketches: int
     _formats: dict[tuple[int, int], str] = field(default_factory=dict, repr=False)
 
     @cached_property

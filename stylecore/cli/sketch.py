@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stylecore.cli import STOPPED
 from stylecore.cli.arguments import add_command, add_quiet, add_setting, number, whole_number
 from stylecore.cli.terminal import Watch, print_result
 from stylecore.errors import ParameterError
@@ -145,8 +146,9 @@ def sketch(given: argparse.Namespace, watch: Watch, fetch: Callable[[], None]) -
         write_image(given.sheet, sheet)
     source = given.photo or result.retrieved[result.chosen].path
     height, width = result.array.shape[:2]
-    print_result(f"{given.output}: {width} x {height} pixels, coloured from {source}")
-    return 0
+    early = "stopped early, " * result.stopped
+    print_result(f"{given.output}: {width} x {height} pixels, {early}coloured from {source}")
+    return STOPPED if result.stopped else 0
 
 
 def _check(given: argparse.Namespace) -> None:

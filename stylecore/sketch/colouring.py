@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from stylecore._transfer import transfer
+from stylecore._transfer import Result, transfer
 from stylecore.pictures.geometry import fit
 from stylecore.runs.history import Evaluation
 from stylecore.sketch.segmentation import BACKGROUND, Segmentation
@@ -30,7 +30,7 @@ def colour(
     callback: Callable[[Evaluation, np.ndarray], Any] | None = None,
     progress: bool | str = False,
     **settings: Any,
-) -> np.ndarray:
+) -> Result:
     """Colour the regions of a sketch from the matched regions of a photograph.
 
     A white sheet has no features that a content loss could preserve. The content image is therefore the sketch with
@@ -55,8 +55,8 @@ def colour(
 
     Returns
     -------
-    ndarray of float32, (H, W, 3)
-        sRGB in [0, 1], without the lines.
+    Result
+        The picture without the lines is its `array`, (H, W, 3).
 
     Raises
     ------
@@ -65,7 +65,7 @@ def colour(
     """
     shape = fit(sketch.labels.shape, size)
     pairs = region_pairs(sketch.at(shape), photo_regions.at(photo.shape[:2]), matches)
-    result = transfer(
+    return transfer(
         filled(photo, pairs),
         photo,
         regions=[[ours.astype(np.float32), theirs.astype(np.float32)] for ours, theirs in pairs],
@@ -74,7 +74,6 @@ def colour(
         progress=progress,
         **settings,
     )
-    return result.array
 
 
 def region_pairs(

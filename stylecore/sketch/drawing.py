@@ -20,8 +20,14 @@ INK = 0.5
 LEAST_INK = 1e-4
 """Share of a sheet below which it counts as blank."""
 
-MOST_TONES = 0.25
-"""Share of pixels that are neither paper nor ink, above which a picture is not a line drawing."""
+MOST_TONES, MOST_LINES = 0.15, 0.4
+"""Shares of pixels that are neither paper nor ink, and that are not paper, above which it is not a line drawing."""
+
+LEAST_PAPER = 0.7
+"""Tone of the paper below which it is not white enough."""
+
+COLOURFUL = 0.2
+"""Range of the channels, relative to the paper's colour, above which a pixel is neither."""
 
 LINE_ART_SIDE = 256
 """Longer side, in pixels, at which the edges of a photograph are found."""
@@ -87,15 +93,16 @@ def read_drawing(source: Source, *, line_art: bool = False, name: str = "sketch"
         visible = tone[alpha > INK]
         paper = 0.0 if visible.size and np.median(visible) > 0.5 else 1.0
         tone = alpha * tone + (1 - alpha) * paper
-    ink = _edges(tone) if line_art else _ink(tone, name)
+    colourful = np.ptp(rgb - np.median(rgb, axis=(0, 1)), axis=2) > COLOURFUL
+    ink = _edges(tone) if line_art else _ink(tone, colourful, name)
     if np.mean(ink > INK) < LEAST_INK:
         lack = "no edges" if line_art else "no lines"
         raise ImageError(f"{name} is blank: it has {lack}; give a drawing with dark lines on light paper.")
     return Drawing(ink.astype(np.float32))
 
 
-def _ink(tone: np.ndarray, name: str) -> np.ndarray:
-    """Darkness of the lines, where the lightest tone that is common is the paper; raises for a photograph."""
+def _ink(tone: np.ndarray, colourful: np.ndarray, name: str) -> np.ndarray:
+    """Darkness of the lines relative to the paper, which is the most common tone; raises for a photograph."""
     if inverted := float(np.median(tone)) < 0.5:
         tone = 1 - tone
     paper = max(float(np.median(tone)), 0.5)
@@ -103,14 +110,15 @@ def _ink(tone: np.ndarray, name: str) -> np.ndarray:
     darkest = float(np.quantile(ink, 1 - LEAST_INK))
     if darkest > 0.25:  # Pencil lines are not black.
         ink = np.clip(ink / darkest, 0, 1)
-    between = float(np.mean((ink > 0.15) & (ink < 0.85)))
-    white = float(np.mean(ink <= 0.15))
-    if between > MOST_TONES or white < 0.5:
+    if np.mean(ink > INK) < LEAST_INK:
+        return ink
+    tones = float(np.mean(colourful | ((ink > 0.15) & (ink < 0.85))))
+    if tones > MOST_TONES or np.mean(ink > 0.15) > MOST_LINES or paper < LEAST_PAPER:
         raise ImageError(
-            f"{name} looks like a photograph: {between:.0%} of it are tones between paper and ink; give a line "
-            "drawing, or use --line-art (line_art=True), which draws the edges of the photograph."
+            f"{name} looks like a photograph: {tones:.0%} of it is neither paper nor ink; give a line drawing, or use "
+            "--line-art (line_art=True), which draws the edges of the photograph."
         )
-    if inverted and np.mean(ink > INK) >= LEAST_INK:
+    if inverted:
         warnings.warn(f"{name} has light lines on dark paper; it is inverted.", stacklevel=3)
     return ink
 

@@ -59,6 +59,8 @@ class ColouredSketch:
         The best photographs of the folder, best first; empty if the photograph was given.
     chosen : int
         Index in `retrieved` of the photograph that was used.
+    stopped : bool
+        Whether the callback ended the transfer early.
     """
 
     array: np.ndarray
@@ -70,6 +72,7 @@ class ColouredSketch:
     matches: dict[int, int]
     retrieved: list[Match]
     chosen: int
+    stopped: bool
 
     @property
     def image(self) -> Image.Image:
@@ -148,7 +151,7 @@ def colour_sketch(
     sketch_regions = segment_sketch(drawing)
     photo_regions = segment_photo(picture, len(sketch_regions.regions), network=network)
     matches = match_regions(sketch_regions, photo_regions)
-    colours = colour(
+    result = colour(
         sketch_regions,
         picture,
         photo_regions,
@@ -159,8 +162,18 @@ def colour_sketch(
         progress=progress,
         **{**DEFAULTS, **settings},
     )
-    array = overlay(colours, drawing, ink)
-    return ColouredSketch(array, colours, drawing, picture, sketch_regions, photo_regions, matches, retrieved, pick - 1)
+    return ColouredSketch(
+        array=overlay(result.array, drawing, ink),
+        colours=result.array,
+        drawing=drawing,
+        photo=picture,
+        sketch_regions=sketch_regions,
+        photo_regions=photo_regions,
+        matches=matches,
+        retrieved=retrieved,
+        chosen=pick - 1,
+        stopped=result.stopped,
+    )
 
 
 def check_options(photos: Any, photo: Any, pick: int, ink: float) -> None:

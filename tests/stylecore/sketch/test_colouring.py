@@ -32,7 +32,7 @@ def test_regions_are_filled_with_the_mean_colour_of_their_match():
 
 
 def test_the_transfer_keeps_foreground_and_background_apart():
-    picture = colour(SKETCH, PHOTO, PHOTO_REGIONS, MATCHES, size=64, iterations=12, pyramid=1)
+    picture = colour(SKETCH, PHOTO, PHOTO_REGIONS, MATCHES, size=64, iterations=12, pyramid=1).array
     assert picture.shape == (64, 64, 3)
     assert picture[:, 2:12, 2].mean() > picture[:, 2:12, 0].mean() + 0.2
     assert picture[:, 20:28, 1].mean() > picture[:, 20:28, 0].mean() + 0.2
