@@ -55,7 +55,7 @@ class Drawing:
         return Drawing(resize(self.ink, shape))
 
 
-def read_drawing(source: Source, *, line_art: bool = False, name: str = "sketch") -> Drawing:
+def read_drawing(source: Source | Drawing, *, line_art: bool = False, name: str = "sketch") -> Drawing:
     """Read a line drawing, dark lines on light paper.
 
     The tone of the paper counts as white. A transparent drawing is put on white paper, or on black where its lines are

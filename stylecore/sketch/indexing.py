@@ -25,6 +25,9 @@ SUFFIX = ".sketch-index.npz"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic")
 """Suffixes of the files of a folder that are taken for photographs."""
 
+SAVED_EVERY = 200
+"""Number of photographs after which the index is written, so that little is lost if the program is interrupted."""
+
 _FIELDS = {"version", "network", "names", "stamps"}
 
 
@@ -104,15 +107,15 @@ def index(
                 rows[name] = describer.photo(read_image(folder / name)[0])
             except (ImageError, TooLargeError) as error:
                 unreadable[name] = str(error)
+            if done % SAVED_EVERY == 0:
+                _write(path, label, rows, stamps)
             if callback is not None:
                 callback(done, len(fresh))
     if not rows:
         raise ImageError(_none_readable(folder, unreadable))
-    names = sorted(rows)
-    descriptors = {key: np.array([rows[name][key] for name in names]) for key in rows[names[0]]}
-    if set(names) != set(known) or len(fresh) > len(unreadable):
-        _write(path, label, names, [stamps[name] for name in names], descriptors)
-    return PhotoIndex(folder, names, descriptors, unreadable)
+    if set(rows) != set(known) or len(fresh) > len(unreadable):
+        _write(path, label, rows, stamps)
+    return PhotoIndex(folder, sorted(rows), _stacked(rows), unreadable)
 
 
 def index_path(folder: str | os.PathLike[str]) -> Path:
@@ -152,10 +155,18 @@ def _read(path: Path, network: str) -> dict[str, tuple[str, dict[str, np.ndarray
         raise DataError(f"{path} is damaged, or is not an index of photographs; {advice}.") from error
 
 
-def _write(path: Path, network: str, names: list[str], stamps: list[str], descriptors: dict[str, np.ndarray]) -> None:
+def _stacked(rows: dict[str, dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Descriptors of all photographs, in the order of their names."""
+    names = sorted(rows)
+    return {key: np.array([rows[name][key] for name in names]) for key in rows[names[0]]} if names else {}
+
+
+def _write(path: Path, network: str, rows: dict[str, dict[str, np.ndarray]], stamps: dict[str, str]) -> None:
+    names = sorted(rows)
+    arrays = {"names": np.array(names, str), "stamps": np.array([stamps[name] for name in names], str)}
     try:
         with replacing(path) as file:
-            np.savez(file, version=VERSION, network=network, names=names, stamps=stamps, **descriptors)  # type: ignore[arg-type]
+            np.savez(file, version=VERSION, network=network, **arrays, **_stacked(rows))  # type: ignore[arg-type]
     except OSError as error:
         raise _not_writable(path, error) from error
 

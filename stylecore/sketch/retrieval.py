@@ -91,7 +91,9 @@ def similarities(sketch: tuple[dict[str, np.ndarray], ...], photos: dict[str, np
     """
 
     def standardised(names: list[str]) -> np.ndarray:
-        return _standardised(sum(_standardised(_best_cosine(sketch, photos, name, name)) for name in names))
+        return _standardised(
+            np.sum([_standardised(_best_cosine(sketch, photos, name, name)) for name in names], axis=0)
+        )
 
     by_lines = standardised(list(LAYERS)) + standardised([f"hog{cells}" for cells in HOG_CELLS])
     by_colours = _standardised(_best_cosine(sketch, photos, "relu5_1", "appearance"))

@@ -82,6 +82,18 @@ def test_progress_is_reported(folder):
     assert calls == [(1, 3), (2, 3), (3, 3)]
 
 
+def test_an_interrupted_index_is_continued(folder, describer, monkeypatch):
+    def interrupt(done, total):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "SAVED_EVERY", 1)
+    with pytest.raises(KeyboardInterrupt):
+        index(folder, callback=interrupt)
+    assert len(index(folder).names) == 3
+    assert describer.described == 3
+
+
 def test_unreadable_pictures_are_named_and_skipped(folder):
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
     found = index(folder)
