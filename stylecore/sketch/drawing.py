@@ -110,15 +110,13 @@ def _ink(tone: np.ndarray, colourful: np.ndarray, name: str) -> np.ndarray:
     darkest = float(np.quantile(ink, 1 - LEAST_INK))
     if darkest > 0.25:  # Pencil lines are not black.
         ink = np.clip(ink / darkest, 0, 1)
-    if np.mean(ink > INK) < LEAST_INK:
-        return ink
     tones = float(np.mean(colourful | ((ink > 0.15) & (ink < 0.85))))
-    if tones > MOST_TONES or np.mean(ink > 0.15) > MOST_LINES or paper < LEAST_PAPER:
+    if tones > MOST_TONES or np.mean(ink > 0.15) > MOST_LINES or (paper < LEAST_PAPER and np.ptp(tone) > 0.1):
         raise ImageError(
             f"{name} looks like a photograph: {tones:.0%} of it is neither paper nor ink; give a line drawing, or use "
             "--line-art (line_art=True), which draws the edges of the photograph."
         )
-    if inverted:
+    if inverted and np.mean(ink > INK) >= LEAST_INK:
         warnings.warn(f"{name} has light lines on dark paper; it is inverted.", stacklevel=3)
     return ink
 

@@ -26,7 +26,7 @@ LAYER = "relu5_1"
 CENTRE, CENTRE_WEIGHT = 0.33, 0.5
 """Standard deviation of the preference for the centre, relative to the sides; and its weight by itself."""
 
-THRESHOLD = 0.9
+THRESHOLD = 0.85
 """Saliency above which a pixel probably belongs to the object, relative to Otsu's threshold."""
 
 BACKGROUND_BELOW, FOREGROUND_ABOVE = 0.35, 0.75
@@ -34,6 +34,9 @@ BACKGROUND_BELOW, FOREGROUND_ABOVE = 0.35, 0.75
 
 AGREEMENT = 0.5
 """Intersection over union with the thresholded saliency, below which GrabCut's result is discarded."""
+
+FRAME_VARIES = 8.0
+"""Distance in Lab up to which a pixel has the colour of a frame."""
 
 PART = 0.12
 """Area of a part of the foreground, relative to the largest one, below which it is dropped."""
@@ -70,11 +73,41 @@ def segment_photo(photo: np.ndarray, regions: int = 4, *, network: object = "vgg
     """
     small = resize(photo, fit(photo.shape, SIDE))
     lab = skimage("color").rgb2lab(small)
-    saliency = _saliency(small, lab, _activations(photo, network))
-    return Segmentation(_regions(lab, _foreground(small, saliency), regions)).at(photo.shape[:2])
+    rows, columns = inside = _inside_frame(lab)
+    scale = len(photo) / len(small)
+    framed = photo[_scaled(rows, scale), _scaled(columns, scale)]
+    saliency = _saliency(small[inside], lab[inside], _activations(framed, network))
+    labels = np.zeros(small.shape[:2], np.int32)
+    labels[inside] = _regions(lab[inside], _foreground(small[inside], saliency), regions)
+    return Segmentation(labels).at(photo.shape[:2])
 
 
 # First level
+
+
+def _inside_frame(lab: np.ndarray) -> tuple[slice, slice]:
+    """The part of a photograph inside a frame of uniform colour; all of it if there is no such frame."""
+    border = np.concatenate([lab[0], lab[-1], lab[:, 0], lab[:, -1]])
+    distance = np.linalg.norm(lab - np.median(border, axis=0), axis=2)
+    everything = slice(0, len(lab)), slice(0, lab.shape[1])
+    inside = []
+    for axis in (1, 0):
+        other = np.flatnonzero(np.mean(distance < FRAME_VARIES, axis=axis) < 0.98)
+        if not len(other):
+            return everything
+        inside.append(slice(int(other[0]), int(other[-1]) + 1))
+    inner = distance[inside[0], inside[1]]
+    depth = max(inner.shape) // 20
+    ring = inner[depth : len(inner) - depth, depth : inner.shape[1] - depth]
+    if inner.shape == distance.shape or min(ring.shape) < SIDE / 4:
+        return everything
+    # Around an object on uniform ground, only its extremities differ from the ground.
+    edge = np.concatenate([ring[0], ring[-1], ring[:, 0], ring[:, -1]])
+    return (inside[0], inside[1]) if np.mean(edge > 2 * FRAME_VARIES) > 0.8 else everything
+
+
+def _scaled(part: slice, scale: float) -> slice:
+    return slice(round(part.start * scale), round(part.stop * scale))
 
 
 def _saliency(small: np.ndarray, lab: np.ndarray, activations: np.ndarray) -> np.ndarray:

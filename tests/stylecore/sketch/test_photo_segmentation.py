@@ -24,3 +24,11 @@ def test_it_is_repeatable(photo):
 def test_a_uniform_photograph_has_foreground_and_background():
     foreground = segment_photo(np.full((40, 60, 3), 0.5, np.float32)).foreground
     assert 0.05 < foreground.mean() < 0.95
+
+
+def test_a_frame_is_background(photo):
+    framed = np.zeros((120, 160, 3), np.float32)
+    framed[12:108, 16:144] = photo
+    foreground = segment_photo(framed).foreground
+    truth = framed[..., 0] > 0.5
+    assert (foreground & truth).sum() / (foreground | truth).sum() > 0.85
