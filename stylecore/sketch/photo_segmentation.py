@@ -29,7 +29,7 @@ CENTRE, CENTRE_WEIGHT = 0.33, 0.5
 THRESHOLD = 0.85
 """Saliency above which a pixel probably belongs to the object, relative to Otsu's threshold."""
 
-BACKGROUND_BELOW, FOREGROUND_ABOVE = 0.35, 0.75
+BACKGROUND_BELOW, FOREGROUND_ABOVE = 0.4, 0.5
 """Saliency, relative to the threshold and between threshold and maximum, beyond which GrabCut may change nothing."""
 
 AGREEMENT = 0.5
