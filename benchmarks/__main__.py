@@ -16,6 +16,7 @@ from benchmarks import (
     machine,
     memory,
     record,
+    sketch,
     startup,
     threads,
     training,
@@ -38,6 +39,7 @@ SECTIONS = {
     "threads": threads,
     "cuda": cuda,
     "training": training,
+    "sketch": sketch,
     "transfer": transfer,
     "video": video,
     "web": web,
@@ -121,6 +123,8 @@ def _missing(given):
         missing["web"] = "the page needs uvicorn and Starlette"
     if sys.platform != "linux":
         missing["memory"] = "only Linux reports the peak memory of a process"
+    if given.sketches is None or given.photographs is None:
+        missing["sketch"] = "--sketches and --photographs name no folders"
     return missing
 
 
@@ -146,6 +150,10 @@ def _setting(given, with_peers):
         training_pictures=given.training_pictures,
         films=given.films,
         film_pairs=given.film_pairs,
+        sketches=given.sketches,
+        photographs=given.photographs,
+        photo_index=given.photo_index,
+        coloured_sketches=given.coloured_sketches,
     )
     for size in (*given.sizes, given.transfer_size):
         setting.network.steps(size, size, STYLE_LAYERS)  # Raises if the size is too small.
@@ -181,6 +189,10 @@ def _parse(arguments):
         metavar="FOLDER",
         help="scenes of MPI Sintel: final_0002.png, final_0003.png, flow_0002_to_0003.flo and occlusions_0002.png",
     )
+    add("--sketches", metavar="FOLDER", help="sketches to colour, in a subfolder for each class")
+    add("--photographs", metavar="FOLDER", help="photographs to colour them from, in subfolders of the same names")
+    add("--photo-index", metavar="FILE", help="file of the index of the photographs (default: beside the folder)")
+    add("--coloured-sketches", type=_count, default=20, metavar="N", help="number of sketches to colour")
     add("--content", default=str(PHOTOGRAPH), metavar="PICTURE")
     add("--style", default=str(PAINTING), metavar="PICTURE")
     add("--no-peers", action="store_true", help="leave out PyTorch even if it is installed")

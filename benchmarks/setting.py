@@ -60,6 +60,12 @@ class Setting:
         Number of pictures in an epoch of training.
     films, film_pairs : list of str
         Paths of films, and of folders with two frames of a scene and their true flow.
+    sketches, photographs : str or None
+        Folders of sketches and of photographs, each with a subfolder for each class.
+    photo_index : str or None
+        File of the index of `photographs`; None for the default.
+    coloured_sketches : int
+        Number of sketches to colour.
     """
 
     content: str
@@ -77,6 +83,10 @@ class Setting:
     training_pictures: int
     films: list[str] = field(default_factory=list)
     film_pairs: list[str] = field(default_factory=list)
+    sketches: str | None = None
+    photographs: str | None = None
+    photo_index: str | None = None
+    coloured_sketches: int = 20
     _formats: dict[tuple[int, int], str] = field(default_factory=dict, repr=False)
 
     @cached_property

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from stylecore.runs.checkpoint import Checkpoint
     from stylecore.runs.history import Evaluation, History
     from stylecore.settings import Settings
+    from stylecore.sketch import ColouredSketch, colour_sketch
     from stylecore.studies.presets import preset
     from stylecore.training import Training, train_autoencoder, train_classifier
     from stylecore.video import FilmResult, transfer_video
@@ -53,15 +54,29 @@ _MODULES = {
     "stylecore.runs.checkpoint": ("Checkpoint",),
     "stylecore.runs.history": ("Evaluation", "History"),
     "stylecore.settings": ("Settings",),
+    "stylecore.sketch": ("ColouredSketch", "colour_sketch"),
     "stylecore.studies.presets": ("preset",),
     "stylecore.training": ("Training", "train_autoencoder", "train_classifier"),
     "stylecore.video": ("FilmResult", "transfer_video"),
 }
-_SUBPACKAGES = ("cli", "kernels", "pictures", "runs", "samples", "studies", "training", "video", "web", "weights")
+_SUBPACKAGES = (
+    "cli",
+    "kernels",
+    "pictures",
+    "runs",
+    "samples",
+    "sketch",
+    "studies",
+    "training",
+    "video",
+    "web",
+    "weights",
+)
 
 __all__ = [
     "BackendError",
     "Checkpoint",
+    "ColouredSketch",
     "DataError",
     "Evaluation",
     "FilmResult",
@@ -77,6 +92,7 @@ __all__ = [
     "TrainingError",
     "WeightsError",
     "__version__",
+    "colour_sketch",
     "preset",
     "read_settings",
     "resume",

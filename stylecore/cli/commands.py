@@ -14,7 +14,7 @@ import numpy as np
 
 from stylecore import weights
 from stylecore._transfer import Result, paint, resume
-from stylecore.cli import STOPPED, options, serve, training, video
+from stylecore.cli import STOPPED, options, serve, sketch, training, video
 from stylecore.cli.settings import DEFAULTS, given_settings, named
 from stylecore.cli.terminal import Watch, discard_output, fail, print_result, say, stopped
 from stylecore.errors import ImageError, ParameterError, StylecoreError, WeightsError
@@ -333,6 +333,10 @@ def _serve(given: Namespace, watch: Watch) -> int:
     return 0
 
 
+def _sketch(given: Namespace, watch: Watch) -> int:
+    return sketch.sketch(given, watch, lambda: _fetch_once(DEFAULTS["network"], watch))
+
+
 def _devices(given: Namespace, watch: Watch) -> int:
     for row in devices.rows():
         print_result(row)
@@ -349,6 +353,7 @@ _COMMANDS: dict[str, Callable[[Namespace, Watch], int]] = {
     "networks": _networks,
     "serve": _serve,
     "video": _video,
+    "sketch": _sketch,
     "train autoencoder": _train,
     "train cnn": _train,
     "weights list": _weights_list,

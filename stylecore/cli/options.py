@@ -20,6 +20,7 @@ from stylecore.cli.settings import (
     add_steps,
     picture_size,
 )
+from stylecore.cli.sketch import add_sketch
 from stylecore.cli.training import add_train
 from stylecore.cli.video import add_video
 from stylecore.errors import ParameterError
@@ -99,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_transfer(commands)
     _add_resume(commands)
     add_video(commands)
+    add_sketch(commands)
     _add_presets(commands)
     _add_experiments(commands)
     _add_demo(commands)
