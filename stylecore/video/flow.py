@@ -13,12 +13,13 @@ Sundaram, Brox and Keutzer (2010), "Dense point trajectories by GPU-accelerated 
 from __future__ import annotations
 
 import os
-from types import ModuleType
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from stylecore.errors import DataError, ParameterError
+from stylecore.errors import DataError
+from stylecore.extras import optional
 
 # A pixel is disoccluded if the flow there and the flow back do not cancel, up to a fraction of their squared lengths
 # and a constant in pixels^2; and it is at a motion edge if the flow's squared gradient exceeds similar limits.
@@ -33,23 +34,9 @@ SIGMA, RADIUS = 0.8, 2
 _MAGIC = 202021.25
 
 
-def opencv() -> ModuleType:
-    """OpenCV's module.
-
-    Returns
-    -------
-    module
-
-    Raises
-    ------
-    ParameterError
-        If it is not installed.
-    """
-    try:
-        import cv2
-    except ImportError as error:
-        raise ParameterError("films need OpenCV; install it with: pip install opencv-python-headless.") from error
-    return cv2
+def opencv() -> Any:
+    """OpenCV's module; raises ParameterError if it is not installed."""
+    return optional("cv2", "opencv-python-headless", "films")
 
 
 def optical_flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:

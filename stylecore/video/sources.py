@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from stylecore.errors import DataError, ParameterError
+from stylecore.errors import DataError
+from stylecore.extras import optional
 from stylecore.pictures.arrays import quantise
 from stylecore.pictures.geometry import resize
 from stylecore.pictures.reading import read_image
@@ -100,13 +100,9 @@ def open_source(path: str | os.PathLike) -> Source:
     return FrameFolder(path) if os.path.isdir(path) else FilmFile(path)
 
 
-def pyav() -> ModuleType:
+def pyav() -> Any:
     """PyAV's module; raises ParameterError if it is not installed."""
-    try:
-        import av
-    except ImportError as error:
-        raise ParameterError("films need PyAV; install it with: pip install av.") from error
-    return av
+    return optional("av", "av", "films")
 
 
 class FilmFile:
