@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 import stylecore
-from stylecore import ImageError, ParameterError
+from stylecore import ImageError, ParameterError, extras
 from stylecore.sketch import colour_sketch
-from stylecore.sketch import libraries as libraries_module
 from stylecore.sketch import pipeline as module
 
 QUICK = {"size": 64, "iterations": 3, "pyramid": 1}
@@ -80,7 +79,7 @@ def test_a_missing_library_is_named(house, photo, monkeypatch):
     def missing(name):
         raise ImportError(name)
 
-    monkeypatch.setattr(libraries_module, "import_module", missing)
+    monkeypatch.setattr(extras, "import_module", missing)
     with refused("pip install scikit-image"):
         colour_sketch(house, photo=photo, **QUICK)
 
