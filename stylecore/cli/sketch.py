@@ -44,8 +44,8 @@ def add_sketch(commands: Commands) -> None:
         "sketch",
         "Colour a line drawing with the colours and textures of a photograph of the same thing.",
         usage="%(prog)s SKETCH (--photos FOLDER | --photo FILE) -o OUT [options]",
-        epilog="""The first run with a folder indexes its photographs, about five in a second; later runs describe only
-        those that are new or have changed. It needs scikit-image and opencv-python-headless.""",
+        epilog="""The first run with a folder indexes its photographs, about four in a second on two cores; later runs
+        describe only those that are new or have changed. It needs scikit-image and opencv-python-headless.""",
     )
     _add_basic(parser.add_argument_group("basic"))
     _add_photos(parser.add_argument_group("photographs"))

@@ -7,6 +7,7 @@ by features of VGG-19. Photographs are also described as they are, which tells w
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import binary_dilation, gaussian_filter, zoom
@@ -55,8 +56,8 @@ class Describer:
         If the network lacks a layer, or cannot be read.
     """
 
-    def __init__(self, network: object = "vgg19") -> None:
-        self._network: Network = load_network(network, layers=LAYERS)  # type: ignore[arg-type]
+    def __init__(self, network: Any = "vgg19") -> None:
+        self._network: Network = load_network(network, layers=LAYERS)
         self._plan = Plan(self._network, SIDE, SIDE, LAYERS, gradient=False)
 
     def photo(self, rgb: np.ndarray) -> dict[str, np.ndarray]:

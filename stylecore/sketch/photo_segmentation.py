@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy import ndimage, sparse
 from scipy.cluster.hierarchy import fcluster, linkage
@@ -44,7 +46,7 @@ PART = 0.12
 LEAST_REGION = 0.02
 
 
-def segment_photo(photo: np.ndarray, regions: int = 4, *, network: object = "vgg19") -> Segmentation:
+def segment_photo(photo: np.ndarray, regions: int = 4, *, network: Any = "vgg19") -> Segmentation:
     """Split a photograph into background and main object, and the object into regions.
 
     First level: the saliency of a pixel is the contrast that a path from the border must overcome to reach it
@@ -144,9 +146,9 @@ def _geodesic(small: np.ndarray, lab: np.ndarray) -> np.ndarray:
     return dijkstra(graph, directed=False, indices=count)[labels]
 
 
-def _activations(photo: np.ndarray, network: object) -> np.ndarray:
+def _activations(photo: np.ndarray, network: Any) -> np.ndarray:
     """Sum of the network's activations over the channels, as a map."""
-    loaded: Network = load_network(network, layers=[LAYER])  # type: ignore[arg-type]
+    loaded: Network = load_network(network, layers=[LAYER])
     sums: list[np.ndarray] = []
 
     def visit(layer: str, features: DeviceArray, start: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -43,7 +43,7 @@ class Match(NamedTuple):
     similarity: float
 
 
-def retrieve(drawing: Drawing, photos: PhotoIndex, count: int = 5, *, network: object = "vgg19") -> list[Match]:
+def retrieve(drawing: Drawing, photos: PhotoIndex, count: int = 5, *, network: Any = "vgg19") -> list[Match]:
     """Find the photographs that are most similar to a sketch.
 
     Parameters
