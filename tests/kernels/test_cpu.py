@@ -8,6 +8,7 @@ from stylecore.kernels import cpu, reference
 # Sizes: a single pixel, below a tile of 4 x 4, one tile, odd, beyond a tile, and more than one block of tiles.
 SIZES = [(1, 1), (1, 9), (2, 3), (4, 4), (5, 7), (13, 6), (37, 41)]
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
+DTYPES = pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 
 
 def relative_error(got, expected):
@@ -29,14 +30,14 @@ def output_shape(shape, size, outputs, stride, padding):
     return (shape[0], *((side + 2 * padding - size) // stride + 1 for side in shape[1:3]), outputs)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@DTYPES
 @pytest.mark.parametrize("channels", [(3, 64), (16, 48), (64, 64), (80, 144), (128, 192), (24, 40), (5, 3)])
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_3x3_convolution(size, channels, dtype):
     check_convolution((2, *size), channels, 3, 1, 1, dtype)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@DTYPES
 @pytest.mark.parametrize(
     ("kernel", "stride", "padding"), [(1, 1, 0), (5, 1, 2), (11, 4, 2), (3, 2, 1), (3, 1, 0), (2, 3, 0), (7, 2, 3)]
 )
@@ -65,7 +66,7 @@ def check_convolution(positions, channels, kernel, stride, padding, dtype):
     assert relative_error(dx, expected_dx) < TOLERANCE[dtype]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@DTYPES
 @pytest.mark.parametrize("channels", [(16, 48), (64, 64), (80, 144), (128, 192)])
 @pytest.mark.parametrize("size", [(2, 3), (4, 4), (5, 7), (13, 6), (37, 41)], ids=str)
 def test_convolution_with_pool(size, channels, dtype):
@@ -93,7 +94,7 @@ def test_convolution_with_pool(size, channels, dtype):
 STRIPS = [(24, (0, 8), (0, 10)), (24, (8, 16), (6, 18)), (24, (16, 24), (14, 24)), (13, (8, 13), (4, 13))]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@DTYPES
 @pytest.mark.parametrize("channels", [(3, 64), (16, 32), (160, 144)])
 @pytest.mark.parametrize(("height", "rows", "read"), STRIPS)
 def test_strips(height, rows, read, channels, dtype):
@@ -116,7 +117,7 @@ def test_strips(height, rows, read, channels, dtype):
         assert relative_error(dx, whole_dx[:, begin:end]) < TOLERANCE[d]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@DTYPES
 @pytest.mark.parametrize("channels", [(16, 32), (160, 144)])
 @pytest.mark.parametrize(("height", "rows", "read"), STRIPS)
 def test_strips_with_pool(height, rows, read, channels, dtype):
@@ -140,7 +141,7 @@ def test_strips_with_pool(height, rows, read, channels, dtype):
         assert relative_error(dx, whole_dx[:, begin:end]) < TOLERANCE[d]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@DTYPES
 @pytest.mark.parametrize(("window", "stride"), [(2, 2), (3, 2), (3, 3), (2, 1)])
 @pytest.mark.parametrize("size", [(3, 3), (4, 7), (9, 12)], ids=str)
 def test_pools(size, window, stride, dtype):
@@ -178,7 +179,7 @@ def check_sums(name, features, before, guide):
     np.testing.assert_array_equal(total, total.T)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@DTYPES
 @pytest.mark.parametrize(("positions", "channels"), [(1, 1), (1, 64), (7, 3), (1000, 64), (300, 512), (5001, 16)])
 def test_features(positions, channels, dtype):
     rng = np.random.default_rng(3)
@@ -204,7 +205,7 @@ def test_features(positions, channels, dtype):
     assert relative_error(gradient, expected) < TOLERANCE[dtype]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@DTYPES
 @pytest.mark.parametrize("kind", ["none", "soft", "hard", "one half", "empty"])
 @pytest.mark.parametrize(("positions", "channels"), [(1, 1), (7, 3), (5000, 64), (300, 512), (5001, 16)])
 def test_guided_features(positions, channels, kind, dtype):
@@ -230,7 +231,7 @@ def test_guided_features(positions, channels, kind, dtype):
         assert relative_error(gradient, expected) < TOLERANCE[dtype]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@DTYPES
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 8, 3), (7, 1, 3), (33, 50, 3), (5, 6, 1)])
 def test_total_variation(shape, dtype):
     x = np.random.default_rng(6).random(shape)

@@ -29,6 +29,8 @@ from stylecore.regions import Region
 from stylecore.samples import PAINTING, PHOTOGRAPH
 from stylecore.weights.architectures import Conv
 
+pytestmark = pytest.mark.slow
+
 
 def random_images(*shapes):
     rng = np.random.default_rng(0)

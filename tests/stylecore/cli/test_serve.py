@@ -16,6 +16,8 @@ pytest.importorskip("starlette", reason="the page needs Starlette and uvicorn")
 
 from stylecore.web import server
 
+pytestmark = pytest.mark.slow
+
 SERVE = ["serve", "--no-browser", "--folder"]
 
 

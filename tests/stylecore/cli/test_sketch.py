@@ -9,6 +9,8 @@ from PIL import Image, ImageDraw
 from stylecore import cli
 from stylecore.sketch.indexing import SUFFIX
 
+pytestmark = pytest.mark.slow
+
 QUICK = ["--size", "64", "--iterations", "2"]
 
 

@@ -9,6 +9,8 @@ from stylecore.pictures.reading import read_image
 from stylecore.pictures.writing import write_image
 from stylecore.samples import PAINTING
 
+pytestmark = pytest.mark.slow
+
 QUICK = ["--network", "small", "--size", "64", "--iterations", "4", "--pyramid", "1", "--frame-iterations", "2"]
 
 

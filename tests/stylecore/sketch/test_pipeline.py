@@ -8,6 +8,8 @@ from stylecore import ImageError, ParameterError, extras
 from stylecore.sketch import colour_sketch
 from stylecore.sketch import pipeline as module
 
+pytestmark = pytest.mark.slow
+
 QUICK = {"size": 64, "iterations": 3, "pyramid": 1}
 
 

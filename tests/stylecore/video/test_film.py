@@ -18,6 +18,8 @@ from stylecore.video import transfer_video
 
 from .films import read_film, scene, write_film
 
+pytestmark = pytest.mark.slow
+
 STYLE = str(PAINTING)
 QUICK = {"network": "small", "size": 64, "iterations": 4, "pyramid": 1, "frame_iterations": 2}
 

@@ -18,6 +18,8 @@ from stylecore.video.settings import FilmSettings
 from .films import scene
 from .test_flow import write_flow
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (48, 64)
 
 

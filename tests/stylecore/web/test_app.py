@@ -17,6 +17,8 @@ from stylecore.samples import PAINTING, PHOTOGRAPH
 from stylecore.web import app as app_module
 from stylecore.web import dials
 
+pytestmark = pytest.mark.slow
+
 
 def encoded(image, kind="PNG", **options):
     stream = io.BytesIO()

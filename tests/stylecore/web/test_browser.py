@@ -163,8 +163,8 @@ def download(page, name):
 
 def test_a_newcomer_paints_and_downloads_a_picture(page):
     drop_both(page)
-    seen = set()
-    start(page)
+    seen, given = set(), {**GIVEN, "iterations": "120"}
+    start(page, given)
     while page.locator(".status", has_text="Done:").count() == 0:
         seen.add(page.locator(".after").get_attribute("src"))
         page.wait_for_timeout(20)
@@ -172,7 +172,7 @@ def test_a_newcomer_paints_and_downloads_a_picture(page):
     assert len(seen) >= 2  # With the finished picture, three.
     assert page.locator(".plot .curve.loss").count() == 1
     made = download(page, "Download as PNG")
-    expected = stylecore.transfer(PHOTOGRAPH, PAINTING, **dials.settings({**GIVEN, "optimizer": "lbfgs"}))
+    expected = stylecore.transfer(PHOTOGRAPH, PAINTING, **dials.settings({**given, "optimizer": "lbfgs"}))
     np.testing.assert_array_equal(np.asarray(made), np.asarray(expected.image))
     assert download(page, "Download as 16-bit TIFF").format == "TIFF"
     assert download(page, "Download as JPEG").format == "JPEG"
