@@ -31,7 +31,7 @@ from stylecore.video.frames import Frames, Shots
 from stylecore.video.settings import FilmSettings
 
 # Change of a pixel over a whole film below which it counts as still, in [0, 1].
-STILL = 0.02
+STILL = 0.06
 
 # Functions whose time is reported, by the part of the work that they belong to.
 PARTS: dict[str, list[tuple[Any, str]]] = {

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 from stylecore._transfer import objective_at, paint
 from stylecore.errors import DataError
@@ -45,13 +46,20 @@ FIRST_STEP = 0.001
 
 # Evaluations at half the size, which paint what no earlier frame shows, relative to those at the full size; and the
 # share of the picture below which they are left out.
-HALF_SIZE_SHARE = 1.6
+HALF_SIZE_SHARE = 1.3
 UNSEEN_SHARE = 0.002
 
 # A frame much of which no earlier frame shows needs more evaluations: this many times as many for each share of the
 # picture beyond the first, but at most `MOST_TIMES` as many. In a pair of frames with a share of 0.16 that was new, 3.6
 # times as many reached the loss of a picture, and with 0.05, 1.2 times.
 MUCH_UNSEEN, TIMES_PER_SHARE, MOST_TIMES = 0.04, 22.0, 4.0
+
+# A pixel is still if its colour changes by less than the first limit, in [0, 1], and its flow is below the second, in
+# pixels of the result; up to twice these, it is partly still. Both are smoothed with these standard deviations, since
+# films have noise, and flows of surfaces without texture do. Still pixels keep their colour: otherwise, the
+# optimisation of every frame adds to a drift, which changed the background of a film by 10 of 255 in 75 frames.
+STILL_CHANGE, STILL_FLOW = 6 / 255, 0.75
+CHANGE_SIGMA, FLOW_SIGMA = 1.5, 4.0
 
 # In later runs over the film, the weight of the neighbour's result in the start, against that of the run before.
 NEIGHBOUR_SHARE = 0.5
@@ -147,6 +155,24 @@ def paint_alone(frames: Frames, shots: Shots, i: int, look: Look) -> np.ndarray:
     return colours.restore(look.settings.colour, picture, resize(frames.source(i), look.shape))
 
 
+class _Earlier(NamedTuple):
+    """The results for earlier frames, warped to a frame.
+
+    Attributes
+    ----------
+    target : ndarray, (H, W, 3)
+        Their mean.
+    weights : ndarray, (H, W)
+        How reliably each pixel is seen in one of them, in [0, 1].
+    still : ndarray, (H, W)
+        How still the film is there, in [0, 1].
+    """
+
+    target: np.ndarray
+    weights: np.ndarray
+    still: np.ndarray
+
+
 class _ShotPainter:
     """Paints the frames of a shot, one by one; see `paint_shot`."""
 
@@ -155,7 +181,7 @@ class _ShotPainter:
         self._flows = Flows(frames, shots, look.shape, look.film.flow)
         settings = look.settings
         network = load_network(settings.network, settings.device, settings.pooling, settings.dtype, settings.layers)
-        first = resize(frames.source(shot[0]), look.shape)
+        first = self._film(shot[0])
         # Once for the whole shot, since a palette that follows each frame would flicker.
         seen, self._styles = colours.prepare(settings.colour, first, look.styles, style_alphas=look.opacities)
         self._grey = all(colours.is_grey(picture) for picture in (seen, *self._styles))
@@ -172,32 +198,32 @@ class _ShotPainter:
             before = self._frames.painted(i, run - 1)
             if earlier is None:
                 return before
-            target, weights = earlier
-            return self._follow(i, target, weights, _mixed(target, before, NEIGHBOUR_SHARE * weights))
+            return self._follow(i, earlier, _mixed(earlier.target, before, NEIGHBOUR_SHARE * earlier.weights))
         if earlier is None:
             return paint(self._inputs(i), self._settings).array
-        target, weights = earlier
-        return self._follow(i, target, weights, _mixed(target, self._filling(i, target, weights), weights))
+        return self._follow(i, earlier, _mixed(earlier.target, self._filling(i, earlier), earlier.weights))
 
-    def _follow(self, i: int, target: np.ndarray, weights: np.ndarray, start: np.ndarray) -> np.ndarray:
-        unseen = 1 - float(weights.mean())
+    def _follow(self, i: int, earlier: _Earlier, start: np.ndarray) -> np.ndarray:
+        unseen = 1 - float(earlier.weights.mean())
         times = min(1 + TIMES_PER_SHARE * max(unseen - MUCH_UNSEEN, 0), MOST_TIMES)
         count = round(times * self._look.film.frame_iterations)
-        return self._minimize(i, self._regions(i), TemporalLoss(target, weights), start, count)
+        temporal = TemporalLoss(earlier.target, earlier.weights)
+        picture = self._minimize(i, self._regions(i), temporal, start, count)
+        return _mixed(earlier.target, picture, earlier.still)
 
-    def _filling(self, i: int, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    def _filling(self, i: int, earlier: _Earlier) -> np.ndarray:
         """A picture for what no earlier frame shows: the frame itself, painted at half the size if that is possible.
 
         The style is compared there only. In the whole picture, most of which has the style already, such a part would
         have hardly any effect on the Gram matrices, and would stay as it is in the film.
         """
-        seen, unseen = self._seen(i), 1 - weights
+        seen, unseen = self._seen(i), 1 - earlier.weights
         half = max(1, seen.shape[0] // 2), max(1, seen.shape[1] // 2)
         regions = _within(self._regions(i), unseen)
         if not regions or min(half) < 4 * self._settings.network.smallest_size(self._settings.layers):
             return seen
-        temporal = TemporalLoss(resize(target, half), resize(weights, half))
-        start = resize(_mixed(target, seen, weights), half)
+        temporal = TemporalLoss(resize(earlier.target, half), resize(earlier.weights, half))
+        start = resize(_mixed(earlier.target, seen, earlier.weights), half)
         count = round(HALF_SIZE_SHARE * self._look.film.frame_iterations)
         return resize(self._minimize(i, regions, temporal, start, count), seen.shape)
 
@@ -213,27 +239,44 @@ class _ShotPainter:
         optimizer.run(objective)
         return optimizer.image
 
-    def _earlier(self, i: int, run: int, step: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """The results for earlier frames, warped to frame i, and their weights; None for the first frame of a run.
+    def _earlier(self, i: int, run: int, step: int) -> _Earlier | None:
+        """The results for earlier frames, as frame i sees them; None for the first frame of a run.
 
         Each pixel is taken from the nearest frame that sees it: the weight of a frame is what the nearer ones leave of
         its consistency (Ruder et al., equation 10). The sum of the squared distances from the warped results, each with
         its weight, is that from their mean with the sum of the weights, up to a constant.
         """
         target = np.zeros((*self._look.shape, 3), np.float32)
-        total = np.zeros(self._look.shape, np.float32)
-        distances = [j for j in self._look.film.long_term if self._shot[0] <= i - step * j < self._shot[1]]
-        for j in distances:
-            flow, back = self._flows.between(i, i - step * j), self._flows.between(i - step * j, i)
-            weight = np.maximum(resize(consistency(flow, back), total.shape) - total, 0)
-            warped = warp(self._frames.painted(i - step * j, run), resize_flow(flow, total.shape), order=3)
+        total, still = np.zeros((2, *self._look.shape), np.float32)
+        others = [i - step * j for j in self._look.film.long_term if self._shot[0] <= i - step * j < self._shot[1]]
+        for k in others:
+            flow, back = self._flows.between(i, k), self._flows.between(k, i)
+            seen = resize(consistency(flow, back), total.shape)
+            flow = resize_flow(flow, total.shape)
+            part = self._stillness(i, k, flow)
+            weight = np.maximum(np.maximum(seen, part) - total, 0)
+            # Without the small errors of the flow, by which a still picture would be blurred a little in every frame.
+            warped = warp(self._frames.painted(k, run), flow * (1 - part)[:, :, None], order=3)
             target += weight[:, :, None] * warped.clip(0, 1)
             total += weight
-        return (target / np.maximum(total, 1e-6)[:, :, None], total) if distances else None
+            still += weight * part
+        if not others:
+            return None
+        return _Earlier(target / np.maximum(total, 1e-6)[:, :, None], total, still)
+
+    def _stillness(self, i: int, k: int, flow: np.ndarray) -> np.ndarray:
+        """How still each pixel is between frames i and k, (H, W) in [0, 1]."""
+        change = gaussian_filter(np.abs(self._film(i) - self._film(k)).max(axis=2), CHANGE_SIGMA)
+        x, y = (gaussian_filter(flow[:, :, c], FLOW_SIGMA) for c in (0, 1))
+        return (2 - change / STILL_CHANGE).clip(0, 1) * (2 - np.hypot(x, y) / STILL_FLOW).clip(0, 1)
+
+    def _film(self, i: int) -> np.ndarray:
+        """Frame i of the film, at the size of the result."""
+        return resize(self._frames.source(i), self._look.shape)
 
     def _seen(self, i: int) -> np.ndarray:
         """Frame i as the network is given it, at the size of the result."""
-        return colours.prepare(self._look.settings.colour, resize(self._frames.source(i), self._look.shape), [])[0]
+        return colours.prepare(self._look.settings.colour, self._film(i), [])[0]
 
     def _inputs(self, i: int) -> Inputs:
         seen = self._seen(i)
