@@ -45,4 +45,5 @@ def constraint(requirement):
 
 
 if __name__ == "__main__":
-    print(*map(constraint, requirements()), sep="\n")
+    # Extras may have a requirement in common.
+    print(*dict.fromkeys(map(constraint, requirements())), sep="\n")

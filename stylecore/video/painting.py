@@ -46,7 +46,7 @@ FIRST_STEP = 0.001
 
 # Evaluations at half the size, which paint what no earlier frame shows, relative to those at the full size; and the
 # share of the picture below which they are left out.
-HALF_SIZE_SHARE = 1.3
+HALF_SIZE_SHARE = 1.6
 UNSEEN_SHARE = 0.002
 
 # A frame much of which no earlier frame shows needs more evaluations: this many times as many for each share of the
@@ -248,13 +248,16 @@ class _ShotPainter:
         """
         target = np.zeros((*self._look.shape, 3), np.float32)
         total, still = np.zeros((2, *self._look.shape), np.float32)
+        known = np.ones(self._look.shape, np.float32)
         others = [i - step * j for j in self._look.film.long_term if self._shot[0] <= i - step * j < self._shot[1]]
         for k in others:
             flow, back = self._flows.between(i, k), self._flows.between(k, i)
             seen = resize(consistency(flow, back), total.shape)
             flow = resize_flow(flow, total.shape)
             part = self._stillness(i, k, flow)
-            weight = np.maximum(np.maximum(seen, part) - total, 0)
+            seen = np.maximum(seen, part)
+            known *= seen
+            weight = np.maximum(seen - total, 0)
             # Without the small errors of the flow, by which a still picture would be blurred a little in every frame.
             warped = warp(self._frames.painted(k, run), flow * (1 - part)[:, :, None], order=3)
             target += weight[:, :, None] * warped.clip(0, 1)
@@ -262,7 +265,8 @@ class _ShotPainter:
             still += weight * part
         if not others:
             return None
-        return _Earlier(target / np.maximum(total, 1e-6)[:, :, None], total, still)
+        # What appeared lately is not finished, so it must not be kept as it is.
+        return _Earlier(target / np.maximum(total, 1e-6)[:, :, None], total, still * known)
 
     def _stillness(self, i: int, k: int, flow: np.ndarray) -> np.ndarray:
         """How still each pixel is between frames i and k, (H, W) in [0, 1]."""
