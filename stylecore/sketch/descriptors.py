@@ -117,7 +117,7 @@ def fitted(mask: np.ndarray) -> np.ndarray:
         scaled = scaled[:height, :width]
     else:
         scaled = area_average(box.astype(np.float32), (height, width))
-    thin = skimage("morphology").skeletonize(scaled > (0.5 if enlarged else 0.25))
+    thin = skimage("morphology").skeletonize(np.ascontiguousarray(scaled > (0.5 if enlarged else 0.25)))
     square = np.zeros((SIDE, SIDE), bool)
     top, left = (SIDE - thin.shape[0]) // 2, (SIDE - thin.shape[1]) // 2
     square[top : top + thin.shape[0], left : left + thin.shape[1]] = thin

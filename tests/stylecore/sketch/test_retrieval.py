@@ -32,6 +32,7 @@ def photos(tmp_path_factory):
     return index(folder)
 
 
+@pytest.mark.vgg19
 @pytest.mark.parametrize("kind", ["disc", "triangle"])
 def test_a_sketch_finds_photographs_of_its_shape(photos, kind):
     found = retrieve(read_drawing(shape(kind, "white", "black", 3)), photos, 3)
