@@ -14,7 +14,7 @@ from stylecore.network import Network, load_network
 from stylecore.pictures.geometry import fit, resize
 from stylecore.plan import Plan
 from stylecore.sketch.libraries import opencv, skimage
-from stylecore.sketch.segmentation import Segmentation, merged
+from stylecore.sketch.segmentation import LEAST_REGION, Segmentation, merged
 
 SIDE = 200
 """Longer side, in pixels, at which a photograph is segmented."""
@@ -42,8 +42,6 @@ FRAME_VARIES = 8.0
 
 PART = 0.12
 """Area of a part of the foreground, relative to the largest one, below which it is dropped."""
-
-LEAST_REGION = 0.02
 
 
 def segment_photo(photo: np.ndarray, regions: int = 4, *, network: Any = "vgg19") -> Segmentation:

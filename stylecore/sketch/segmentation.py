@@ -10,6 +10,9 @@ from scipy import ndimage
 BACKGROUND = 0
 """Label of the background."""
 
+LEAST_REGION = 0.02
+"""Share of the foreground below which a region is merged into its neighbours."""
+
 
 @dataclass(frozen=True)
 class Segmentation:

@@ -10,7 +10,7 @@ from scipy import ndimage
 from stylecore.pictures.geometry import fit
 from stylecore.sketch.drawing import Drawing
 from stylecore.sketch.libraries import opencv, skimage
-from stylecore.sketch.segmentation import Segmentation, grown, merged
+from stylecore.sketch.segmentation import LEAST_REGION, Segmentation, grown, merged
 
 SIDE = 256
 """Longer side, in pixels, at which a drawing is segmented."""
@@ -30,7 +30,8 @@ LEAST_FILLED = 0.2
 GAP = 2
 """Radius of the gaps that are closed between the regions of the foreground, in pixels."""
 
-LEAST_REGION, MOST_REGIONS = 0.02, 8
+MOST_REGIONS = 8
+"""Maximum number of regions of the foreground."""
 
 
 def segment_sketch(drawing: Drawing) -> Segmentation:

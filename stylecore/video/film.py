@@ -8,7 +8,8 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +20,7 @@ from tqdm import tqdm
 
 from stylecore.errors import DataError, ParameterError
 from stylecore.files import InUseError, locked
+from stylecore.network import load_network
 from stylecore.pictures import colour as colours
 from stylecore.pictures.geometry import crop, fit, resize, shape_for
 from stylecore.pictures.sheets import contact_sheet
@@ -44,6 +46,9 @@ SHEET_FRAMES = 12
 
 PREVIEW_FRAMES = 24
 """Largest number of frames on the preview of a film."""
+
+# Suffixes of the masks of regions that are films, and not pictures.
+_FILMS = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v", ".gif")
 
 
 @dataclass(frozen=True)
@@ -185,16 +190,17 @@ def transfer_video(
     _check_outputs(film, output, shape, sheet, preview)
     regions, masks = _mask_films(chosen.regions)
     look = Look(chosen, film_settings, styles, opacities, regions, shape)
+    loaded = _loaded(look)
     record = _record(film, masks, style, look)
     folder = output.with_name(output.name + ".frames")
     frames = Frames(folder, record)
     try:
-        with locked(folder):
+        with locked(folder), _removing_unless_begun(frames):
             known = frames.shots or _read(frames, film, masks, look, progress)
-            if preview is not None:
-                write_image(preview, _preview(frames, known, look))
+            if preview is not None and not frames.are_begun:
+                write_image(preview, _preview(frames, known, loaded))
             with _Watch(frames, known, look, callback, progress) as watch:
-                _paint(frames, known, look, watch, client)
+                _paint(frames, known, loaded if client is None else look, watch, client)
             if not watch.stopped:
                 with frames.keeping():
                     _write(frames, known, look, film, output)
@@ -205,6 +211,26 @@ def transfer_video(
     if not watch.stopped:
         frames.remove()
     return FilmResult(output, folder, len(known.times), known.shots, time.monotonic() - begin, record, watch.stopped)
+
+
+def _loaded(look: Look) -> Look:
+    """The same with its network loaded, once for all shots, after checking that the frames are large enough for it."""
+    chosen = look.settings
+    network = load_network(chosen.network, chosen.device, chosen.pooling, chosen.dtype, chosen.layers)
+    network.check_layers(chosen.layers)
+    network.check_size(*look.shape, chosen.layers)
+    return replace(look, settings=replace(chosen, network=network))
+
+
+@contextmanager
+def _removing_unless_begun(frames: Frames) -> Iterator[None]:
+    """Delete the working folder if the work fails, or is interrupted, before a frame has been painted."""
+    try:
+        yield
+    except BaseException:
+        if not frames.are_begun:
+            frames.remove()
+        raise
 
 
 def _record(film: Source, masks: list[Source], style: Any, look: Look) -> dict[str, Any]:
@@ -278,20 +304,13 @@ def _mask_films(regions: Any) -> tuple[list | None, list[Source]]:
     return changed, films
 
 
-_FILMS = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v", ".gif")
-
-
 def _read(frames: Frames, film: Source, masks: list[Source], look: Look, progress: bool) -> Shots:
-    """Read a film into the working folder, which is deleted if that fails."""
-    try:
-        known = _read_frames(frames, film, masks, look.film, look.shape, progress)
-        if look.film.flow is not None:
-            check_flows(look.film.flow, known.numbers, known.shape)
-        _check_space(frames.folder, len(known.times), look.shape)
-        frames.finish_reading(known)
-    except BaseException:  # An interruption, too.
-        frames.remove()
-        raise
+    """Read a film into the working folder, and check that it can be painted."""
+    known = _read_frames(frames, film, masks, look.film, look.shape, progress)
+    if look.film.flow is not None:
+        check_flows(look.film.flow, known.numbers, known.shape)
+    _check_space(frames.folder, len(known.times), look.shape)
+    frames.finish_reading(known)
     return known
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from stylecore.errors import DataError, ImageError, StylecoreError
+from stylecore.errors import DataError, ImageError
 from stylecore.files import replacing
 from stylecore.pictures.reading import read_image
 from stylecore.pictures.writing import write_image
@@ -148,6 +148,11 @@ class Frames:
         """Whether a frame was painted in a run over the film, numbered from 1."""
         return self._painted_path(i, run).is_file()
 
+    @property
+    def are_begun(self) -> bool:
+        """Whether any frame has been painted."""
+        return any(self.folder.glob("painted*/*.tif"))
+
     def painted(self, i: int, run: int) -> np.ndarray:
         """A painted frame, (H, W, 3), before the colours of the film are restored."""
         return read_image(self._painted_path(i, run))[0]
@@ -181,7 +186,7 @@ class Frames:
 
 
 def _sentence(error: Exception) -> str:
-    if isinstance(error, OSError) and not isinstance(error, StylecoreError):
+    if isinstance(error, OSError):
         return f"{error.filename} cannot be written ({error.strerror})."
     return str(error)
 

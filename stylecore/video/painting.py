@@ -15,6 +15,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -178,7 +179,9 @@ class _ShotPainter:
 
     def __init__(self, frames: Frames, shots: Shots, shot: tuple[int, int], look: Look) -> None:
         self._frames, self._shots, self._shot, self._look = frames, shots, shot, look
-        self._flows = Flows(frames, shots, look.shape, look.film.flow)
+        # A frame is needed with each of the others; more than these are not kept.
+        self._source = lru_cache(maxsize=1 + len(look.film.long_term))(frames.source)
+        self._flows = Flows(self._source, shots.numbers, look.shape, look.film.flow)
         settings = look.settings
         network = load_network(settings.network, settings.device, settings.pooling, settings.dtype, settings.layers)
         first = self._film(shot[0])
@@ -276,7 +279,7 @@ class _ShotPainter:
 
     def _film(self, i: int) -> np.ndarray:
         """Frame i of the film, at the size of the result."""
-        return resize(self._frames.source(i), self._look.shape)
+        return resize(self._source(i), self._look.shape)
 
     def _seen(self, i: int) -> np.ndarray:
         """Frame i as the network is given it, at the size of the result."""
@@ -337,8 +340,10 @@ class Flows:
 
     Parameters
     ----------
-    frames : Frames
-    shots : Shots
+    source : callable
+        Returns a frame, (H, W, 3) sRGB in [0, 1], given its index.
+    numbers : sequence of int
+        Number of each frame in the film.
     shape : tuple of int
         (height, width) to whose aspect ratio the frames are cropped.
     folder : str or path, optional
@@ -346,15 +351,19 @@ class Flows:
     """
 
     def __init__(
-        self, frames: Frames, shots: Shots, shape: tuple[int, int], folder: str | os.PathLike | None = None
+        self,
+        source: Callable[[int], np.ndarray],
+        numbers: Sequence[int],
+        shape: tuple[int, int],
+        folder: str | os.PathLike | None = None,
     ) -> None:
-        self._frames, self._numbers, self._shape = frames, shots.numbers, shape
+        self._source, self._numbers, self._shape = source, numbers, shape
         self._files = {} if folder is None else flow_files(folder)
 
     def between(self, i: int, k: int) -> np.ndarray:
         """Flow from frame i to frame k, (H, W, 2), at the size of the stored frames or of the files."""
         if not self._files:
-            return optical_flow(*(quantise(self._frames.source(each), np.uint8) for each in (i, k)))
+            return optical_flow(*(quantise(self._source(each), np.uint8) for each in (i, k)))
         return crop(self._read(self._numbers[i], self._numbers[k]), self._shape)
 
     def _read(self, first: int, second: int) -> np.ndarray:

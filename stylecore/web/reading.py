@@ -10,6 +10,7 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from PIL import Image
 from stylecore import weights
 from stylecore.budget import Budget, predicted_bytes
 from stylecore.errors import ImageError, StylecoreError
-from stylecore.network import load_network
+from stylecore.network import Network, load_network
 from stylecore.pictures.arrays import quantise, to_pil
 from stylecore.pictures.geometry import fit, resize, shape_for
 from stylecore.pictures.pillow import limits
@@ -211,7 +212,7 @@ def predict(
     size = [shape[1], shape[0]]
     if settings.network in weights.CATALOGUE and not os.path.isfile(weights.cached_file(settings.network)):
         return {"size": size, "download": weights.CATALOGUE[settings.network].megabytes}
-    network = load_network(settings.network, settings.device, settings.pooling, settings.dtype, settings.layers)
+    network = _network(settings.network, settings.device, settings.pooling, settings.dtype, tuple(settings.layers))
     content_layers, style_layers = settings.content_layers or (), settings.style_layers or ()
     network.check_size(*shape, settings.layers)
     smallest = network.smallest_size(style_layers) if style_layers else 1
@@ -228,3 +229,9 @@ def predict(
     ]
     scales = schedule(shape, settings.iterations, settings.pyramid, network.smallest_size(settings.layers))
     return {"size": size, "scales": scales, "bytes": max(sum(kind.values()) for kind in kinds)}
+
+
+@lru_cache(maxsize=1)
+def _network(network: str, device: str, pooling: str, dtype: str, layers: tuple[str, ...]) -> Network:
+    """A loaded network; the page asks for a prediction at every change of a dial."""
+    return load_network(network, device, pooling, dtype, layers)

@@ -147,15 +147,15 @@ def test_a_mask_film_is_used(clip, tmp_path):
     assert read_film(tmp_path / "out.mkv")[1][0].shape == (48, 64, 3)
 
 
-def damaged(path, clip):
+def damaged(path):
     """A film whose second half is missing."""
     write_film(path, scene(40), codec="ffv1", pixels="bgr0")
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
 
 
-def test_a_damaged_film_is_refused_unless_it_is_to_be_kept_going(clip, tmp_path):
-    damaged(tmp_path / "b.mkv", clip)
+def test_a_damaged_film_is_refused_unless_it_is_to_be_kept_going(tmp_path):
+    damaged(tmp_path / "b.mkv")
     with pytest.raises(DataError, match=r"b\.mkv .* can be read; keep_going paints them"):
         transfer_video(tmp_path / "b.mkv", STYLE, tmp_path / "out.mkv", **QUICK)
     assert left(tmp_path) == ["b.mkv"]
@@ -164,7 +164,7 @@ def test_a_damaged_film_is_refused_unless_it_is_to_be_kept_going(clip, tmp_path)
     assert 2 <= result.frames < 10
 
 
-def test_what_cannot_be_done_is_refused_before_the_work(clip, tmp_path, monkeypatch):
+def test_what_cannot_be_done_is_refused_before_the_work(clip, tmp_path):
     out = tmp_path / "out.mp4"
     write_image(tmp_path / "one.png", scene(1)[0])
     cases = [
@@ -176,6 +176,9 @@ def test_what_cannot_be_done_is_refused_before_the_work(clip, tmp_path, monkeypa
         ({"output": tmp_path / "a.avi"}, "known film format"),
         ({"init": str(tmp_path / "one.png")}, 'must be "content" or "noise"'),
         ({"passes": 0}, "passes is 0"),
+        ({"size": 3}, "too small"),
+        ({"style_layers": ["relu9_9"]}, "relu9_9"),
+        ({"regions": [[np.ones((48, 48)), "all"]]}, "another aspect ratio"),
         ({"style_wieght": 3}, "did you mean style_weight"),
         ({"flow": tmp_path}, "no flows"),
         ({"style_blend": [1, 2]}, "style_blend has 2"),
