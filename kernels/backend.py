@@ -366,7 +366,7 @@ class Backend(Protocol[Array, Conv]):
 
 
 class TrainingBackend(Backend[Array, Conv], Protocol[Array, Conv]):
-    """What training a network needs besides; `reference` and `cpu` have it."""
+    """What training a network and a painter need besides; `reference` and `cpu` have it."""
 
     def convolve(self, x: Array, conv: Conv, y: Array) -> None:
         """Convolve without bias: y = x * filters; x is (N, H, W, C) and y (N, H', W', K)."""
@@ -427,6 +427,85 @@ class TrainingBackend(Backend[Array, Conv], Protocol[Array, Conv]):
         dscale, dshift : Array, (C,)
             Results.
         """
+        ...
+
+    def instance_norm(
+        self, x: Array, scale: Array, shift: Array, relu: bool, y: Array, mean: Array, variance: Array
+    ) -> None:
+        """Normalise each channel of each image to mean `shift` and standard deviation `scale`, and maybe apply the ReLU.
+
+        Parameters
+        ----------
+        x : Array, (N, H, W, C)
+        scale, shift : Array, (N, C)
+        relu : bool
+        y : Array, (N, H, W, C)
+            Result.
+        mean, variance : Array, (N, C) float64
+            Results, of x, over its positions.
+        """
+        ...
+
+    def instance_norm_backward(
+        self,
+        dy: Array,
+        x: Array,
+        scale: Array,
+        shift: Array,
+        relu: bool,
+        mean: Array,
+        variance: Array,
+        dx: Array,
+        dscale: Array,
+        dshift: Array,
+    ) -> None:
+        """Gradient of `instance_norm` with respect to x, scale and shift; dx may be dy itself."""
+        ...
+
+    def row_sums(self, x: Array, sums: Array) -> None:
+        """Sums of x and of x^2 over each row of a map: x is (1, H, W, C), and sums (H, 2, C) float64."""
+        ...
+
+    def scale_shift(self, x: Array, factor: Array, offset: Array, relu: bool, y: Array) -> None:
+        """Scale and shift each channel by (C,) and maybe apply the ReLU; x and y are (1, H, W, C), and may be one."""
+        ...
+
+    def add(self, x: Array, y: Array) -> None:
+        """Add x to y in place, as the end of a residual block; the gradient passes to both unchanged."""
+        ...
+
+    def sigmoid(self, x: Array, y: Array) -> None:
+        """Logistic function: y = 1 / (1 + exp(-x)); y may be x itself."""
+        ...
+
+    def sigmoid_backward(self, dy: Array, y: Array, dx: Array) -> None:
+        """Gradient of `sigmoid`, given its result y; dx may be dy itself."""
+        ...
+
+    def pad_reflected(
+        self, x: Array, padding: int, factor: int, y: Array, top: int = 0, begin: int = 0, height: int | None = None
+    ) -> None:
+        """Repeat each position factor x factor times, then reflect the map at its borders.
+
+        Parameters
+        ----------
+        x : Array, (N, H, W, C)
+        padding : int
+            Rows and columns to add on each side; fewer than the upsampled map has.
+        factor : int
+        y : Array, (N, factor H + 2 padding, factor W + 2 padding, C)
+            Result, or a strip of it.
+        top : int
+            Row of the whole result that y begins with, if it is a strip.
+        begin : int
+            Row of the whole map that x begins with, if it holds no more than the strip depends on.
+        height : int, optional
+            Rows of the whole map; by default those of x.
+        """
+        ...
+
+    def pad_reflected_backward(self, dy: Array, padding: int, factor: int, dx: Array) -> None:
+        """Gradient of `pad_reflected` for a whole map: the sum of the gradients of all that shows a position."""
         ...
 
     def upsample(self, x: Array, factor: int, y: Array) -> None:

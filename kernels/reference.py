@@ -641,6 +641,191 @@ def batch_norm_relu_backward(
     dx[...] = scale / deviation * (gated - dshift / count - normal * dscale / count)
 
 
+def instance_norm(
+    x: np.ndarray,
+    scale: np.ndarray,
+    shift: np.ndarray,
+    relu: bool,
+    y: np.ndarray,
+    mean: np.ndarray,
+    variance: np.ndarray,
+) -> None:
+    """Normalise each channel of each image to mean `shift` and standard deviation `scale`, and maybe apply the ReLU.
+
+    Mean and variance are over the positions: y = scale (x - mean) / sqrt(variance + EPSILON) + shift.
+
+    Parameters
+    ----------
+    x : ndarray, (N, H, W, C)
+    scale, shift : ndarray, (N, C)
+        Those of the image's style make this conditional instance normalisation.
+    relu : bool
+    y : ndarray, (N, H, W, C)
+        Result.
+    mean, variance : ndarray, (N, C) float64
+        Results, of x.
+
+    References
+    ----------
+    Dumoulin, Shlens and Kudlur (2017), "A Learned Representation For Artistic Style", equation 5.
+    """
+    mean[...], variance[...] = x.mean((1, 2)), x.var((1, 2))
+    normal = (x - _per_image(mean)) / np.sqrt(_per_image(variance) + EPSILON)
+    y[...] = _per_image(scale) * normal + _per_image(shift)
+    if relu:
+        y[...] = np.maximum(y, 0)
+
+
+def _per_image(channels):
+    """Values (N, C) so that they apply to all positions of a map."""
+    return channels[:, None, None]
+
+
+def instance_norm_backward(
+    dy: np.ndarray,
+    x: np.ndarray,
+    scale: np.ndarray,
+    shift: np.ndarray,
+    relu: bool,
+    mean: np.ndarray,
+    variance: np.ndarray,
+    dx: np.ndarray,
+    dscale: np.ndarray,
+    dshift: np.ndarray,
+) -> None:
+    """Gradient of `instance_norm` with respect to x, scale and shift.
+
+    Parameters
+    ----------
+    dy, x : ndarray, (N, H, W, C)
+    scale, shift : ndarray, (N, C)
+    relu : bool
+    mean, variance : ndarray, (N, C)
+    dx : ndarray, (N, H, W, C)
+        Result; may be dy itself.
+    dscale, dshift : ndarray, (N, C)
+        Results.
+    """
+    deviation = np.sqrt(_per_image(variance) + EPSILON)
+    normal = (x - _per_image(mean)) / deviation
+    gated = dy * (_per_image(scale) * normal + _per_image(shift) > 0) if relu else dy
+    dscale[...], dshift[...] = (gated * normal).sum((1, 2)), gated.sum((1, 2))
+    count = x[0, ..., 0].size
+    dx[...] = _per_image(scale) / deviation * (gated - (_per_image(dshift) + normal * _per_image(dscale)) / count)
+
+
+def row_sums(x: np.ndarray, sums: np.ndarray) -> None:
+    """Sums of x and of x^2 over each row of a map, from which mean and variance follow.
+
+    Parameters
+    ----------
+    x : ndarray, (1, H, W, C)
+    sums : ndarray, (H, 2, C) float64
+        Result.
+    """
+    sums[:, 0], sums[:, 1] = x[0].sum(axis=1), np.square(x[0]).sum(axis=1)
+
+
+def scale_shift(x: np.ndarray, factor: np.ndarray, offset: np.ndarray, relu: bool, y: np.ndarray) -> None:
+    """Scale and shift each channel, and maybe apply the ReLU: y = factor x + offset, or max(factor x + offset, 0).
+
+    Parameters
+    ----------
+    x : ndarray, (1, H, W, C)
+    factor, offset : ndarray, (C,)
+    relu : bool
+    y : ndarray, (1, H, W, C)
+        Result; may be x itself.
+    """
+    y[...] = factor * x + offset
+    if relu:
+        y[...] = np.maximum(y, 0)
+
+
+def add(x: np.ndarray, y: np.ndarray) -> None:
+    """Add the input of a residual block to its output: y += x; the gradient passes to both unchanged.
+
+    Parameters
+    ----------
+    x, y : ndarray, of the same shape
+
+    References
+    ----------
+    He, Zhang, Ren and Sun (2016), "Deep Residual Learning for Image Recognition", equation 1.
+    """
+    y += x
+
+
+def sigmoid(x: np.ndarray, y: np.ndarray) -> None:
+    """Logistic function: y = 1 / (1 + exp(-x)), written with tanh, which does not overflow.
+
+    Parameters
+    ----------
+    x : ndarray
+    y : ndarray
+        Result; may be x itself.
+    """
+    np.multiply(x, x.dtype.type(0.5), out=y)
+    np.tanh(y, out=y)
+    y += 1
+    y *= x.dtype.type(0.5)
+
+
+def sigmoid_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
+    """Gradient of `sigmoid`: dy y (1 - y).
+
+    Parameters
+    ----------
+    dy : ndarray
+    y : ndarray
+        Of `sigmoid`.
+    dx : ndarray
+        Result; may be dy itself.
+    """
+    np.multiply(dy, y * (1 - y), out=dx)
+
+
+def pad_reflected(
+    x: np.ndarray, padding: int, factor: int, y: np.ndarray, top: int = 0, begin: int = 0, height: int | None = None
+) -> None:
+    """Repeat each position factor x factor times, then reflect the map at its borders.
+
+    Parameters
+    ----------
+    x : ndarray, (N, H, W, C)
+    padding : int
+        Rows and columns to add on each side; fewer than the upsampled map has.
+    factor : int
+    y : ndarray, (N, factor H + 2 padding, factor W + 2 padding, C)
+        Result, or a strip of it.
+    top : int
+        Row of the whole result that y begins with, if it is a strip.
+    begin : int
+        Row of the whole map that x begins with, if it holds no more than the strip depends on.
+    height : int, optional
+        Rows of the whole map; by default those of x.
+    """
+    rows, columns = (
+        np.pad(np.arange(length).repeat(factor), padding, "reflect") for length in (height or x.shape[1], x.shape[2])
+    )
+    y[...] = x[:, rows[top : top + y.shape[1], None] - begin, columns]
+
+
+def pad_reflected_backward(dy: np.ndarray, padding: int, factor: int, dx: np.ndarray) -> None:
+    """Gradient of `pad_reflected`: the sum of the gradients of all that shows a position.
+
+    Parameters
+    ----------
+    dy : ndarray, (N, factor H + 2 padding, factor W + 2 padding, C)
+    padding, factor : int
+    dx : ndarray, (N, H, W, C)
+        Result.
+    """
+    rows, columns = (np.pad(np.arange(length).repeat(factor), padding, "reflect") for length in dx.shape[1:3])
+    dx[...] = 0
+    np.add.at(dx, (slice(None), rows[:, None], columns), dy)
+
+
 def upsample(x: np.ndarray, factor: int, y: np.ndarray) -> None:
     """Repeat each position factor x factor times.
 

@@ -11,10 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from stylecore.kernels.cpu import channels, features, lowering, pools, winograd
+from stylecore.kernels.cpu import channels, features, lowering, narrow, padding, pools, winograd
 from stylecore.kernels.cpu.runtime import allocate, empty, release_scratch
 from stylecore.kernels.reference import (
     STRIP_VALUES,
+    add,
     available_bytes,
     download,
     dropout,
@@ -22,6 +23,8 @@ from stylecore.kernels.reference import (
     mean_squared_error,
     preprocess,
     preprocess_backward,
+    sigmoid,
+    sigmoid_backward,
     softmax_cross_entropy,
     upload,
 )
@@ -29,6 +32,7 @@ from stylecore.kernels.reference import (
 __all__ = [
     "STRIP_VALUES",
     "Convolution",
+    "add",
     "allocate",
     "available_bytes",
     "average_pool",
@@ -57,14 +61,22 @@ __all__ = [
     "gram_scratch_bytes",
     "half_squared_distance",
     "half_squared_distance_backward",
+    "instance_norm",
+    "instance_norm_backward",
     "max_pool",
     "max_pool_backward",
     "mean_squared_error",
+    "pad_reflected",
+    "pad_reflected_backward",
     "prepare",
     "preprocess",
     "preprocess_backward",
     "release_scratch",
+    "row_sums",
+    "scale_shift",
     "scratch_bytes",
+    "sigmoid",
+    "sigmoid_backward",
     "softmax_cross_entropy",
     "total_variation",
     "total_variation_backward",
@@ -82,13 +94,14 @@ class Convolution(NamedTuple):
     Attributes
     ----------
     filters : tuple of ndarray
-        As `winograd.pack_filters` arranged them, or for the forward and the backward pass `lowering.pack_filters`.
+        As `winograd.pack_filters` arranged them, or for the forward and the backward pass `lowering.pack_filters`, or
+        these and then those of `narrow.pack_filters`.
     bias : ndarray, (K,)
     size, stride, padding : int
     channels : tuple of int
         C and K, of the input and the output.
-    fuses_pool : bool
-        Whether `conv_relu_pool` accepts this convolution: those that run by Winograd's algorithm.
+    way : {"winograd", "lowering", "narrow"}
+        The module that computes `convolve` and its gradients.
     """
 
     filters: tuple[np.ndarray, ...]
@@ -97,7 +110,12 @@ class Convolution(NamedTuple):
     stride: int
     padding: int
     channels: tuple[int, int]
-    fuses_pool: bool
+    way: str
+
+    @property
+    def fuses_pool(self) -> bool:
+        """Whether `conv_relu_pool` accepts this convolution: those with padding that run by Winograd's algorithm."""
+        return self.way == "winograd" and self.padding == 1
 
 
 def prepare(filters: np.ndarray, bias: np.ndarray, stride: int, padding: int, dtype: DTypeLike) -> Convolution:
@@ -116,10 +134,15 @@ def prepare(filters: np.ndarray, bias: np.ndarray, stride: int, padding: int, dt
     Convolution
     """
     size, _, inputs, outputs = filters.shape
-    by_winograd = (size, stride, padding) == (3, 1, 1) and inputs % 16 == 0 and outputs % 16 == 0
     filters, bias = np.asarray(filters, dtype), np.ascontiguousarray(bias, dtype)
-    packed = (winograd.pack_filters(filters),) if by_winograd else lowering.pack_filters(filters)
-    return Convolution(packed, bias, size, stride, padding, (inputs, outputs), by_winograd)
+    packed: tuple[np.ndarray, ...]
+    if (size, stride) == (3, 1) and padding <= 1 and inputs % 16 == 0 and outputs % 16 == 0:
+        way, packed = "winograd", (winograd.pack_filters(filters),)
+    elif stride == 1 and padding < size and narrow.suits(size, outputs, dtype):
+        way, packed = "narrow", lowering.pack_filters(filters) + narrow.pack_filters(filters)
+    else:
+        way, packed = "lowering", lowering.pack_filters(filters)
+    return Convolution(packed, bias, size, stride, padding, (inputs, outputs), way)
 
 
 def scratch_bytes(conv: Convolution, positions: tuple[int, ...]) -> int:
@@ -135,7 +158,7 @@ def scratch_bytes(conv: Convolution, positions: tuple[int, ...]) -> int:
     -------
     int
     """
-    if conv.fuses_pool:
+    if conv.way == "winograd":
         inputs, outputs = conv.channels
         size = max(
             winograd.scratch_size(winograd.F6, inputs, outputs, positions),
@@ -160,11 +183,11 @@ def conv_relu(x: np.ndarray, conv: Convolution, y: np.ndarray, mask: np.ndarray,
     above : int
         Rows of the halo above, if y is a strip: rows of x above those at the position of y.
     """
-    if conv.fuses_pool:
+    if conv.way == "winograd":
         how = winograd.PLAIN, conv.filters[0], False, conv.bias, winograd.RELU
-        winograd.convolve(winograd.F6, x, above, _NOTHING, *how, y.shape[:3], y, mask)
+        winograd.convolve(winograd.F6, x, above, conv.padding, _NOTHING, *how, y.shape[:3], y, mask)
     else:
-        lowering.forward(x, above, conv.filters, conv.bias, conv.size, conv.stride, conv.padding, y, mask)
+        lowering.forward(x, above, conv.filters[0], conv.bias, conv.size, conv.stride, conv.padding, y, mask)
 
 
 def conv_relu_backward(dy: np.ndarray, mask: np.ndarray, conv: Convolution, dx: np.ndarray, above: int = 0) -> None:
@@ -180,10 +203,10 @@ def conv_relu_backward(dy: np.ndarray, mask: np.ndarray, conv: Convolution, dx: 
     above : int
         Rows of the halo of dy above, if dx is a strip.
     """
-    if conv.fuses_pool:
+    if conv.way == "winograd":
         _convolve_backward(dy, above, mask, winograd.MASKED, conv, dx)
     else:
-        lowering.backward(dy, above, mask, conv.filters, conv.size, conv.stride, conv.padding, dx)
+        lowering.backward(dy, above, mask, conv.filters[1], conv.size, conv.stride, conv.padding, dx)
 
 
 def conv_relu_pool(x: np.ndarray, conv: Convolution, y: np.ndarray, route: np.ndarray, above: int = 0) -> None:
@@ -203,7 +226,7 @@ def conv_relu_pool(x: np.ndarray, conv: Convolution, y: np.ndarray, route: np.nd
     """
     positions = (len(x), 2 * y.shape[1], x.shape[2])
     how = winograd.PLAIN, conv.filters[0], False, conv.bias, winograd.POOL
-    winograd.convolve(winograd.F6, x, above, _NOTHING, *how, positions, y, route)
+    winograd.convolve(winograd.F6, x, above, conv.padding, _NOTHING, *how, positions, y, route)
 
 
 def conv_relu_pool_backward(
@@ -226,7 +249,7 @@ def conv_relu_pool_backward(
 
 def _convolve_backward(dy, above, gate, reading, conv, dx, points=winograd.F6):
     how = reading, conv.filters[0], True, conv.bias, winograd.SUM
-    winograd.convolve(points, dy, above, gate, *how, dx.shape[:3], dx, _NOTHING)
+    winograd.convolve(points, dy, above, 2 - conv.padding, gate, *how, dx.shape[:3], dx, _NOTHING)
 
 
 def convolve(x: np.ndarray, conv: Convolution, y: np.ndarray) -> None:
@@ -239,12 +262,14 @@ def convolve(x: np.ndarray, conv: Convolution, y: np.ndarray) -> None:
     y : ndarray, (N, H', W', K)
         Result.
     """
-    if conv.fuses_pool:
+    if conv.way == "winograd":
         how = winograd.PLAIN, conv.filters[0], False, conv.bias, winograd.SUM
         # The maps in training have few positions, which suit the small tile.
-        winograd.convolve(winograd.F4, x, 0, _NOTHING, *how, y.shape[:3], y, _NOTHING)
+        winograd.convolve(winograd.F4, x, 0, conv.padding, _NOTHING, *how, y.shape[:3], y, _NOTHING)
+    elif conv.way == "narrow":
+        narrow.forward(x, conv.filters[2], conv.size, conv.padding, y)
     else:
-        lowering.forward(x, 0, conv.filters, conv.bias, conv.size, conv.stride, conv.padding, y, _NOTHING)
+        lowering.forward(x, 0, conv.filters[0], conv.bias, conv.size, conv.stride, conv.padding, y, _NOTHING)
 
 
 def convolve_backward(dy: np.ndarray, conv: Convolution, dx: np.ndarray) -> None:
@@ -257,10 +282,15 @@ def convolve_backward(dy: np.ndarray, conv: Convolution, dx: np.ndarray) -> None
     dx : ndarray, (N, H, W, C)
         Result.
     """
-    if conv.fuses_pool:
+    if conv.way == "winograd":
         _convolve_backward(dy, 0, _NOTHING, winograd.PLAIN, conv, dx, winograd.F4)
+    elif conv.way == "narrow":
+        # As there are few outputs, the rotated filters make a convolution of few inputs.
+        lowering.forward(
+            dy, 0, conv.filters[3], conv.bias, conv.size, 1, conv.size - 1 - conv.padding, dx, _NOTHING
+        )
     else:
-        lowering.backward(dy, 0, _NOTHING, conv.filters, conv.size, conv.stride, conv.padding, dx)
+        lowering.backward(dy, 0, _NOTHING, conv.filters[1], conv.size, conv.stride, conv.padding, dx)
 
 
 def convolve_backward_filters(x: np.ndarray, dy: np.ndarray, conv: Convolution, dfilters: np.ndarray) -> None:
@@ -274,8 +304,10 @@ def convolve_backward_filters(x: np.ndarray, dy: np.ndarray, conv: Convolution, 
     dfilters : ndarray, (k, k, C, K)
         Result.
     """
-    if conv.fuses_pool:
-        winograd.filters_gradient(x, dy, dfilters)
+    if conv.way == "winograd":
+        winograd.filters_gradient(x, dy, conv.padding, dfilters)
+    elif conv.way == "narrow":
+        narrow.filters_gradient(x, dy, conv.size, conv.padding, dfilters)
     else:
         lowering.filters_gradient(x, dy, conv.size, conv.stride, conv.padding, dfilters)
 
@@ -323,6 +355,12 @@ def dense_backward(
 # The other functions of the contract.
 batch_norm_relu = channels.batch_norm_relu
 batch_norm_relu_backward = channels.batch_norm_relu_backward
+instance_norm = channels.instance_norm
+instance_norm_backward = channels.instance_norm_backward
+row_sums = channels.row_sums
+scale_shift = channels.scale_shift
+pad_reflected = padding.pad_reflected
+pad_reflected_backward = padding.pad_reflected_backward
 bias_relu = channels.bias_relu
 bias_relu_backward = channels.bias_relu_backward
 upsample = pools.upsample

@@ -1,6 +1,7 @@
-"""What training does to each channel separately: bias or batch normalisation, each followed by the ReLU.
+"""What training does to each channel separately: bias, batch or instance normalisation, and the ReLU after them.
 
-Both are y = max(factor x + offset, 0) with a factor and an offset for each channel. The backward pass needs two sums
+All are y = max(factor x + offset, least) with a factor and an offset for each channel, and zero as the least value, or
+minus infinity where there is no ReLU. Instance normalisation is batch normalisation of a batch of one. The backward pass needs two sums
 over the batch and all positions: of the gradient that passes the ReLU, and of that times x. Whether the ReLU was
 positive is computed again from x, which costs less than reading y from memory. All sums are over parts whose number
 depends only on the shape, so that the results are the same bits for any number of threads.
@@ -19,14 +20,13 @@ PARTS, POSITIONS = 64, 32
 
 
 @kernel
-def _scale_relu(x, factor, offset, y):
-    """y = max(factor x + offset, 0) of matrices of positions x channels."""
-    zero = x.dtype.type(0)
+def _scale_shift(x, factor, offset, least, y):
+    """y = max(factor x + offset, least) of matrices of positions x channels."""
     for part in prange(PARTS):
         for i in range(part * len(x) // PARTS, (part + 1) * len(x) // PARTS):
             row, result = x[i], y[i]
             for c in range(row.size):
-                result[c] = max(factor[c] * row[c] + offset[c], zero)
+                result[c] = max(factor[c] * row[c] + offset[c], least)
 
 
 @kernel
@@ -34,7 +34,7 @@ def _sums(x, sums):
     """Sums of x and of x^2 by channel, (parts, 2, C) float64."""
     channels = x.shape[1]
     for part in prange(len(sums)):
-        first, last = part * len(x) // PARTS, (part + 1) * len(x) // PARTS
+        first, last = part * len(x) // len(sums), (part + 1) * len(x) // len(sums)
         some = np.empty((2, channels), x.dtype)
         sums[part] = 0
         for begin in range(first, last, POSITIONS):
@@ -48,8 +48,8 @@ def _sums(x, sums):
 
 
 @kernel
-def _gated_sums(dy, x, factor, offset, sums):
-    """Sums of dy and of dy x by channel where factor x + offset is positive, (parts, 2, C) float64."""
+def _gated_sums(dy, x, factor, offset, least, sums):
+    """Sums of dy and of dy x by channel where factor x + offset exceeds the least value, (parts, 2, C) float64."""
     channels, zero = x.shape[1], x.dtype.type(0)
     for part in prange(len(sums)):
         first, last = part * len(x) // PARTS, (part + 1) * len(x) // PARTS
@@ -61,22 +61,22 @@ def _gated_sums(dy, x, factor, offset, sums):
                 row, gradient = x[i], dy[i]
                 for c in range(channels):
                     value = gradient[c]
-                    passed = value if factor[c] * row[c] + offset[c] > zero else zero
+                    passed = value if factor[c] * row[c] + offset[c] > least else zero
                     some[0, c] += passed
                     some[1, c] += passed * row[c]
             sums[part] += some
 
 
 @kernel
-def _combine_gated(dy, x, factor, offset, slope, rest, dx):
-    """dx = factor dy + slope x + rest, with dy only where factor x + offset is positive."""
+def _combine_gated(dy, x, factor, offset, least, slope, rest, dx):
+    """dx = factor dy + slope x + rest, with dy only where factor x + offset exceeds the least value."""
     zero = x.dtype.type(0)
     for part in prange(PARTS):
         for i in range(part * len(x) // PARTS, (part + 1) * len(x) // PARTS):
             row, gradient, result = x[i], dy[i], dx[i]
             for c in range(row.size):
                 value = gradient[c]
-                passed = value if factor[c] * row[c] + offset[c] > zero else zero
+                passed = value if factor[c] * row[c] + offset[c] > least else zero
                 result[c] = factor[c] * passed + slope[c] * row[c] + rest[c]
 
 
@@ -100,7 +100,7 @@ def bias_relu(x: np.ndarray, bias: np.ndarray, y: np.ndarray) -> None:
     y : ndarray, (N, H, W, C)
         Result.
     """
-    _scale_relu(_matrix(x), np.ones_like(bias), bias, _matrix(y))
+    _scale_shift(_matrix(x), np.ones_like(bias), bias, x.dtype.type(0), _matrix(y))
 
 
 def bias_relu_backward(dy: np.ndarray, x: np.ndarray, bias: np.ndarray, dx: np.ndarray, dbias: np.ndarray) -> None:
@@ -116,9 +116,9 @@ def bias_relu_backward(dy: np.ndarray, x: np.ndarray, bias: np.ndarray, dx: np.n
         Result.
     """
     sums, one, zero = np.empty((PARTS, 2, len(bias))), np.ones_like(bias), np.zeros_like(bias)
-    _gated_sums(_matrix(dy), _matrix(x), one, bias, sums)
+    _gated_sums(_matrix(dy), _matrix(x), one, bias, x.dtype.type(0), sums)
     dbias[...] = sums[:, 0].sum(axis=0)
-    _combine_gated(_matrix(dy), _matrix(x), one, bias, zero, zero, _matrix(dx))
+    _combine_gated(_matrix(dy), _matrix(x), one, bias, x.dtype.type(0), zero, zero, _matrix(dx))
 
 
 def batch_norm_relu(
@@ -137,12 +137,16 @@ def batch_norm_relu(
     mean, variance : ndarray, (C,) float64
         Results, of x.
     """
+    _normalise(x, scale, shift, 0, y, mean, variance)
+
+
+def _normalise(x, scale, shift, least, y, mean, variance):
     sums = np.empty((PARTS, 2, len(scale)))
     _sums(_matrix(x), sums)
     mean[...], mean_square = sums.sum(axis=0) / x[..., 0].size
     variance[...] = np.maximum(mean_square - mean**2, 0)
     factor, offset = _affine(scale, shift, mean, variance, x.dtype)
-    _scale_relu(_matrix(x), factor, offset, _matrix(y))
+    _scale_shift(_matrix(x), factor, offset, x.dtype.type(least), _matrix(y))
 
 
 def batch_norm_relu_backward(
@@ -167,9 +171,13 @@ def batch_norm_relu_backward(
     dscale, dshift : ndarray, (C,)
         Results.
     """
-    sums = np.empty((PARTS, 2, len(scale)))
+    _normalise_backward(dy, x, scale, shift, 0, mean, variance, dx, dscale, dshift)
+
+
+def _normalise_backward(dy, x, scale, shift, least, mean, variance, dx, dscale, dshift):
+    sums, least = np.empty((PARTS, 2, len(scale))), x.dtype.type(least)
     factor, offset = _affine(scale, shift, mean, variance, x.dtype)
-    _gated_sums(_matrix(dy), _matrix(x), factor, offset, sums)
+    _gated_sums(_matrix(dy), _matrix(x), factor, offset, least, sums)
     total, total_x = sums.sum(axis=0)
     deviation, count = np.sqrt(variance + EPSILON), x[..., 0].size
     to_scale = (total_x - mean * total) / deviation
@@ -178,4 +186,89 @@ def batch_norm_relu_backward(
     slope = -scale * to_scale / (deviation**2 * count)
     rest = -scale * total / (deviation * count) - slope * mean
     coefficients = slope.astype(x.dtype), rest.astype(x.dtype)
-    _combine_gated(_matrix(dy), _matrix(x), factor, offset, *coefficients, _matrix(dx))
+    _combine_gated(_matrix(dy), _matrix(x), factor, offset, least, *coefficients, _matrix(dx))
+
+
+def instance_norm(
+    x: np.ndarray,
+    scale: np.ndarray,
+    shift: np.ndarray,
+    relu: bool,
+    y: np.ndarray,
+    mean: np.ndarray,
+    variance: np.ndarray,
+) -> None:
+    """Normalise each channel of each image to mean `shift` and standard deviation `scale`, and maybe apply the ReLU.
+
+    Parameters
+    ----------
+    x : ndarray, (N, H, W, C)
+    scale, shift : ndarray, (N, C)
+    relu : bool
+    y : ndarray, (N, H, W, C)
+        Result.
+    mean, variance : ndarray, (N, C) float64
+        Results, of x.
+    """
+    for image in zip(x, scale, shift, [_least(relu)] * len(x), y, mean, variance, strict=True):
+        _normalise(*image)
+
+
+def instance_norm_backward(
+    dy: np.ndarray,
+    x: np.ndarray,
+    scale: np.ndarray,
+    shift: np.ndarray,
+    relu: bool,
+    mean: np.ndarray,
+    variance: np.ndarray,
+    dx: np.ndarray,
+    dscale: np.ndarray,
+    dshift: np.ndarray,
+) -> None:
+    """Gradient of `instance_norm` with respect to x, scale and shift.
+
+    Parameters
+    ----------
+    dy, x : ndarray, (N, H, W, C)
+    scale, shift : ndarray, (N, C)
+    relu : bool
+    mean, variance : ndarray, (N, C)
+    dx : ndarray, (N, H, W, C)
+        Result; may be dy itself.
+    dscale, dshift : ndarray, (N, C)
+        Results.
+    """
+    least = [_least(relu)] * len(x)
+    for image in zip(dy, x, scale, shift, least, mean, variance, dx, dscale, dshift, strict=True):
+        _normalise_backward(*image)
+
+
+def _least(relu):
+    return 0 if relu else -np.inf
+
+
+def row_sums(x: np.ndarray, sums: np.ndarray) -> None:
+    """Sums of x and of x^2 over each row of a map, from which mean and variance follow.
+
+    Parameters
+    ----------
+    x : ndarray, (1, H, W, C)
+    sums : ndarray, (H, 2, C) float64
+        Result. They depend on nothing but the row, so that a map can be passed in strips.
+    """
+    _sums(_matrix(x), sums)
+
+
+def scale_shift(x: np.ndarray, factor: np.ndarray, offset: np.ndarray, relu: bool, y: np.ndarray) -> None:
+    """Scale and shift each channel, and maybe apply the ReLU: y = factor x + offset, or max(factor x + offset, 0).
+
+    Parameters
+    ----------
+    x : ndarray, (1, H, W, C)
+    factor, offset : ndarray, (C,)
+    relu : bool
+    y : ndarray, (1, H, W, C)
+        Result; may be x itself.
+    """
+    _scale_shift(_matrix(x), factor, offset, x.dtype.type(_least(relu)), _matrix(y))

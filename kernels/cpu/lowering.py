@@ -22,7 +22,7 @@ POSITIONS = 112
 
 
 @subroutine
-def _copy_padded(x, n, y, left, columns, row):
+def copy_padded(x, n, y, left, columns, row):
     """Copy columns of an input row from `left` on, with zeros outside the map."""
     _, _, width, channels = x.shape
     source = x[n, y].reshape(-1)
@@ -53,7 +53,7 @@ def _forward(x, above, filters, bias, size, stride, padding, memory, y, mask):
                 products[k] = 0
         for u in range(first, last):
             left = begin * stride - padding
-            _copy_padded(x, n, i * stride - padding + above + u, left, (count - 1) * stride + size, row)
+            copy_padded(x, n, i * stride - padding + above + u, left, (count - 1) * stride + size, row)
             for p in range(0, columns, panel_columns(y.dtype)):
                 at = u * depth * columns + p
                 step = stride * channels
@@ -106,7 +106,7 @@ def _sum_over_rows(x, dy, size, stride, padding, memory, sums):
                     gradients[j * columns + k] = 0
             top = i * stride - padding
             for u in range(max(0, -top), min(size, x.shape[1] - top)):
-                _copy_padded(x, n, top + u, -padding, (width - 1) * stride + size, row)
+                copy_padded(x, n, top + u, -padding, (width - 1) * stride + size, row)
                 for p in range(0, columns, panel):
                     at = u * depth * columns + p
                     multiply(row, np.intp(0), NEXT, step, gradients, p, columns, total, at, columns, depth, width, True)
@@ -230,7 +230,7 @@ def _backward_size(filters, width):
 def forward(
     x: np.ndarray,
     above: int,
-    filters: tuple[np.ndarray, ...],
+    filters: np.ndarray,
     bias: np.ndarray,
     size: int,
     stride: int,
@@ -246,8 +246,8 @@ def forward(
         May have more rows than the result depends on.
     above : int
         Rows of x above the first row at the position of y.
-    filters : tuple of ndarray
-        Of `pack_filters`.
+    filters : ndarray
+        The first of `pack_filters`.
     bias : ndarray, (K,)
     size, stride, padding : int
     y : ndarray, (N, H', W', K)
@@ -255,16 +255,16 @@ def forward(
     mask : ndarray, (N, H', W', ceil(K / 8)) uint8
         Result: where y is positive; if it is empty, neither the bias is added nor the ReLU applied.
     """
-    per_thread = _forward_size(filters[0], x.shape[3], size, stride)
+    per_thread = _forward_size(filters, x.shape[3], size, stride)
     memory = scratch(threads() * per_thread, x.dtype).reshape(-1, per_thread)
-    _forward(x, above, filters[0], bias, size, stride, padding, memory, y, mask)
+    _forward(x, above, filters, bias, size, stride, padding, memory, y, mask)
 
 
 def backward(
     dy: np.ndarray,
     above: int,
     mask: np.ndarray,
-    filters: tuple[np.ndarray, ...],
+    filters: np.ndarray,
     size: int,
     stride: int,
     padding: int,
@@ -280,8 +280,8 @@ def backward(
         Rows of dy above the first row at the position of dx.
     mask : ndarray, (N, H', W', ceil(K / 8)) uint8
         As `forward` wrote it; empty if there was no ReLU.
-    filters : tuple of ndarray
-        Of `pack_filters`.
+    filters : ndarray
+        The second of `pack_filters`.
     size, stride, padding : int
     dx : ndarray, (N, H, W, C)
         Result.
@@ -291,10 +291,10 @@ def backward(
     A thread computes some neighbouring rows of dx; the products of output rows that depend on rows of two threads are
     computed twice, which keeps every sum in one thread, and in one order.
     """
-    per_thread = _backward_size(filters[1], dy.shape[2])
+    per_thread = _backward_size(filters, dy.shape[2])
     memory = scratch(threads() * per_thread, dy.dtype).reshape(-1, per_thread)
     rows = max(16, 4 * size)
-    _backward(dy, above, mask, filters[1], size, stride, padding, rows, memory, dx)
+    _backward(dy, above, mask, filters, size, stride, padding, rows, memory, dx)
 
 
 def filters_gradient(x: np.ndarray, dy: np.ndarray, size: int, stride: int, padding: int, dfilters: np.ndarray) -> None:

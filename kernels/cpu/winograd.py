@@ -1,4 +1,4 @@
-"""3 x 3 convolution with stride 1 and padding 1 by Winograd's minimal filtering, F(6 x 6, 3 x 3) or F(4 x 4, 3 x 3).
+"""3 x 3 convolution with stride 1 and padding 0 or 1 by Winograd's minimal filtering, F(6 x 6, 3 x 3) or F(4 x 4, 3 x 3).
 
 A tile of 8 x 8 inputs gives 6 x 6 outputs with 64 multiplications per pair of channels instead of 324; one of 6 x 6
 gives 4 x 4 with 36 instead of 144:
@@ -390,10 +390,10 @@ def _transform_filters(points, filters, reverse, group, first, depth, u):
 
 
 @subroutine
-def _into_tiles(points, x, above, gate, reading, grid, first_tile, begin, end, size, v):
+def _into_tiles(points, x, above, margin, gate, reading, grid, first_tile, begin, end, size, v):
     """V of the tiles begin to end, into matrices of `size` rows, whose first row is that of the tile `first_tile`.
 
-    V holds matrices of size x depth for every DEPTH channels, one after the other.
+    A tile begins `margin` rows and columns before its outputs. V holds matrices of size x depth for every DEPTH channels, one after the other.
     """
     _, height, width, channels = x.shape
     lanes = wide_lanes(x.dtype)
@@ -401,7 +401,7 @@ def _into_tiles(points, x, above, gate, reading, grid, first_tile, begin, end, s
     flat, gates = x.reshape(-1), gate.reshape(-1)
     for t in range(begin, end):
         n, i, j = t // (grid[0] * grid[1]), t // grid[1] % grid[0], t % grid[1]
-        top, left = (side - 2) * i - 1 + above, (side - 2) * j - 1
+        top, left = (side - 2) * i - margin + above, (side - 2) * j - margin
         inside = top >= 0 and left >= 0 and top + side <= scale * height and left + side <= scale * width
         for first in range(0, channels, DEPTH):
             depth = min(DEPTH, channels - first)
@@ -498,7 +498,9 @@ def _one_group(points, v, channels, filters, reverse, group, own, bias, writing,
 
 
 @kernel
-def _convolve(points, x, above, gate, reading, filters, reverse, bias, writing, grid, size, shared, memory, y, mark):
+def _convolve(
+    points, x, above, margin, gate, reading, filters, reverse, bias, writing, grid, size, shared, memory, y, mark
+):
     """All steps, for blocks of `size` tiles: one block for each thread, or one for all whose V is in `shared`.
 
     A thread with its own block waits for no other, and the block is so small that it fits into its cache. Where the
@@ -524,7 +526,7 @@ def _convolve(points, x, above, gate, reading, filters, reverse, bias, writing, 
                     v = own[_own(points, size) :]
                     begin, end = first, last
                 if phase == 0:
-                    _into_tiles(points, x, above, gate, reading, grid, first, begin, end, size, v)
+                    _into_tiles(points, x, above, margin, gate, reading, grid, first, begin, end, size, v)
                 if phase == 1 or not together:
                     for group in range(item if together else 0, item + 1 if together else groups):
                         _one_group(
@@ -590,6 +592,7 @@ def convolve(
     points: tuple[float, ...],
     x: np.ndarray,
     above: int,
+    margin: int,
     gate: np.ndarray,
     reading: int,
     filters: np.ndarray,
@@ -610,6 +613,9 @@ def convolve(
         Input; (N, H // 2, W // 2, C) if `reading` is ROUTED. May have more rows than the result depends on.
     above : int
         Rows of the full-size input above the first row of the result; an even number if `reading` is ROUTED.
+    margin : int
+        Rows and columns before an output that its filter begins: the padding, and in the backward pass 2 less that. It
+        is 1 unless `reading` and `writing` are PLAIN and SUM.
     gate : ndarray, uint8
         Mask or route through which `x` is read; not used if `reading` is PLAIN.
     reading : int
@@ -637,7 +643,9 @@ def convolve(
     grid, size, own, shared = _plan(points, inputs, outputs, positions)
     memory = scratch(threads() * own + shared, x.dtype)
     common, private = memory[:shared], memory[shared:].reshape(threads(), own)
-    _convolve(points, x, above, gate, reading, filters, reverse, bias, writing, grid, size, common, private, y, mark)
+    _convolve(
+        points, x, above, margin, gate, reading, filters, reverse, bias, writing, grid, size, common, private, y, mark
+    )
 
 
 # The gradient with respect to the filters, by F4.
@@ -668,7 +676,7 @@ def _gradient_into_tiles(dy, grid, first_tile, begin, end, size, columns, z):
 
 
 @kernel
-def _sum_over_tiles(x, dy, grid, size, columns, v, z, sums):
+def _sum_over_tiles(x, dy, padding, grid, size, columns, v, z, sums):
     """The 36 sums V^T Z over all tiles: (36, C, columns), flat."""
     tiles, channels = x.shape[0] * grid[0] * grid[1], x.shape[3]
     nothing = np.empty((0, 0, 0, 0), np.uint8)
@@ -677,7 +685,7 @@ def _sum_over_tiles(x, dy, grid, size, columns, v, z, sums):
         count = min(size, tiles - start)
         for q in prange(count):
             tile = start + np.intp(q)
-            _into_tiles(F4, x, np.intp(0), nothing, np.intp(PLAIN), grid, start, tile, tile + 1, size, v)
+            _into_tiles(F4, x, np.intp(0), padding, nothing, np.intp(PLAIN), grid, start, tile, tile + 1, size, v)
             _gradient_into_tiles(dy, grid, start, tile, tile + 1, size, columns, z)
         for item in prange(36 * pieces):
             k, first = item % 36, item // 36 * DEPTH
@@ -688,14 +696,16 @@ def _sum_over_tiles(x, dy, grid, size, columns, v, z, sums):
                 multiply(v, a, NEXT, depth, z, b, columns, sums, c, columns, depth, count, start > 0)
 
 
-def filters_gradient(x: np.ndarray, dy: np.ndarray, dfilters: np.ndarray) -> None:
+def filters_gradient(x: np.ndarray, dy: np.ndarray, padding: int, dfilters: np.ndarray) -> None:
     """Gradient of the convolution with respect to its filters: G^T [sum over tiles of (B^T d B) (A dy A^T)] G.
 
     Parameters
     ----------
     x : ndarray, (N, H, W, C)
-    dy : ndarray, (N, H, W, K)
+    dy : ndarray, (N, H', W', K)
         Gradient with respect to the result of the convolution.
+    padding : int
+        0 or 1.
     dfilters : ndarray, (3, 3, C, K)
         Result.
 
@@ -703,12 +713,12 @@ def filters_gradient(x: np.ndarray, dy: np.ndarray, dfilters: np.ndarray) -> Non
     -----
     C and K must be multiples of 16. All threads work on the same tiles, so that no sum depends on how many they are.
     """
-    (n, height, width, inputs), outputs = x.shape, dy.shape[3]
+    (n, height, width, outputs), inputs = dy.shape, x.shape[3]
     grid = (-(-height // 4), -(-width // 4))
     size, panel = min(TILES, n * grid[0] * grid[1]), panel_columns(x.dtype)
     columns = -(-outputs // panel) * panel
     lengths = _matrices(F4, size, inputs), 36 * (size * columns + GAP), 36 * inputs * columns
     v, z, sums = np.split(scratch(sum(lengths), x.dtype), np.cumsum(lengths)[:2])
-    _sum_over_tiles(x, dy, grid, size, columns, v, z, sums)
+    _sum_over_tiles(x, dy, padding, grid, size, columns, v, z, sums)
     tile = sums.reshape(6, 6, inputs, columns)[..., :outputs]
     dfilters[...] = _transform_2d(_filter_gradient_transform, list(tile))

@@ -14,13 +14,15 @@ TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 DTYPES = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 # Kernel, stride, padding, input and output channels, and the input's positions: Winograd's algorithm with whole and
-# partial tiles, panels and groups; and lowering.
+# partial tiles, panels and groups; lowering; and few outputs.
 CONVOLUTIONS = [
     (3, 1, 1, 16, 16, (1, 1, 1)),
     (3, 1, 1, 16, 48, (3, 5, 7)),
     (3, 1, 1, 80, 32, (2, 8, 8)),
     (3, 1, 1, 144, 144, (1, 4, 9)),
     (3, 1, 1, 16, 32, (9, 24, 27)),
+    (3, 1, 0, 16, 48, (3, 5, 7)),
+    (3, 1, 0, 32, 16, (1, 27, 18)),
     (3, 1, 1, 3, 64, (2, 6, 5)),
     (3, 1, 1, 64, 3, (2, 6, 5)),
     (3, 2, 1, 8, 12, (2, 9, 8)),
@@ -29,6 +31,11 @@ CONVOLUTIONS = [
     (11, 4, 2, 3, 20, (1, 23, 15)),
     (2, 3, 0, 2, 2, (2, 7, 6)),
     (5, 2, 4, 1, 1, (1, 1, 3)),
+    (9, 1, 0, 3, 32, (2, 11, 9)),
+    (3, 2, 0, 16, 32, (2, 9, 11)),
+    (9, 1, 0, 16, 3, (2, 9, 17)),
+    (9, 1, 4, 5, 2, (1, 3, 12)),
+    (5, 1, 4, 2, 1, (2, 1, 1)),
 ]
 
 
