@@ -83,6 +83,9 @@ class ObjectiveSettings:
     pooling : {"max", "average"}
     device : {"cpu", "auto", "cuda", "cuda:1", "reference"}
     dtype : {"float32", "float64"}
+    tile : int, optional
+        Longest side in pixels of the tiles that the picture is computed in, with the exact gradient of the whole; None
+        computes it in one piece.
 
     Raises
     ------
@@ -109,6 +112,7 @@ class ObjectiveSettings:
     pooling: str = "max"
     device: str = "cpu"
     dtype: str = "float32"
+    tile: int | str | None = None
 
     INPUTS: ClassVar[tuple[str, ...]] = ("regions", "labels", "network")
     """The fields that may name files."""
