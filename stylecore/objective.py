@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from stylecore import memory
 from stylecore.budget import evaluation_bytes
 from stylecore.errors import ParameterError
 from stylecore.kernels.backend import DeviceArray
@@ -25,7 +26,7 @@ from stylecore.pictures.geometry import resize
 from stylecore.pictures.reading import read_image
 from stylecore.regions import Region, read_regions, read_styles, style_name
 from stylecore.settings import ObjectiveSettings, keywords_of
-from stylecore.tiles import Key, Tiles, divide
+from stylecore.tiles import SIDE, Key, Tiles, divide
 
 BAND_VALUES = 2**22
 """Number of values of the image for which the terms of the pixels are computed at a time, if it is in tiles."""
@@ -232,8 +233,7 @@ class Objective:
         int
             In bytes.
         """
-        layers = self._content_layers, self._style_layers
-        return evaluation_bytes(self.network, *layers, height, width, self._settings.style_loss, len(self._regions))
+        return self._bytes((height, width), self._side((height, width)))
 
     def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Loss of an image, and its gradient.
@@ -380,9 +380,21 @@ class Objective:
         gradient: bool = True,
     ) -> Tiles:
         """Passes through the network for pictures of this shape."""
-        tiles = divide(self.network, shape, layers, self._settings.tile)
+        tiles = divide(self.network, shape, layers, self._side(shape))
         with_mean = STYLE_LOSSES[self._settings.style_loss].with_mean
         return Tiles(self.network, layers, with_mean, tiles, masks, gradient)
+
+    def _side(self, shape: tuple[int, int]) -> int | None:
+        """Longest side of the tiles for pictures of this shape; None for one piece."""
+        if self._settings.tile != "auto":
+            return self._settings.tile  # type: ignore[return-value]
+        on_device = self.network.backend.available_bytes()
+        free = memory.available() if on_device is None else on_device
+        return None if free is None or self._bytes(shape, None) <= free else SIDE
+
+    def _bytes(self, shape: tuple[int, int], side: int | None) -> int:
+        layers = self._content_layers, self._style_layers
+        return evaluation_bytes(self.network, *layers, *shape, self._settings.style_loss, len(self._regions), side)
 
     def _prepare(self, x: np.ndarray) -> _Scale:
         """If the size of x is new, build what depends on the size; raise ParameterError if x is not an image."""

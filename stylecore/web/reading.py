@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from stylecore import weights
-from stylecore.budget import Budget, predicted_bytes
+from stylecore.budget import DISK, Budget, predicted_bytes
 from stylecore.errors import ImageError, StylecoreError
 from stylecore.network import Network, load_network
 from stylecore.pictures.arrays import quantise, to_pil
@@ -220,15 +220,15 @@ def predict(
     def style_shapes(longer_side: float) -> list[tuple[int, int]]:
         return [style_shape(style, longer_side * settings.style_scale, smallest) for style in styles]
 
-    Budget(network, settings, style_shapes, regions).optimizer(shape, [settings.optimizer])
+    budget, optimizer = Budget(network, settings, style_shapes, regions), settings.optimizer
+    budget.optimizer(shape, [optimizer])
+    given = optimizer, settings.style_loss, regions, budget.tile(shape, optimizer)
     kinds = [
-        predicted_bytes(
-            network, content_layers, style_layers, shape, style, settings.optimizer, settings.style_loss, regions
-        )
+        predicted_bytes(network, content_layers, style_layers, shape, style, *given)
         for style in style_shapes(max(shape))
     ]
     scales = schedule(shape, settings.iterations, settings.pyramid, network.smallest_size(settings.layers))
-    return {"size": size, "scales": scales, "bytes": max(sum(kind.values()) for kind in kinds)}
+    return {"size": size, "scales": scales, "bytes": max(sum(kind.values()) - kind.get(DISK, 0) for kind in kinds)}
 
 
 @lru_cache(maxsize=1)
