@@ -2,7 +2,8 @@
 
 import { el } from "./dom.js";
 
-export function viewer(name) {
+// Without `compares`, as for a film, there is only the painting.
+export function viewer(name, compares = true) {
   const before = el("img", { alt: `The photograph ${name}`, class: "before", draggable: false });
   const after = el("img", { alt: `The painting of ${name}`, class: "after", draggable: false });
   const line = el("div", { class: "divider" });
@@ -15,7 +16,7 @@ export function viewer(name) {
     zoom.setAttribute("aria-pressed", String(zoomed));
     show();
   } }, "1 : 1");
-  const controls = el("div", { class: "compare" }, el("label", {}, "Compare ", slider), zoom);
+  const controls = el("div", { class: "compare" }, el("label", { hidden: !compares }, "Compare ", slider), zoom);
   let zoomed = false;
   let size = [4, 3];
   let shown = "";
@@ -68,6 +69,7 @@ export function viewer(name) {
     elements: [frame, controls],
     showPicture,
     showPhotograph(address) {
+      if (!compares) return;
       if (before.getAttribute("src") === address) return;
       before.src = address;
       before.hidden = false;
