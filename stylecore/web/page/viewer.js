@@ -4,8 +4,8 @@ import { el } from "./dom.js";
 
 // Without `compares`, as for a film, there is only the painting.
 export function viewer(name, compares = true) {
-  const before = el("img", { alt: `The photograph ${name}`, class: "before", draggable: false });
-  const after = el("img", { alt: `The painting of ${name}`, class: "after", draggable: false });
+  const before = el("img", { alt: `The photograph ${name}`, class: "before", draggable: "false" });
+  const after = el("img", { alt: `The painting of ${name}`, class: "after", draggable: "false" });
   const line = el("div", { class: "divider" });
   const tags = [el("span", { class: "tag left" }, "photograph"), el("span", { class: "tag right" }, "painting")];
   const sheet = el("div", { class: "sheet" }, before, after, line, ...tags);
@@ -44,8 +44,9 @@ export function viewer(name, compares = true) {
       slider.value = String(Math.round((100 * (moved.clientX - box.left)) / box.width));
       show();
     };
+    frame.setPointerCapture(event.pointerId);
     frame.addEventListener("pointermove", move);
-    addEventListener("pointerup", () => frame.removeEventListener("pointermove", move), { once: true });
+    frame.addEventListener("lostpointercapture", () => frame.removeEventListener("pointermove", move), { once: true });
   });
 
   // The new picture replaces the old one when it has been decoded, so that nothing flickers.
