@@ -304,8 +304,9 @@ def test_the_picture_is_shown_pixel_by_pixel(page):
     assert frame.evaluate("frame => frame.scrollLeft") == pytest.approx(80, abs=2)
     zoom.click()
     _drag(page, frame, 40)
+    box, left = sheet.bounding_box(), frame.bounding_box()["x"]
     slider = page.get_by_label("Compare with the photograph")
-    assert int(slider.input_value()) == pytest.approx(100 * 240 / sheet.bounding_box()["width"], abs=2)
+    assert int(slider.input_value()) == pytest.approx(100 * (left + 240 - box["x"]) / box["width"], abs=2)
 
 
 def _drag(page, element, distance):
