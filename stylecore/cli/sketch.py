@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,7 +32,7 @@ SETTINGS: dict[str, object] = {**DEFAULTS, "size": 512, "ink": 1.0}
 """Settings that the page of `stylecore.web` shows as well, with their defaults."""
 
 
-def sketch_settings(given: argparse.Namespace) -> dict[str, object]:
+def sketch_settings(given: argparse.Namespace) -> dict[str, Any]:
     """The settings that were given, as `stylecore.colour_sketch` takes them."""
     return {name: getattr(given, name) for name in SETTINGS if hasattr(given, name)}
 

@@ -154,13 +154,13 @@ def read_film(source: str, folder: str, id: str, name: str) -> dict[str, Any]:
     try:
         film = open_source(target)
         first = next(film.frames()).pixels
-        _check_pixels(*first.shape[:2], name)
+        height, width = first.shape[:2]
+        _check_pixels(height, width, name)
     except BaseException as error:
         target.unlink()
         if isinstance(error, DataError):  # It names the file as the user does not know it.
             raise DataError(str(error).replace(str(target), name)) from None
         raise
-    height, width = first.shape[:2]
     for which, side in (("view", VIEW), ("small", SMALL)):
         write_copy(str(target.with_suffix(f".{which}.jpg")), first / np.float32(255), None, side)
     return {"width": width, "height": height, "suffix": suffix[1:], "note": "", "frames": film.count or 0}
