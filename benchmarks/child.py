@@ -122,6 +122,48 @@ def predicted_memory(content: str, style: str, size: int, threads: int, optimize
     return {"evaluation": evaluation, "transfer": {"measured": _peak() - before, "predicted": predicted["memory"]}}
 
 
+def tiles_memory(content: str, style: str, size: int, tile: int, threads: int) -> dict[str, Any]:
+    """Peak memory of one evaluation in tiles, and its prediction.
+
+    Parameters
+    ----------
+    content, style : str
+        Paths of pictures; the style image is used at 1024 pixels.
+    size, tile, threads : int
+
+    Returns
+    -------
+    dict
+        "tile"; in bytes, the peak "above import", with network and images, and that "measured" beyond them, with its
+        prediction, "predicted"; and the "seconds" of the evaluation.
+    """
+    from benchmarks.machine import use_threads
+    from benchmarks.setting import NETWORK, SMALL, square
+    from stylecore import Objective
+    from stylecore.network import load_network
+
+    imported = _held()
+    with use_threads(threads):
+        network = load_network(NETWORK)
+        small = square(content, SMALL)
+        Objective(small, small, network=network)(small)  # Loads the compiled code.
+        x, painting = square(content, size), square(style, 1024)
+        before = _held_after_release(network)
+        objective = Objective(x, painting, network=network, tile=tile)
+        objective(x)
+        _reset_peak()
+        began = time.perf_counter()
+        objective(x)
+        seconds = time.perf_counter() - began
+    return {
+        "tile": tile,
+        "above import": _peak() - imported,
+        "measured": _peak() - before,
+        "predicted": objective.bytes(size, size),
+        "seconds": seconds,
+    }
+
+
 def _held_after_release(network: Any) -> int:
     """Memory of the process after unused memory has been returned to the system, from where a new peak is measured."""
     network.backend.release_scratch()
@@ -155,5 +197,5 @@ def _reset_peak() -> None:
 
 
 if __name__ == "__main__":
-    TASKS: dict[str, Any] = {task.__name__: task for task in (startup, evaluation_memory, predicted_memory)}
+    TASKS: dict[str, Any] = {task.__name__: task for task in (startup, evaluation_memory, predicted_memory, tiles_memory)}
     print(json.dumps(TASKS[sys.argv[1]](**json.loads(sys.argv[2]))))

@@ -259,7 +259,8 @@ def paint(
     settings = replace(settings, style_weight=style_weight)
     network = load_network(settings.network, settings.device, settings.pooling, settings.dtype, settings.layers)
     _check_styles(inputs, settings, network)
-    settings = _within_memory(inputs, settings, network, optimizer_named)
+    budget = _budget(inputs, settings, network)
+    settings = _within_memory(inputs.shape, settings, budget, optimizer_named)
     scales = schedule(inputs.shape, settings.iterations, settings.pyramid, network.smallest_size(settings.layers))
     with run.over(scales):
         first, _ = scales[run.first]
@@ -270,7 +271,8 @@ def paint(
             alpha = inputs.alpha_at(shape)
             optimizer = OPTIMIZERS[settings.optimizer](x, count, settings.averaging)
             finish = partial(colours.restore, settings.colour, content=inputs.content_at(shape))
-            x = run.minimize(objective_at(shape, inputs, settings, network), optimizer, finish)
+            at_scale = replace(settings, tile=budget.tile(shape, settings.optimizer))
+            x = run.minimize(objective_at(shape, inputs, at_scale, network), optimizer, finish)
             if run.stopped:
                 break
     picture = resize(x, inputs.shape, alpha)
@@ -327,16 +329,19 @@ def _resumable(settings: Settings, optimizer_named: bool) -> Settings:
     return replace(settings, optimizer="lbfgs")
 
 
-def _within_memory(inputs: Inputs, settings: Settings, network: Network, optimizer_named: bool) -> Settings:
-    """The same settings, with an optimizer that fits into memory; raises TooLargeError if there is none."""
-
+def _budget(inputs: Inputs, settings: Settings, network: Network) -> Budget:
     def styles_at(longer_side: float) -> list[tuple[int, int]]:
         return _style_shapes(longer_side * settings.style_scale, inputs, settings, network)
 
+    return Budget(network, settings, styles_at, len(inputs.regions))
+
+
+def _within_memory(shape: tuple[int, int], settings: Settings, budget: Budget, optimizer_named: bool) -> Settings:
+    """The same settings, with an optimizer that fits into memory; raises TooLargeError if there is none."""
     candidates = [settings.optimizer]
     if settings.optimizer == "lbfgsb" and not optimizer_named:
         candidates.append("lbfgs")
-    optimizer = Budget(network, settings, styles_at, len(inputs.regions)).optimizer(inputs.shape, candidates)
+    optimizer = budget.optimizer(shape, candidates)
     if optimizer != settings.optimizer:
         _warn_of_lbfgs("the memory does not suffice for SciPy's L-BFGS-B at this size")
     return replace(settings, optimizer=optimizer)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Callable, Collection, Sequence
+from itertools import product
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -12,11 +15,13 @@ from stylecore.network import Network
 from stylecore.optimizers import bytes_needed
 from stylecore.pictures.geometry import fit
 from stylecore.plan import Plan
+from stylecore.tiles import SIDE, divide
 
 if TYPE_CHECKING:
     from stylecore.settings import Settings
 
 GPU_MEMORY = "the GPU's memory"
+DISK = "disk space for temporary files"
 
 
 def evaluation_bytes(
@@ -27,6 +32,7 @@ def evaluation_bytes(
     width: int,
     style_loss: str = "gram",
     regions: int = 1,
+    tile: int | None = None,
 ) -> int:
     """Predict the memory that an evaluation of an objective needs besides the network.
 
@@ -39,6 +45,8 @@ def evaluation_bytes(
     style_loss : {"gram", "mean_covariance", "wasserstein"}
     regions : int
         Number of regions.
+    tile : int, optional
+        Longest side of the tiles in pixels; None for one piece.
 
     Returns
     -------
@@ -48,19 +56,56 @@ def evaluation_bytes(
     Raises
     ------
     ParameterError
-        If the network lacks a layer, or the image is too small for one.
+        If the network lacks a layer, the image is too small for one, or a tile is smaller than its halo.
     """
-    plan = Plan(network, height, width, {*content_layers, *style_layers})
-    matrices = [network.features_shape(height, width, layer) for layer in style_layers]
-    scratch = max(plan.scratch_bytes, *(network.backend.gram_scratch_bytes(*m, network.dtype) for m in matrices), 0)
-    # The content targets; the image, the mean and the gradient.
-    values = sum(prod(network.features_shape(height, width, layer)) for layer in content_layers)
-    values += 3 * 3 * height * width
+    layers = {*content_layers, *style_layers}
+    tiles = divide(network, (height, width), layers, tile)
+    largest = max((each.outer.shape for each in tiles), key=prod)
+    plans = [Plan(network, *shape, layers) for shape in {each.outer.shape for each in tiles}]
+    matrices = [network.features_shape(*largest, layer) for layer in style_layers]
+    scratch = [network.backend.gram_scratch_bytes(*m, network.dtype) for m in matrices]
+    # The content targets; the image, the mean or the band of the image, and the gradient.
+    values = sum(prod(network.features_shape(*largest, layer)) for layer in content_layers)
+    values += 3 * 3 * prod(largest)
     # The style's second moment, the image's, and the gradient with respect to the latter; the guides.
     moments = 3 * regions * sum(channels**2 for _, channels in matrices)
     values += moments if style_loss == "gram" else 2 * moments  # In float64.
     values += regions * sum(positions for positions, _ in matrices) if regions > 1 else 0
-    return plan.bytes + scratch + values * network.dtype.itemsize
+    if len(tiles) > 1:
+        # The gradient of the picture, a tile's share of the moments, and the guides that mark its own positions.
+        values += 3 * height * width + moments + sum(positions for positions, _ in matrices)
+    return (
+        max(plan.bytes for plan in plans) + max(plans[0].scratch_bytes, *scratch, 0) + values * network.dtype.itemsize
+    )
+
+
+def disk_bytes(
+    network: Network,
+    content_layers: Collection[str],
+    style_layers: Collection[str],
+    shape: tuple[int, int],
+    regions: int,
+) -> int:
+    """Predict the size of the temporary file of a picture in tiles: the content targets and the guides of regions.
+
+    Parameters
+    ----------
+    network : Network
+    content_layers, style_layers : collection of str
+    shape : tuple of int
+        (height, width) of the picture.
+    regions : int
+        Number of regions.
+
+    Returns
+    -------
+    int
+        In bytes.
+    """
+    values = sum(prod(network.features_shape(*shape, layer)) for layer in content_layers)
+    if regions > 1:
+        values += regions * sum(network.features_shape(*shape, layer)[0] for layer in style_layers)
+    return values * network.dtype.itemsize
 
 
 def predicted_bytes(
@@ -72,6 +117,7 @@ def predicted_bytes(
     optimizer: str,
     style_loss: str = "gram",
     regions: int = 1,
+    tile: int | None = None,
 ) -> dict[str, int]:
     """Predict the memory that a transfer needs at its largest scale, besides the images and the network.
 
@@ -85,27 +131,33 @@ def predicted_bytes(
     style_loss : {"gram", "mean_covariance", "wasserstein"}
     regions : int
         Number of regions.
+    tile : int, optional
+        As in `evaluation_bytes`.
 
     Returns
     -------
     dict of str to int
-        Bytes of "memory" and, if the network is on a GPU, of `GPU_MEMORY`.
+        Bytes of "memory"; of `GPU_MEMORY`, if the network is on a GPU; and of `DISK`, if the picture is in tiles.
 
     Raises
     ------
     ParameterError
-        If the network lacks a layer, or an image is too small for one.
+        As from `evaluation_bytes`, also for the style image.
     """
-    evaluation = evaluation_bytes(network, content_layers, style_layers, *shape, style_loss, regions)
+    layers = content_layers, style_layers
+    evaluation = evaluation_bytes(network, *layers, *shape, style_loss, regions, tile)
     analysis = 0
     if style_layers:
         network.check_size(*style_shape, style_layers, "style image")
-        plan = Plan(network, *style_shape, style_layers, gradient=False)
-        analysis = plan.bytes + plan.scratch_bytes
+        outer = {each.outer.shape for each in divide(network, style_shape, style_layers, tile)}
+        plans = [Plan(network, *each, style_layers, gradient=False) for each in outer]
+        analysis = max(plan.bytes + plan.scratch_bytes for plan in plans)
     optimiser = bytes_needed(optimizer, network.dtype, 3 * shape[0] * shape[1])
+    in_tiles = len(divide(network, shape, {*content_layers, *style_layers}, tile)) > 1
+    needed = {DISK: disk_bytes(network, *layers, shape, regions)} if in_tiles else {}
     if network.backend.available_bytes() is None:
-        return {"memory": max(evaluation + optimiser, analysis)}
-    return {"memory": optimiser, GPU_MEMORY: max(evaluation, analysis)}
+        return {"memory": max(evaluation + optimiser, analysis), **needed}
+    return {"memory": optimiser, GPU_MEMORY: max(evaluation, analysis), **needed}
 
 
 class Budget:
@@ -133,10 +185,17 @@ class Budget:
         self._settings = settings
         self._style_shapes = style_shapes
         self._regions = regions
-        self._free = {"memory": memory.available(), GPU_MEMORY: network.backend.available_bytes()}
+        self._tiles = [None, SIDE] if settings.tile == "auto" else [settings.tile]
+        self._free = {
+            "memory": memory.available(),
+            GPU_MEMORY: network.backend.available_bytes(),
+            DISK: shutil.disk_usage(tempfile.gettempdir()).free,
+        }
 
     def optimizer(self, shape: tuple[int, int], candidates: Sequence[str]) -> str:
         """Choose the first of some optimizers with which a picture of this shape fits into memory.
+
+        In one piece, if it fits with any of them so, since tiles take longer.
 
         Parameters
         ----------
@@ -154,30 +213,34 @@ class Budget:
         TooLargeError
             If it fits with none of them; the message names a size that fits, if there is one.
         """
-        for optimizer in candidates:
-            if not self._short(shape, optimizer):
+        for tile, optimizer in product(self._tiles, candidates):
+            if not self._short(shape, optimizer, tile):
                 return optimizer
-        optimizer = candidates[-1]
-        kind = self._short(shape, optimizer)[0]
-        needed, free = self._needed(shape, optimizer)[kind] / 2**30, (self._free[kind] or 0) / 2**30
+        optimizer, tile = candidates[-1], self._tiles[-1]
+        kind = self._short(shape, optimizer, tile)[0]
+        needed, free = self._needed(shape, optimizer, tile)[kind] / 2**30, (self._free[kind] or 0) / 2**30
         fitting = self._fitting_size(shape, candidates)
         raise TooLargeError(
             f"a picture of {shape[1]} x {shape[0]} pixels needs {needed:.1f} GB of {kind} and {free:.1f} GB are free; "
             + (f"a size of {fitting} would fit." if fitting else "no smaller size would fit, so close other programs.")
         )
 
-    def _needed(self, shape: tuple[int, int], optimizer: str) -> dict[str, int]:
+    def tile(self, shape: tuple[int, int], optimizer: str) -> int | None:
+        """Choose the side of the tiles for a picture of this shape; None for one piece."""
+        return next((tile for tile in self._tiles if not self._short(shape, optimizer, tile)), self._tiles[-1])
+
+    def _needed(self, shape: tuple[int, int], optimizer: str, tile: int | None) -> dict[str, int]:
         layers = self._settings.content_layers or (), self._settings.style_layers or ()
         style_loss, regions = self._settings.style_loss, self._regions
         needs = [
-            predicted_bytes(self._network, *layers, shape, style_shape, optimizer, style_loss, regions)
+            predicted_bytes(self._network, *layers, shape, style_shape, optimizer, style_loss, regions, tile)
             for style_shape in self._style_shapes(max(shape))
         ]
         return {kind: max(need[kind] for need in needs) for kind in needs[0]}
 
-    def _short(self, shape: tuple[int, int], optimizer: str) -> list[str]:
+    def _short(self, shape: tuple[int, int], optimizer: str, tile: int | None) -> list[str]:
         """The kinds of memory that are known not to suffice."""
-        needed = self._needed(shape, optimizer).items()
+        needed = self._needed(shape, optimizer, tile).items()
         return [kind for kind, bytes in needed if (free := self._free[kind]) is not None and bytes > free]
 
     def _fitting_size(self, shape: tuple[int, int], candidates: Sequence[str]) -> int | None:
@@ -186,7 +249,8 @@ class Budget:
         while large - small > 1:
             middle = (small + large) // 2
             try:
-                fits = not all(self._short(fit(shape, middle), optimizer) for optimizer in candidates)
+                choices = product(candidates, self._tiles)
+                fits = not all(self._short(fit(shape, middle), *choice) for choice in choices)
             except ParameterError:  # Too small for the network.
                 small = middle
                 continue

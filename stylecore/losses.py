@@ -26,19 +26,12 @@ class ContentLoss:
     target : array of the backend, (M, N)
         P, the content image's features.
     backend : Backend
-
-    Attributes
-    ----------
-    relative_weight : float
-        1 / (1/2 sum P^2), the factor that makes the loss 1 for a blank image; 1 if P is zero.
     """
 
     def __init__(self, target: DeviceArray, backend: Backend) -> None:
         self._target = target
         self._backend = backend
         self._sum = 0.0
-        energy = backend.half_squared_distance(target)
-        self.relative_weight = 1 / energy if energy else 1.0
 
     def reset(self) -> None:
         """Start on the features of another image."""
@@ -52,9 +45,9 @@ class ContentLoss:
         """Value for the accumulated F."""
         return self._sum
 
-    def gradient_strength(self) -> float:
-        """Norm of the gradient for a blank image times the norm of P, which is sum P^2."""
-        return 2 * self._backend.half_squared_distance(self._target)
+    def blank(self) -> float:
+        """Value for a blank image, 1/2 sum P^2."""
+        return self._backend.half_squared_distance(self._target)
 
     def add_gradient(self, features: DeviceArray, weight: float, gradient: DeviceArray, start: int = 0) -> None:
         """Add weight (F - P) to `gradient`; both (M, N), or the strip of rows that begins at row `start`."""
@@ -81,6 +74,9 @@ class Moments:
         have Gram matrices that add up to that of the whole image.
     with_mean : bool
         Whether to compute the mean.
+    total : float, optional
+        Number of positions, or sum of the guide, to divide by: that of the whole picture, if the features are a part of
+        the picture's. The moments of all parts then add up to the picture's.
 
     Attributes
     ----------
@@ -102,11 +98,14 @@ class Moments:
         dtype: DTypeLike,
         guide: np.ndarray | None = None,
         with_mean: bool = False,
+        total: float | None = None,
     ) -> None:
         positions, channels = shape
         self._backend = backend
         self._guide = None if guide is None else backend.upload(guide)
-        self._share = 1 / (positions if guide is None else float(guide.sum(dtype=np.float64)))
+        if total is None:
+            total = positions if guide is None else float(guide.sum(dtype=np.float64))
+        self._share = 1 / total
         self._with_mean = with_mean
         self.mean, self.second = backend.empty((channels,), np.float64), backend.empty((channels, channels), dtype)
         self.reset()
@@ -182,57 +181,44 @@ class StyleLoss:
     ----------
     distance : GramDistance, MeanCovarianceDistance or WassersteinDistance
         From the style.
-    moments : Moments
-        Of the image, with the mean if the distance needs it.
     backend : Backend
 
     Attributes
     ----------
     relative_weight : float
         The factor that makes the loss ``distance.strength`` for a blank image; 1 if the style is blank, too.
+    gradients : tuple of two arrays of the backend, (N,) and (N, N)
+        Gradients with respect to the mean and the second moment for which the last `value` was computed, for
+        `Moments.add_gradient`; the next call overwrites them.
     """
 
-    def __init__(self, distance: Distance, moments: Moments, backend: Backend) -> None:
+    def __init__(self, distance: Distance, backend: Backend) -> None:
         self._distance = distance
-        self._moments = moments
         self._backend = backend
         self.relative_weight = distance.strength / distance.blank if distance.blank else 1.0
-        self.reset()
+        self.gradients: tuple[DeviceArray, DeviceArray]
 
-    def reset(self) -> None:
-        """Start on the features of another image."""
-        self._moments.reset()
-        self._gradients: list[DeviceArray] = []
-
-    def accumulate(self, features: DeviceArray, start: int = 0) -> None:
-        """Add F (M, N), or the strip of its rows that begins at row `start`."""
-        self._moments.accumulate(features, start)
-
-    def value(self) -> float:
-        """Value for the accumulated F; `add_gradient` needs it to be computed first."""
-        value, *self._gradients = self._distance(self._moments.mean, self._moments.second)
+    def value(self, mean: DeviceArray, second: DeviceArray) -> float:
+        """Value for an image with this mean (N,) and second moment (N, N)."""
+        value, *gradients = self._distance(mean, second)
+        self.gradients = gradients[0], gradients[1]
         return value
 
-    def add_gradient(self, features: DeviceArray, weight: float, gradient: DeviceArray, start: int = 0) -> None:
-        """Add weight times the gradient to `gradient`; both (M, N), or the strip of rows that begins at `start`."""
-        by_mean, by_second = self._gradients
-        self._moments.add_gradient(features, by_mean, by_second, weight, gradient, start)
-
-    def gradient_strength(self) -> float:
-        """Norm of the gradient times the norm of the accumulated F: the change of the loss per relative change of F.
+    def gradient_strength(self, mean: DeviceArray, second: DeviceArray) -> float:
+        """Norm of the gradient times the norm of the features F: the change of the loss per relative change of F.
 
         With the moments m and S, and the gradients v and D with respect to them, it is the square root of
         (v v + 4 v D m + 4 tr(D S D)) tr S, whatever the number of positions. (With a soft guide, both norms are
         weighted by its square root.)
         """
-        moments, download = (self._moments.mean, self._moments.second), self._backend.download
-        _, *gradients = self._distance(*moments)
-        mean, second = map(download, moments)
-        by_mean, by_second = map(download, gradients)
+        download = self._backend.download
+        self.value(mean, second)
+        host_mean, host_second = download(mean), download(second)
+        by_mean, by_second = map(download, self.gradients)
         with one_blas_thread():
-            square = 4 * np.sum((by_second @ second) * by_second, dtype=np.float64)
-            square += by_mean @ by_mean + 4 * by_mean @ by_second @ mean
-        return float(np.sqrt(max(square, 0) * np.trace(second)))
+            square = 4 * np.sum((by_second @ host_second) * by_second, dtype=np.float64)
+            square += by_mean @ by_mean + 4 * by_mean @ by_second @ host_mean
+        return float(np.sqrt(max(square, 0) * np.trace(host_second)))
 
 
 class GramDistance:

@@ -2,50 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from stylecore import memory
 from stylecore.budget import evaluation_bytes
 from stylecore.errors import ParameterError
 from stylecore.kernels.backend import DeviceArray
 from stylecore.losses import (
     STYLE_LOSSES,
-    ContentLoss,
     Distance,
-    Moments,
     Regularization,
     StyleLoss,
     TemporalLoss,
     TotalVariation,
 )
 from stylecore.network import Network, load_network
+from stylecore.pictures.arrays import is_finite
 from stylecore.pictures.geometry import resize
 from stylecore.pictures.reading import read_image
-from stylecore.plan import Plan
-from stylecore.regions import Region, area_average, read_regions, read_styles, style_name
+from stylecore.regions import Region, read_regions, read_styles, style_name
 from stylecore.settings import ObjectiveSettings, keywords_of
+from stylecore.tiles import SIDE, Key, Tiles, divide
+
+BAND_VALUES = 2**22
+"""Number of values of the image for which the terms of the pixels are computed at a time, if it is in tiles."""
 
 
-class _Term(NamedTuple):
-    """A term of the loss at a layer, and its factor."""
+class _ContentTerm(NamedTuple):
+    """The content term at a layer, and its factor."""
 
     name: str
-    layer: str
-    loss: ContentLoss | StyleLoss
     weight: float
 
 
+class _StyleTerm(NamedTuple):
+    """A style term at a layer, and its factor."""
+
+    name: str
+    weight: float
+    loss: StyleLoss
+
+
 class _Scale(NamedTuple):
-    """What depends on the size of the image: the passes through the network, the terms, and an array for the image."""
+    """What depends on the size of the image.
+
+    The passes through the network, and the terms at layers; the network's mean, for as many rows of the image as are
+    treated at a time; and an array for the image, unless it is in tiles.
+    """
 
     shape: tuple[int, int]
-    plan: Plan
-    terms: list[_Term]
-    image: DeviceArray
-    image_losses: dict[str, Regularization | TotalVariation]
+    tiles: Tiles
+    contents: dict[str, _ContentTerm]
+    styles: dict[Key, _StyleTerm]
+    image: DeviceArray | None
+    mean: DeviceArray
 
 
 class Objective:
@@ -219,8 +233,7 @@ class Objective:
         int
             In bytes.
         """
-        layers = self._content_layers, self._style_layers
-        return evaluation_bytes(self.network, *layers, height, width, self._settings.style_loss, len(self._regions))
+        return self._bytes((height, width), self._side((height, width)))
 
     def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Loss of an image, and its gradient.
@@ -263,11 +276,12 @@ class Objective:
         ParameterError
             As in `__call__`.
         """
+        x = np.asarray(x, self.network.dtype)
         scale = self._prepare(x)
         weights = self.term_weights
-        values, gradient = self._weighted(scale, weights)
+        values, gradient = self._weighted(scale, x, weights)
         if self._grey:
-            gradient = np.repeat(gradient.mean(axis=2, keepdims=True), 3, axis=2)
+            gradient[...] = gradient.mean(axis=2, keepdims=True)
         return float(sum(weights[name] * value for name, value in values.items())), gradient, values
 
     def terms(self, x: np.ndarray, gradients: bool = False) -> dict[str, Any]:
@@ -291,14 +305,16 @@ class Objective:
         ParameterError
             As in `__call__`.
         """
+        x = np.asarray(x, self.network.dtype)
         scale = self._prepare(x)
-        values: dict[str, Any] = self._features_terms(scale)
-        values.update({name: loss.value(scale.image) for name, loss in scale.image_losses.items()})
+        image = self._on_backend(scale, x)
+        values: dict[str, Any] = self._features_terms(scale, image)
+        values.update(self._image_terms(scale, image, {"regularization": 1.0, "tv": 1.0}))
         if self._temporal is not None:
-            values["temporal"] = self._temporal.value(self.network.backend.download(scale.image))
+            values["temporal"] = self._temporal.value(x)
         if not gradients:
             return values
-        return {name: (value, self._weighted(scale, {name: 1.0})[1]) for name, value in values.items()}
+        return {name: (value, self._weighted(scale, x, {name: 1.0})[1]) for name, value in values.items()}
 
     @property
     def term_weights(self) -> dict[str, float]:
@@ -314,16 +330,16 @@ class Objective:
         height, width = self._scale.shape
         values = 3 * height * width if self._settings.layer_weights in ("relative", "normalized") else 1
         return {
-            **{term.name: term.weight for term in self._scale.terms},
+            **{term.name: term.weight for term in [*self._scale.contents.values(), *self._scale.styles.values()]},
             "regularization": self._settings.regularization_weight / values,
             "tv": self._settings.tv_weight / values,
             **({} if self._temporal is None else {"temporal": self._temporal_weight}),
         }
 
-    def _distances_from(self, styles: Sequence[np.ndarray], blend: Sequence[float]) -> dict[tuple[str, str], Distance]:
-        """Distance from the blended styles at each style layer and region, by (layer, region)."""
+    def _distances_from(self, styles: Sequence[np.ndarray], blend: Sequence[float]) -> dict[Key, Distance]:
+        """Distance from the blended styles at each style layer and region."""
         moments = [self._style_moments(i, style, len(styles)) for i, style in enumerate(styles)]
-        distances: dict[tuple[str, str], Distance] = {}
+        distances: dict[Key, Distance] = {}
         distance = STYLE_LOSSES[self._settings.style_loss]
         for region in self._regions:
             total = sum(blend[i] for i in region.styles)
@@ -340,96 +356,86 @@ class Objective:
                 distances[layer, region.name] = distance(mean, second, self.network.backend)
         return distances
 
-    def _style_moments(
-        self, i: int, style: np.ndarray, count: int
-    ) -> dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]:
-        """Mean and second moment of style image i in the regions that are painted from it, by (layer, region)."""
-        regions = [region for region in self._regions if i in region.styles]
-        if not regions or not self._style_layers:
-            return {}
-        height, width = style.shape[:2]
-        self.network.check_size(height, width, self._style_layers, style_name(i, count))
-        moments = {
-            (layer, region.name): self._moments(region.styles[i], layer, (height, width))
+    def _style_moments(self, i: int, style: np.ndarray, count: int) -> dict[Key, tuple[np.ndarray, np.ndarray]]:
+        """Mean and second moment of style image i in the regions that are painted from it."""
+        masks = {
+            (layer, region.name): region.styles[i]
             for layer in self._style_layers
-            for region in regions
+            for region in self._regions
+            if i in region.styles
         }
-
-        def visit(layer: str, features: DeviceArray, start: int) -> None:
-            for (moment_layer, _), moment in moments.items():
-                if moment_layer == layer:
-                    moment.accumulate(features, start)
-
-        Plan(self.network, height, width, self._style_layers, gradient=False).forward(style, visit)
+        if not masks:
+            return {}
+        self.network.check_size(*style.shape[:2], self._style_layers, style_name(i, count))
+        tiles = self._tiles(style.shape[:2], self._style_layers, masks, gradient=False)
+        moments, _ = tiles.forward(style)
         download = self.network.backend.download
-        return {key: (download(moment.mean), download(moment.second)) for key, moment in moments.items()}
+        return {key: (download(mean), download(second)) for key, (mean, second) in moments.items()}
 
-    def _moments(self, mask: np.ndarray | None, layer: str, shape: tuple[int, int]) -> Moments:
-        """Accumulator of a layer's moments for an image of this shape, in the region of a mask if there is one."""
-        network = self.network
-        _, height, width, channels = network.map_shape(*shape, layer)
-        guide = None
-        if mask is not None:
-            guide = area_average(mask, (height, width)).reshape(-1).astype(network.dtype)
+    def _tiles(
+        self,
+        shape: tuple[int, int],
+        layers: Collection[str],
+        masks: Mapping[Key, np.ndarray | None],
+        gradient: bool = True,
+    ) -> Tiles:
+        """Passes through the network for pictures of this shape."""
+        tiles = divide(self.network, shape, layers, self._side(shape))
         with_mean = STYLE_LOSSES[self._settings.style_loss].with_mean
-        return Moments(network.backend, (height * width, channels), network.dtype, guide, with_mean)
+        return Tiles(self.network, layers, with_mean, tiles, masks, gradient)
+
+    def _side(self, shape: tuple[int, int]) -> int | None:
+        """Longest side of the tiles for pictures of this shape; None for one piece."""
+        if self._settings.tile != "auto":
+            return self._settings.tile  # type: ignore[return-value]
+        on_device = self.network.backend.available_bytes()
+        free = memory.available() if on_device is None else on_device
+        return None if free is None or self._bytes(shape, None) <= free else SIDE
+
+    def _bytes(self, shape: tuple[int, int], side: int | None) -> int:
+        layers = self._content_layers, self._style_layers
+        return evaluation_bytes(self.network, *layers, *shape, self._settings.style_loss, len(self._regions), side)
 
     def _prepare(self, x: np.ndarray) -> _Scale:
-        """Copy x into the backend's memory; if its size is new, first build what depends on the size."""
-        x = np.asarray(x, self.network.dtype)
+        """If the size of x is new, build what depends on the size; raise ParameterError if x is not an image."""
         if x.ndim != 3 or x.shape[2] != 3:
             raise ParameterError(f"the image has shape {x.shape}; give one of shape (height, width, 3).")
         # A ReLU turns NaN into zero, so the loss would not show it.
-        if not np.isfinite(x).all():
+        if not (x.size and is_finite(x)):
             raise ParameterError("the image holds values that are not finite (NaN or infinity); replace them first.")
-        height, width = x.shape[:2]
-        if self._scale is None or self._scale.shape != (height, width):
+        shape = x.shape[:2]
+        if self._scale is None or self._scale.shape != shape:
             self._scale = None  # Freed first, so that the memory of two sizes is never needed at once.
-            self._scale = self._build_scale((height, width))
-        self._scale.image[...] = x
+            self._scale = self._build_scale(shape)
         return self._scale
 
     def _build_scale(self, shape: tuple[int, int]) -> _Scale:
-        network, backend = self.network, self.network.backend
-        plan = Plan(network, *shape, self.layers)
-        style = [
-            (layer, region, self._style_loss_at(layer, region, shape))
-            for layer in self._style_layers
-            for region in self._regions
-        ]
-        targets = {layer: network.empty(network.features_shape(*shape, layer)) for layer in self._content_layers}
-
-        def visit(layer: str, features: DeviceArray, start: int) -> None:
-            if layer in targets:
-                targets[layer][start : start + len(features)] = features
-            if self._settings.layer_weights == "normalized":
-                for at, _, loss in style:
-                    if at == layer:
-                        loss.accumulate(features, start)
-
-        plan.forward(resize(self._content, shape), visit)
-        terms = []
-        for layer, target in targets.items():
-            content = ContentLoss(target, backend)
-            terms.append(_Term(f"content:{layer}", layer, content, self._weight("content", layer, content)))
-        for layer, region, loss in style:
-            name = f"style:{layer}:{region.name}" if region.name else f"style:{layer}"
+        regions = {(layer, region.name): region for layer in self._style_layers for region in self._regions}
+        tiles = self._tiles(shape, self.layers, {key: region.mask for key, region in regions.items()})
+        content = resize(self._content, shape)
+        blanks = tiles.set_content(content, list(self._content_layers))
+        moments = tiles.forward(content)[0] if self._settings.layer_weights == "normalized" else {}
+        weights = {layer: self._weight("content", layer, blank, 2 * blank) for layer, blank in blanks.items()}
+        contents = {layer: _ContentTerm(f"content:{layer}", weight) for layer, weight in weights.items()}
+        styles = {}
+        for (layer, name), region in regions.items():
+            loss = StyleLoss(self._distances[layer, name], self.network.backend)
             share = 1 if region.mask is None else float(region.mask.mean())
-            terms.append(_Term(name, layer, loss, share * self._weight("style", layer, loss)))
-        image, mean = network.empty((*shape, 3)), network.empty((*shape, 3))
-        mean[...] = np.broadcast_to(network.mean, mean.shape)
-        image_losses: dict[str, Regularization | TotalVariation] = {
-            "regularization": Regularization(mean, backend),
-            "tv": TotalVariation(backend),
-        }
-        return _Scale(shape, plan, terms, image, image_losses)
+            strength = loss.gradient_strength(*moments[layer, name]) if moments else 0.0
+            weight = share * self._weight("style", layer, 1 / loss.relative_weight, strength)
+            styles[layer, name] = _StyleTerm(f"style:{layer}:{name}" if name else f"style:{layer}", weight, loss)
+        in_one_piece = len(tiles.tiles) == 1
+        rows = shape[0] if in_one_piece else min(max(1, BAND_VALUES // (3 * shape[1])), shape[0])
+        mean = self.network.empty((rows, shape[1], 3))
+        mean[...] = np.broadcast_to(self.network.mean, mean.shape)
+        image = self.network.empty((*shape, 3)) if in_one_piece else None
+        return _Scale(shape, tiles, contents, styles, image, mean)
 
-    def _style_loss_at(self, layer: str, region: Region, shape: tuple[int, int]) -> StyleLoss:
-        moments = self._moments(region.mask, layer, shape)
-        return StyleLoss(self._distances[layer, region.name], moments, self.network.backend)
+    def _weight(self, kind: str, layer: str, blank: float, strength: float) -> float:
+        """Factor of a term at a layer in the loss, before that of its region.
 
-    def _weight(self, kind: str, layer: str, loss: ContentLoss | StyleLoss) -> float:
-        """Factor of a term at a layer in the loss, before that of its region."""
+        `blank` is the value that relative weights make 1, and `strength` that of the gradient.
+        """
         layers = self._content_layers if kind == "content" else self._style_layers
         kind_weight = self._settings.content_weight if kind == "content" else self._settings.style_weight
         weight, layer_weights = float(kind_weight) * layers[layer], self._settings.layer_weights
@@ -438,42 +444,70 @@ class Objective:
         weight /= len(layers)
         if layer_weights == "normalized":
             # Bounded from below, since a term that the content image already minimises has no gradient there.
-            return weight * 2 / max(loss.gradient_strength(), 2e-3 / loss.relative_weight)
-        return weight * loss.relative_weight if layer_weights == "relative" else weight
+            return weight * 2 / max(strength, 2e-3 * (blank or 1.0))
+        return weight / (blank or 1.0) if layer_weights == "relative" else weight
 
-    def _features_terms(self, scale: _Scale) -> dict[str, float]:
+    def _on_backend(self, scale: _Scale, x: np.ndarray) -> Any:
+        """The image in the memory of the backend; or on the host, from where its tiles are copied one by one."""
+        if scale.image is None:
+            return x
+        scale.image[...] = x
+        return scale.image
+
+    def _features_terms(self, scale: _Scale, image: Any) -> dict[str, float]:
         """Run the network forward and return the value of each term at a layer."""
-        for term in scale.terms:
-            term.loss.reset()
+        moments, contents = scale.tiles.forward(image)
+        values = {term.name: contents[layer] for layer, term in scale.contents.items()}
+        return {**values, **{term.name: term.loss.value(*moments[key]) for key, term in scale.styles.items()}}
 
-        def visit(layer: str, features: DeviceArray, start: int) -> None:
-            for term in scale.terms:
-                if term.layer == layer:
-                    term.loss.accumulate(features, start)
-
-        scale.plan.forward(scale.image, visit)
-        return {term.name: term.loss.value() for term in scale.terms}
-
-    def _weighted(self, scale: _Scale, weights: Mapping[str, float]) -> tuple[dict[str, float], np.ndarray]:
+    def _weighted(
+        self, scale: _Scale, x: np.ndarray, weights: Mapping[str, float]
+    ) -> tuple[dict[str, float], np.ndarray]:
         """Value of each term that has a weight, and the gradient of their weighted sum."""
-        values = {name: value for name, value in self._features_terms(scale).items() if weights.get(name)}
-
-        def add_gradient(layer: str, features: DeviceArray, gradient: DeviceArray, start: int) -> None:
-            for term in scale.terms:
-                if term.layer == layer and term.name in values:
-                    term.loss.add_gradient(features, weights[term.name], gradient, start)
-
-        gradient = scale.plan.backward(add_gradient)
-        for name, loss in scale.image_losses.items():
-            if weights.get(name):
-                values[name] = loss.value(scale.image)
-                loss.add_gradient(scale.image, weights[name], gradient)
-        result = self.network.backend.download(gradient)
+        image = self._on_backend(scale, x)
+        values = {name: value for name, value in self._features_terms(scale, image).items() if weights.get(name)}
+        differences = {
+            key: (weights[term.name], *term.loss.gradients) for key, term in scale.styles.items() if term.name in values
+        }
+        contents = {layer: weights[term.name] for layer, term in scale.contents.items() if term.name in values}
+        gradient = scale.tiles.backward(image, differences, contents)
+        values.update(self._image_terms(scale, image, weights, gradient))
+        result = self.network.backend.download(gradient) if scale.image is not None else gradient
         if self._temporal is not None and weights.get("temporal"):
-            x = self.network.backend.download(scale.image)
             values["temporal"] = self._temporal.value(x)
             self._temporal.add_gradient(x, weights["temporal"], result)
         return values, result
+
+    def _image_terms(
+        self, scale: _Scale, image: Any, weights: Mapping[str, float], gradient: Any = None
+    ) -> dict[str, float]:
+        """Value of each term of the pixels that has a weight, whose weighted gradients are added to `gradient`.
+
+        They need no tiles: bands of rows suffice, each with the row below it, and one band if there is a single tile.
+        """
+        backend, height, rows = self.network.backend, scale.shape[0], scale.mean.shape[0]
+        variation = TotalVariation(backend)
+        values = {name: 0.0 for name in ("regularization", "tv") if weights.get(name)}
+        for begin in range(0, height, rows) if values else ():
+            end, below = min(begin + rows, height), min(begin + rows + 1, height)
+            seen = backend.upload(image[begin:below])
+            own, last = seen[: end - begin], seen[end - begin :]
+            change = None if gradient is None else backend.upload(gradient[begin:below])
+            if "regularization" in values:
+                loss = Regularization(scale.mean[: end - begin], backend)
+                values["regularization"] += loss.value(own)
+                if change is not None:
+                    loss.add_gradient(own, weights["regularization"], change[: end - begin])
+            if "tv" in values:
+                # What is within the row below belongs to the next band.
+                values["tv"] += variation.value(seen) - (variation.value(last) if len(last) else 0.0)
+                if change is not None:
+                    variation.add_gradient(seen, weights["tv"], change)
+                    if len(last):
+                        variation.add_gradient(last, -weights["tv"], change[end - begin :])
+            if change is not None and scale.image is None:
+                gradient[begin:below] = backend.download(change)
+        return values
 
 
 def _network_of(settings: ObjectiveSettings) -> Network:

@@ -181,7 +181,7 @@ class Plan:
     Attributes
     ----------
     bytes : int
-        Memory of the features, gradients, masks and routes. It is allocated by the first pass.
+        Memory of the features, gradients, masks and routes. The first pass allocates it, unless `place` did.
     scratch_bytes : int
         Memory that the convolutions take besides.
 
@@ -224,13 +224,22 @@ class Plan:
                     for time in (i, back) if gradient else (i,):
                         yield _Tensor((name, i, time), shape, byte if name == "mask" else dtype, time, time)
 
+    def place(self, memory: DeviceArray) -> None:
+        """Use memory of the caller, of at least `bytes` bytes, which passes of other sizes may use in turn.
+
+        Parameters
+        ----------
+        memory : array of the backend, (n,) uint8
+        """
+        self._arrays = {
+            key: memory[offset : offset + prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
+            for (key, shape, dtype, _, _), offset in zip(self._tensors, self._offsets, strict=True)
+        }
+
     def _array(self, *key: str | int) -> DeviceArray:
         if self._arrays is None:
-            memory = self.network.backend.allocate(self.bytes)
-            self._arrays = {
-                key: memory[offset : offset + prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
-                for (key, shape, dtype, _, _), offset in zip(self._tensors, self._offsets, strict=True)
-            }
+            self.place(self.network.backend.allocate(self.bytes))
+            assert self._arrays is not None
         return self._arrays[key]
 
     def _strip(self, strips: Strips, i: int, time: int) -> dict[str, DeviceArray]:

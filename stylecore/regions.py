@@ -212,7 +212,9 @@ def style_name(i: int, count: int) -> str:
     return "style image" if count == 1 else f"style image {i + 1}"
 
 
-def area_average(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def area_average(
+    mask: np.ndarray, shape: tuple[int, int], window: tuple[slice, slice] = (slice(None), slice(None))
+) -> np.ndarray:
     """Resample a mask to the size of a layer: at each position, the mean over the area of the image that it covers.
 
     With averages, no region is lost, however small; masks that add up to one in the image do so in each layer; and a
@@ -223,22 +225,27 @@ def area_average(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     mask : ndarray, (H, W)
     shape : tuple of int
         (height, width); the positions are assumed to be spread evenly over the image.
+    window : tuple of slice
+        Rows and columns of the result to compute, by default all.
 
     Returns
     -------
-    ndarray, (height, width), float64
+    ndarray, (height, width) or the window of it, float64
     """
-    for count in shape:  # Rows, then columns as the rows of the transpose.
-        mask = _band_means(mask, count).T
+    for count, part in zip(shape, window, strict=True):  # Rows, then columns as the rows of the transpose.
+        mask = _band_means(mask, count, part).T
     return mask
 
 
-def _band_means(mask: np.ndarray, count: int) -> np.ndarray:
-    """Means over a number of bands of equal height, which may begin and end within a row."""
-    sums = np.concatenate([np.zeros((1, mask.shape[1])), np.cumsum(mask, axis=0, dtype=np.float64)])
-    edges = np.linspace(0, len(mask), count + 1)
-    row = np.minimum(edges.astype(int), len(mask) - 1)
-    sums = sums[row] + (edges - row)[:, None] * mask[row]
+def _band_means(mask: np.ndarray, count: int, part: slice) -> np.ndarray:
+    """Means over some of a number of bands of equal height, which may begin and end within a row."""
+    begin, end, _ = part.indices(count)
+    edges = np.linspace(0, len(mask), count + 1)[begin : end + 1]
+    first = int(edges[0])
+    rows = mask[first : int(np.ceil(edges[-1]))]
+    sums = np.concatenate([np.zeros((1, mask.shape[1])), np.cumsum(rows, axis=0, dtype=np.float64)])
+    row = np.minimum(edges.astype(int), len(mask) - 1) - first
+    sums = sums[row] + (edges - first - row)[:, None] * mask[first + row]
     return np.diff(sums, axis=0) * (count / len(mask))
 
 

@@ -83,6 +83,10 @@ class ObjectiveSettings:
     pooling : {"max", "average"}
     device : {"cpu", "auto", "cuda", "cuda:1", "reference"}
     dtype : {"float32", "float64"}
+    tile : "auto", int or None
+        How an image that is too large for the memory is evaluated: in tiles of at most this many pixels a side, with
+        the exact gradient of the whole (see `stylecore.tiles`). None evaluates it in one piece, which takes less time;
+        "auto" does so if the memory suffices.
 
     Raises
     ------
@@ -109,6 +113,7 @@ class ObjectiveSettings:
     pooling: str = "max"
     device: str = "cpu"
     dtype: str = "float32"
+    tile: str | int | None = "auto"
 
     INPUTS: ClassVar[tuple[str, ...]] = ("regions", "labels", "network")
     """The fields that may name files."""
@@ -123,6 +128,10 @@ class ObjectiveSettings:
         self._set("layer_weights", _checked_layer_weights(self.layer_weights))
         _check_choice("pooling", self.pooling, POOLINGS)
         _check_choice("dtype", self.dtype, DTYPES)
+        if self.tile not in ("auto", None):
+            if isinstance(self.tile, str):
+                raise ParameterError(f'tile is "{self.tile}"; it must be a number of pixels, "auto" or None.')
+            _check_count("tile", self.tile, least=1)
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -242,7 +251,7 @@ class Settings(ObjectiveSettings):
     Parameters
     ----------
     style_blend, regions, labels, style_loss, network, content_layers, style_layers, content_weight, style_weight, \
-regularization_weight, tv_weight, layer_weights, pooling, device, dtype
+regularization_weight, tv_weight, layer_weights, pooling, device, dtype, tile
         As in `ObjectiveSettings`.
     size : int, (int, int) or str
         Of the result: its longer side in pixels; its width and height in pixels, to whose aspect ratio the content

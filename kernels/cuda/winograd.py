@@ -27,7 +27,7 @@ SUM, RELU, POOL = 0, 1, 2
 
 # The most numbers per multiprocessor that V and M have together; if there are more, the tiles are computed in several
 # turns. This many keep the GPU busy for longer than launching three kernels takes.
-LIMIT = 2**18
+LIMIT = 2**20
 
 ZERO, TWO, FOUR, FIVE, EIGHT = (np.float32(number) for number in (0, 2, 4, 5, 8))
 SIXTH, TWELFTH, TWENTYFOURTH, QUARTER = (np.float32(1 / number) for number in (6, 12, 24, 4))

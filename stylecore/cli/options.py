@@ -64,11 +64,20 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def transfer_parser() -> argparse.ArgumentParser:
-    """The parser of ``stylecore transfer`` alone, whose options are also those of the page of `stylecore.web`."""
+def command_parser(command: str) -> argparse.ArgumentParser:
+    """The parser of a single command, whose options are also those of the page of `stylecore.web`.
+
+    Parameters
+    ----------
+    command : {"transfer", "video", "sketch"}
+
+    Returns
+    -------
+    argparse.ArgumentParser
+    """
     commands = _Parser(prog="stylecore").add_subparsers()
-    _add_transfer(commands)
-    return commands.choices["transfer"]
+    {"transfer": _add_transfer, "video": add_video, "sketch": add_sketch}[command](commands)
+    return commands.choices[command]
 
 
 def _refuse(unknown: Sequence[str], parser: argparse.ArgumentParser) -> NoReturn:

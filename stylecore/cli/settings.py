@@ -45,6 +45,10 @@ def _number_or_auto(text: str) -> float | str:
     return text if text == "auto" else number(text)
 
 
+def _tile(text: str) -> int | str | None:
+    return None if text == "none" else picture_size(text)
+
+
 def add_look(group: Group) -> None:
     """Add the options for losses, layers and their weights.
 
@@ -258,6 +262,15 @@ def add_steps(group: Group) -> None:
         "averaging",
         """decay of an average over the pictures of the last steps at each size: each counts this factor less than the
         next. 0 uses the single best picture; 0.95 smooths the grain that adam produces""",
+    )
+    add_picture_setting(
+        group,
+        "tile",
+        """longest side in pixels of the tiles in which a picture is painted that is too large for the memory. It is the
+        same picture, without seams, but each step takes up to twice as long; none paints it in one piece, and auto does
+        so if the memory suffices""",
+        type=_tile,
+        metavar="{auto,none,PIXELS}",
     )
     add_picture_setting(
         group,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,7 +28,13 @@ if TYPE_CHECKING:
 SHEET_HEIGHT = 256
 """Height of each photograph on the sheet of --retrieve, in pixels."""
 
-_SETTINGS = {**DEFAULTS, "size": 512}
+SETTINGS: dict[str, object] = {**DEFAULTS, "size": 512, "ink": 1.0}
+"""Settings that the page of `stylecore.web` shows as well, with their defaults."""
+
+
+def sketch_settings(given: argparse.Namespace) -> dict[str, Any]:
+    """The settings that were given, as `stylecore.colour_sketch` takes them."""
+    return {name: getattr(given, name) for name in SETTINGS if hasattr(given, name)}
 
 
 def add_sketch(commands: Commands) -> None:
@@ -96,9 +102,9 @@ def _add_look(group: Group) -> None:
         metavar="NUMBER",
         help="darkness of the lines, from 0 for none to 1 for black (default: 1)",
     )
-    add_setting(group, "size", "longer side of the picture in pixels", _SETTINGS)
-    add_setting(group, "iterations", "number of steps of the style transfer", _SETTINGS)
-    add_setting(group, "style_weight", "strength of the photograph's texture; 1 gives almost flat colours", _SETTINGS)
+    add_setting(group, "size", "longer side of the picture in pixels", SETTINGS)
+    add_setting(group, "iterations", "number of steps of the style transfer", SETTINGS)
+    add_setting(group, "style_weight", "strength of the photograph's texture; 1 gives almost flat colours", SETTINGS)
 
 
 def sketch(given: argparse.Namespace, watch: Watch, fetch: Callable[[], None]) -> int:
@@ -129,16 +135,14 @@ def sketch(given: argparse.Namespace, watch: Watch, fetch: Callable[[], None]) -
     photos = None if given.photos is None else _indexed(given, watch)
     if given.retrieve is not None and photos is not None:
         return _retrieve(given, drawing, photos)
-    settings = {name: getattr(given, name) for name in _SETTINGS if hasattr(given, name)}
     result = colour_sketch(
         drawing,
         photos=photos,
         photo=given.photo,
         pick=given.pick,
-        ink=given.ink,
         callback=watch,
         progress=watch.bar,
-        **settings,
+        **sketch_settings(given),
     )
     sheet = None if given.sheet is None else result.sheet()
     result.save(given.output)

@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 DEFAULTS = FilmSettings.defaults()
 
 
+def film_settings(given: Namespace) -> dict[str, Any]:
+    """The settings of the film and of its pictures that were given, as `stylecore.transfer_video` takes them."""
+    return {**named(given, *DEFAULTS), **given_settings(given)}
+
+
 def add_video(commands: Commands) -> None:
     """Add the command ``video``.
 
@@ -180,6 +185,5 @@ def paint_film(given: Namespace, callback: Callback, progress: bool) -> FilmResu
         progress=progress,
         sheet=given.sheet,
         preview=output.with_name(f"{output.stem}-preview.png") if given.preview else None,
-        **named(given, *DEFAULTS),
-        **given_settings(given),
+        **film_settings(given),
     )

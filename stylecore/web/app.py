@@ -7,13 +7,16 @@ import json
 import logging
 import os
 import tempfile
+import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
@@ -25,11 +28,14 @@ from stylecore.samples import PAINTING, PHOTOGRAPH
 from stylecore.version import __version__
 from stylecore.web import dials, page
 from stylecore.web.security import Guard
-from stylecore.web.store import FORMATS, Job, Picture, Session, Store
-from stylecore.web.studio import MAX_STYLES, Refused, Studio
+from stylecore.web.store import FILM, FORMATS, STAGES, Job, Picture, Session, Store
+from stylecore.web.studio import MAX_JOBS, MAX_STYLES, Refused, Studio, distinct
 
 MAX_UPLOAD = 64 * 2**20
 """The largest upload in bytes."""
+
+MAX_FILM = 512 * 2**20
+"""The largest upload of a film in bytes."""
 
 MAX_JSON = 2**16
 """The longest other request in bytes."""
@@ -44,9 +50,16 @@ DAYS, GIGABYTES = 90.0, 10.0
 _SWEEP = 3600.0
 
 _SAMPLES = {"photograph": PHOTOGRAPH, "painting": PAINTING}
+_LARGEST = {"picture": MAX_UPLOAD, "film": MAX_FILM}
 _ORDERS = ("pause", "go-on", "stop", "remove")
 
 _log = logging.getLogger("stylecore.web")
+
+
+def kinds() -> list[str]:
+    """The kinds of jobs whose packages are installed."""
+    packages = {"picture": (), "film": ("av", "cv2"), "sketch": ("skimage", "cv2")}
+    return [kind for kind, names in packages.items() if all(find_spec(name) for name in names)]
 
 
 class Routes:
@@ -73,10 +86,12 @@ class Routes:
             Route("/api/pictures/{id}/remove", self.remove_picture, methods=["POST"]),
             Route("/api/predict", self.predict, methods=["POST"]),
             Route("/api/jobs", self.paint, methods=["POST"]),
+            Route("/api/folders", self.paint_folder, methods=["POST"]),
             Route("/api/jobs/{id}", self.job),
             Route("/api/jobs/{id}/{what}", self.order, methods=["POST"]),
             Route("/pictures/{id}/{which}", self.picture),
             Route("/jobs/{id}/{which}", self.job_file),
+            Route("/folders/{group}/zip", self.folder_file),
         ]
 
     async def page(self, request: Request) -> Response:
@@ -94,10 +109,11 @@ class Routes:
             {
                 "version": __version__,
                 "watching": self._studio.watching,
-                "dials": [dial._asdict() for dial in dials.dials().values()],
+                "kinds": kinds(),
+                "dials": {kind: [dial._asdict() for dial in dials.dials(kind).values()] for kind in dials.KINDS},
                 "looks": dials.looks(),
                 "look_pictures": page.look_pictures(),
-                "limits": {"bytes": MAX_UPLOAD, "styles": MAX_STYLES},
+                "limits": {"bytes": MAX_UPLOAD, "film_bytes": MAX_FILM, "styles": MAX_STYLES, "jobs": MAX_JOBS},
                 "pictures": {each.id: _shown(each) for each in session.pictures.values()},
                 "jobs": {job.id: self._studio.summary(session, job) for job in session.jobs.values()},
             }
@@ -113,8 +129,11 @@ class Routes:
         return StreamingResponse(stream(), media_type="text/event-stream")
 
     async def upload(self, request: Request) -> Response:
-        """Take a picture, or the mask of a region, as the body of the request."""
+        """Take a picture, a film, or the mask of a region, as the body of the request."""
         session = _session(request)
+        kind = request.query_params.get("kind", "picture")
+        if kind not in _LARGEST or (kind == "film" and kind not in kinds()):
+            raise Refused("this kind of file is not taken here.", 422)
         photograph = request.query_params.get("mask-of")
         belongs_to = None if photograph is None else _found(session.pictures, photograph)
         name = dials.file_name(unquote(request.headers.get("x-name", "")), "picture")
@@ -124,8 +143,8 @@ class Routes:
         try:
             descriptor, path = tempfile.mkstemp(dir=session.folder / "pictures", prefix="upload.")
             try:
-                await _receive(request, descriptor, name)
-                picture = await self._studio.add_picture(session, Path(path), name, belongs_to)
+                await _receive(request, descriptor, name, _LARGEST[kind])
+                picture = await self._studio.add_picture(session, Path(path), name, belongs_to, kind)
             finally:
                 os.unlink(path)
         finally:
@@ -138,7 +157,7 @@ class Routes:
         for picture in session.pictures.values():
             if picture.name == path.name and picture.shown:
                 return JSONResponse(_shown(picture))
-        return JSONResponse(_shown(await self._studio.add_picture(session, path, path.name, None)))
+        return JSONResponse(_shown(await self._studio.add_picture(session, path, path.name)))
 
     async def remove_picture(self, request: Request) -> Response:
         """Remove an upload."""
@@ -155,6 +174,23 @@ class Routes:
         session = _session(request)
         job = await self._studio.submit(session, await _json(request))
         return JSONResponse(self._studio.summary(session, job))
+
+    async def paint_folder(self, request: Request) -> Response:
+        """Put a job for each of several photographs into the queue."""
+        session = _session(request)
+        jobs = await self._studio.submit_folder(session, await _json(request))
+        return JSONResponse({"jobs": [self._studio.summary(session, job) for job in jobs]})
+
+    async def folder_file(self, request: Request) -> Response:
+        """The finished pictures of a folder, as a ZIP file."""
+        session, group = _session(request), request.path_params["group"]
+        jobs = [job for job in session.jobs.values() if job.group == group and job.state in ("done", "stopped")]
+        if not jobs:
+            raise HTTPException(404)
+        path = await asyncio.to_thread(_zipped, session, jobs)
+        return FileResponse(
+            path, media_type="application/zip", filename="painted.zip", background=BackgroundTask(os.unlink, path)
+        )
 
     async def job(self, request: Request) -> Response:
         """A job with its losses and the commands that repeat it."""
@@ -192,13 +228,18 @@ class Routes:
         """A file of a job: one that the page shows, or a download."""
         session, job = _job(request)
         which, folder = request.path_params["which"], session.job_folder(job)
+        name = Path(session.pictures[job.content].name).stem
         if which in ("now", "before", "small"):
             return _file(folder / f"{which}.jpg")
         if which == "start" and job.start:
             return _download(folder / job.start, "image/png", "start.png")
         if which in FORMATS:
-            name = Path(session.pictures[job.content].name).stem
             return _download(folder / f"picture.{which}", FORMATS[which], f"{name}-{job.id[:4]}.{which}")
+        if which == "stages":
+            return _download(folder / STAGES, "image/png", f"{name}-{job.id[:4]}-stages.png")
+        if which in ("mp4", "film"):
+            as_name = f"{name}-{job.id[:4]}.mp4" if which == "mp4" else None
+            return _download(folder / FILM, "video/mp4", as_name)
         raise HTTPException(404)
 
 
@@ -269,14 +310,14 @@ def _found(table: dict[str, Any], name: str) -> Any:
     return table[name]
 
 
-async def _receive(request: Request, descriptor: int, name: str) -> None:
+async def _receive(request: Request, descriptor: int, name: str, most: int) -> None:
     """Write the body of a request to a file, up to the limit."""
     size = 0
     with open(descriptor, "wb") as file:
         async for chunk in request.stream():
             size += len(chunk)
-            if size > MAX_UPLOAD:
-                raise Refused(f"{name} has over {MAX_UPLOAD >> 20} MB; save it smaller first.", 413)
+            if size > most:
+                raise Refused(f"{name} has over {most >> 20} MB; save it smaller first.", 413)
             file.write(chunk)
     if not size:
         raise Refused(f"{name} is empty.", 422)
@@ -314,10 +355,21 @@ def _file(path: Path, *, is_final: bool = False) -> Response:
     return Response(content, media_type="image/jpeg", headers=caching)
 
 
-def _download(path: Path, media_type: str, name: str) -> Response:
+def _download(path: Path, media_type: str, name: str | None) -> Response:
     if not path.is_file():
         raise HTTPException(404)
     return FileResponse(path, media_type=media_type, filename=name)
+
+
+def _zipped(session: Session, jobs: list[Job]) -> str:
+    """A temporary ZIP file with the pictures of some jobs, under the names of their photographs."""
+    taken: set[str] = set()
+    descriptor, path = tempfile.mkstemp(prefix="stylecore.", suffix=".zip")
+    with open(descriptor, "wb") as file, zipfile.ZipFile(file, "w") as archive:
+        for job in jobs:
+            stem = Path(session.pictures[job.content].name).stem
+            archive.write(session.job_folder(job) / "picture.png", distinct(f"{stem}.png", taken))
+    return path
 
 
 async def _on_error(request: Request, error: StylecoreError) -> Response:

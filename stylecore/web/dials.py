@@ -1,4 +1,4 @@
-"""The dials of the page: the options of ``stylecore transfer``, and the settings and commands that their values mean.
+"""The dials of the page: the options of the commands, and the settings and command lines that their values mean.
 
 The page sends the words that a user would write on the command line, and they are parsed by the same parser; so the
 page has the same names, help texts, defaults and error messages, and a new option becomes a new dial.
@@ -9,18 +9,23 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
 from stylecore.cli.arguments import number, whole_number
-from stylecore.cli.options import transfer_parser
+from stylecore.cli.options import command_parser
 from stylecore.cli.settings import given_settings
+from stylecore.cli.sketch import SETTINGS as SKETCH_SETTINGS
+from stylecore.cli.sketch import sketch_settings
+from stylecore.cli.video import DEFAULTS as FILM_DEFAULTS
+from stylecore.cli.video import film_settings
 from stylecore.errors import ParameterError
 from stylecore.messages import near_matches
 from stylecore.optimizers import OPTIMIZERS
 from stylecore.settings import Settings
 from stylecore.studies.presets import load_presets
+from stylecore.video.settings import FilmSettings
 
 MAIN = ("size", "style_weight", "style_scale", "colour", "iterations")
 """The dials that are always visible; the others are under "more"."""
@@ -28,14 +33,35 @@ MAIN = ("size", "style_weight", "style_scale", "colour", "iterations")
 LONGEST = 200
 """Largest number of characters of a value."""
 
-# Shares of the paintings and regions have controls of their own.
-_ELSEWHERE = ("style_blend", "regions", "labels")
+# Shares of the paintings and regions have controls of their own; a page has no folder of flows.
+_ELSEWHERE = ("style_blend", "regions", "labels", "flow", "keep_going")
 
-_DEFAULTS = Settings.defaults()
+
+class _Kind(NamedTuple):
+    """What a kind of job is made with: a command, its files, its function, and the defaults of its settings."""
+
+    command: str
+    option: str
+    """Before the names of the styles, if there is one."""
+    function: str
+    output: str
+    defaults: dict[str, Any]
+    parsed: Callable[[argparse.Namespace], dict[str, Any]]
+
+
+KINDS = {
+    "picture": _Kind("transfer", "", "transfer", "out.png", Settings.defaults(), given_settings),
+    "film": _Kind("video", "", "transfer_video", "out.mp4", {**Settings.defaults(), **FILM_DEFAULTS}, film_settings),
+    "sketch": _Kind("sketch", "--photo", "colour_sketch", "out.png", SKETCH_SETTINGS, sketch_settings),
+}
+"""The kinds of jobs."""
+
+PHOTOGRAPHS = "photographs"
+"""Folder of the photographs for a sketch, if there are several."""
 
 
 class Dial(NamedTuple):
-    """An option of ``stylecore transfer`` as the page shows it.
+    """An option of a command as the page shows it.
 
     Attributes
     ----------
@@ -64,44 +90,48 @@ class Dial(NamedTuple):
 
 
 @cache
-def dials() -> dict[str, Dial]:
+def dials(kind: str = "picture") -> dict[str, Dial]:
     """The dials by name, the main ones first.
+
+    Parameters
+    ----------
+    kind : str
+        One of `KINDS`.
 
     Returns
     -------
     dict of str to Dial
     """
+    defaults = KINDS[kind].defaults
     found = {
-        action.dest: _dial(action, group.title or "")
-        for group in transfer_parser()._action_groups
+        action.dest: _dial(action, group.title or "", defaults[action.dest], kind)
+        for group in command_parser(KINDS[kind].command)._action_groups
         for action in group._group_actions
-        if action.dest in _DEFAULTS and action.dest not in _ELSEWHERE
+        if action.dest in defaults and action.dest not in _ELSEWHERE
     }
-    names = [*MAIN, *(name for name in found if name not in MAIN)]
-    return {name: found[name] for name in names}
+    main = [name for name in MAIN if name in found]
+    return {name: found[name] for name in (*main, *(name for name in found if name not in main))}
 
 
-def _dial(action: argparse.Action, group: str) -> Dial:
+def _dial(action: argparse.Action, group: str, default: Any, kind: str) -> Dial:
     name = action.dest
     metavar = action.metavar if isinstance(action.metavar, str) else ""
     words = [str(choice) for choice in action.choices or metavar.strip("{}").split(",") if metavar or action.choices]
     choices = [word for word in words if word and not word.isupper()]
-    if name == "optimizer":  # A job must be able to continue from its checkpoint.
+    if name == "optimizer" and kind == "picture":  # A job must be able to continue from its checkpoint.
         choices = [word for word in choices if OPTIMIZERS[word].resumable]
-    is_open = "NUMBER" in words or not choices
-    kind = "choice"
-    if is_open:
-        kind = "integer" if action.type is whole_number else "number" if action.type is number else "words"
-    text, _, _ = (action.help or "").rpartition(" (default: ")
-    default = choices[0] if name == "optimizer" else words_of(name, _DEFAULTS[name])
+        default = choices[0]
+    of_values = "choice"
+    if "NUMBER" in words or not choices:
+        of_values = "integer" if action.type is whole_number else "number" if action.type is number else "words"
     return Dial(
         name,
         action.option_strings[-1],
         "main" if name in MAIN else group,
-        " ".join(text.split()).replace("%%", "%"),
-        kind,
+        " ".join((action.help or "").partition(" (default: ")[0].split()).replace("%%", "%"),
+        of_values,
         choices,
-        default,
+        words_of(name, default),
         action.nargs is not None,
     )
 
@@ -146,18 +176,20 @@ def looks() -> dict[str, dict[str, Any]]:
     }
 
 
-def checked(given: object) -> dict[str, str]:
+def checked(given: object, kind: str = "picture") -> dict[str, str]:
     """Check the words of some dials, as a browser sent them.
 
     Parameters
     ----------
     given : object
         Words by the name of the dial; empty words mean the default.
+    kind : str
+        One of `KINDS`.
 
     Returns
     -------
     dict of str to str
-        Those that are given, with the optimizer; defaults are left out.
+        Those that are given, with the optimizer of a picture; defaults are left out.
 
     Raises
     ------
@@ -168,9 +200,9 @@ def checked(given: object) -> dict[str, str]:
         raise ParameterError("the settings are not an object; reload the page.")
     result = {}
     for name, words in given.items():
-        if name not in dials():
-            raise ParameterError(f'there is no setting "{str(name)[:40]}"{near_matches(str(name)[:40], dials())}.')
-        dial = dials()[name]
+        if name not in dials(kind):
+            raise ParameterError(f'there is no setting "{str(name)[:40]}"{near_matches(str(name)[:40], dials(kind))}.')
+        dial = dials(kind)[name]
         if not isinstance(words, str) or len(words) > LONGEST:
             raise ParameterError(f"{dial.option} must be text of at most {LONGEST} characters.")
         words = " ".join(words.split())
@@ -178,11 +210,13 @@ def checked(given: object) -> dict[str, str]:
             raise ParameterError(f'{dial.option} "{words}" is not known{near_matches(words, dial.choices)}.')
         if words and words != dial.default:
             result[name] = words
-    return {**result, "optimizer": result.get("optimizer", dials()["optimizer"].default)}
+    if kind == "picture":
+        result.setdefault("optimizer", dials()["optimizer"].default)
+    return result
 
 
-def settings(given: Mapping[str, str], shares: Sequence[float] = ()) -> dict[str, Any]:
-    """Parse words of dials to settings of `transfer`.
+def settings(given: Mapping[str, str], shares: Sequence[float] = (), kind: str = "picture") -> dict[str, Any]:
+    """Parse words of dials to settings of the function for a kind of job.
 
     Parameters
     ----------
@@ -190,6 +224,8 @@ def settings(given: Mapping[str, str], shares: Sequence[float] = ()) -> dict[str
         As `checked` returns them.
     shares : sequence of float
         Weight of each painting; none for a single one.
+    kind : str
+        One of `KINDS`.
 
     Returns
     -------
@@ -200,19 +236,23 @@ def settings(given: Mapping[str, str], shares: Sequence[float] = ()) -> dict[str
     ParameterError
         If the words are not valid for their option, or a value is out of its range.
     """
-    parsed = transfer_parser().parse_args(["content", "style", "--output=out.png", *_arguments(given)])
-    named = {name: value for name, value in given_settings(parsed).items() if value is not None}
+    command, option, _, output, _, parsed = KINDS[kind]
+    files = ["content", *([option] if option else []), "style", f"--output={output}"]
+    found = parsed(command_parser(command).parse_args([*files, *_arguments(given, kind)]))
+    named = {name: value for name, value in found.items() if name in given}
     if len(shares) > 1:
         named["style_blend"] = list(shares)
-    Settings.of(named)
+    Settings.of({name: value for name, value in named.items() if name in Settings.defaults()})
+    if kind == "film":
+        FilmSettings(**{name: value for name, value in named.items() if name in FILM_DEFAULTS})
     return named
 
 
-def _arguments(given: Mapping[str, str]) -> list[str]:
+def _arguments(given: Mapping[str, str], kind: str) -> list[str]:
     """The options of a command line."""
     arguments = []
     for name, words in given.items():
-        dial = dials()[name]
+        dial = dials(kind)[name]
         if not dial.several:
             arguments.append(f"{dial.option}={words}")
             continue
@@ -230,15 +270,16 @@ def commands(
     shares: Sequence[float] = (),
     regions: Sequence[Sequence[str]] = (),
     start: str | None = None,
+    kind: str = "picture",
 ) -> dict[str, str]:
-    """The command line and the Python call that make the same picture.
+    """The command line and the Python call that make the same picture or film.
 
     Parameters
     ----------
     content : str
-        Name of the photograph's file.
+        Name of the file of the photograph, film or drawing.
     styles : sequence of str
-        Names of the paintings' files.
+        Names of the paintings' files; of the photograph, for a sketch.
     given : mapping of str to str
         As `checked` returns them.
     shares : sequence of float
@@ -246,15 +287,20 @@ def commands(
         As ``--region`` takes them.
     start : str, optional
         Name of the picture to start from.
+    kind : str
+        One of `KINDS`.
 
     Returns
     -------
     dict of str to str
         "shell" and "python".
     """
-    named = settings(given, shares)
-    arguments = ["stylecore", "transfer", _as_file(content), *map(_as_file, styles), "-o", "out.png"]
-    arguments += _arguments(given)
+    command, option, function, output, _, _ = KINDS[kind]
+    named = settings(given, shares, kind)
+    if option and len(styles) > 1:
+        option, styles = "--photos", [PHOTOGRAPHS]
+    files = [_as_file(content), *([option] if option else []), *map(_as_file, styles)]
+    arguments = ["stylecore", command, *files, "-o", output, *_arguments(given, kind)]
     if len(shares) > 1:
         arguments += ["--style-blend", *(f"{share:g}" for share in shares)]
     for region in regions:
@@ -266,8 +312,14 @@ def commands(
         named["regions"] = [list(region) for region in regions]
     keywords = "".join(f",\n    {name}={value!r}" for name, value in named.items())
     paintings = repr(styles[0]) if len(styles) == 1 else repr(list(styles))
-    python = f"import stylecore\n\nresult = stylecore.transfer(\n    {content!r},\n    {paintings}{keywords},\n)\n"
-    return {"shell": shlex.join(arguments), "python": python + 'result.save("out.png")\n'}
+    if option:
+        paintings = f"{option[2:]}={paintings}"
+    written = f",\n    {output!r}" if kind == "film" else ""
+    arguments_of_call = f"    {content!r},\n    {paintings}{written}{keywords},\n"
+    python = f"import stylecore\n\nresult = stylecore.{function}(\n{arguments_of_call})\n"
+    if kind != "film":
+        python += f"result.save({output!r})\n"
+    return {"shell": shlex.join(arguments), "python": python}
 
 
 def _as_file(name: str) -> str:

@@ -1,17 +1,18 @@
-"""The process that paints: it runs `stylecore.transfer` for one job at a time, with a checkpoint.
+"""The process that paints: it runs `stylecore.transfer`, or the function for films or sketches, for one job at a time.
 
-The picture is that of `stylecore.transfer` with the same settings, bit for bit, however often it was paused or killed.
+The result is that of the function with the same settings, bit for bit, however often the process was paused or killed.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import time
 import warnings
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,12 +24,17 @@ from stylecore.kernels.compilation import on_compile
 from stylecore.optimizers import Optimizer
 from stylecore.pictures.geometry import crop, resize
 from stylecore.pictures.reading import read_image
+from stylecore.pictures.writing import write_image
 from stylecore.runs.checkpoint import Checkpoint
 from stylecore.runs.history import Evaluation
 from stylecore.samples import PAINTING, PHOTOGRAPH
 from stylecore.settings import Settings
+from stylecore.web import dials
 from stylecore.web.reading import predict, write_copy
-from stylecore.web.store import FORMATS
+from stylecore.web.store import FILM, FORMATS, STAGES
+
+if TYPE_CHECKING:
+    from stylecore.video.film import PaintedFrame
 
 LARGEST_COPY = 2048
 """Longer side in pixels of the picture that the page shows during a run."""
@@ -96,6 +102,13 @@ class Watcher:
         How often a dial was changed.
     report : callable
         Called with each message.
+
+    Attributes
+    ----------
+    has_begun : bool
+        Whether there has been an evaluation or a frame.
+    seconds : float
+        Time of the last one.
     """
 
     def __init__(self, folder: Path, part: int, report: Any) -> None:
@@ -103,6 +116,8 @@ class Watcher:
         self._part = part
         self._report = report
         self._next = 0.0
+        self.has_begun = False
+        self.seconds = 0.0
         self._losses = open(folder / "losses.csv", "a", encoding="utf-8")  # noqa: SIM115
 
     def close(self) -> None:
@@ -111,7 +126,17 @@ class Watcher:
 
     def __call__(self, evaluation: Evaluation, image: np.ndarray) -> None:
         """Report an evaluation."""
-        row = row_of(evaluation, self._part)
+        self._report_row(row_of(evaluation, self._part), evaluation.seconds, image)
+
+    def show(self, number: int, seconds: float, picture: np.ndarray) -> None:
+        """Report a frame of a film, which has no losses of its own."""
+        height, width = picture.shape[:2]
+        if not self.has_begun:
+            write_copy(self._folder / "small.jpg", picture, None, 256)
+        self._report_row([self._part, number, width, height, 0, 0, 0, 0], seconds, picture)
+
+    def _report_row(self, row: list[float], seconds: float, image: np.ndarray) -> None:
+        self.has_begun, self.seconds = True, seconds
         self._losses.write(",".join(f"{value:.6g}" for value in row) + "\n")
         self._losses.flush()
         began = time.perf_counter()
@@ -120,7 +145,7 @@ class Watcher:
             write_copy(self._folder / "now.jpg", image, None, LARGEST_COPY)
             ended = time.perf_counter()
             self._next = ended + max(_INTERVAL, (ended - began) / _SHARE)
-        self._report({"is": "step", "row": row, "seconds": evaluation.seconds, "shows": shows})
+        self._report({"is": "step", "row": row, "seconds": seconds, "shows": shows})
 
 
 def row_of(evaluation: Evaluation, part: int) -> list[float]:
@@ -206,8 +231,12 @@ def _paint(connection: Connection, job: dict[str, Any]) -> bool:
 
 
 def _run(job: dict[str, Any], order: Order, report: Any) -> dict[str, Any]:
+    _fetch_once(job["settings"].get("network", Settings().network), report)
+    return {"picture": _paint_picture, "film": _paint_film, "sketch": _colour_sketch}[job["kind"]](job, order, report)
+
+
+def _paint_picture(job: dict[str, Any], order: Order, report: Any) -> dict[str, Any]:
     folder, named = Path(job["folder"]), job["settings"]
-    _fetch_once(named.get("network", Settings().network), report)
     content = read_image(job["content"])[0]
     regions = len(named.get("regions") or [1])
     prediction = predict(_without_files(named), content.shape[:2], job["style_shapes"], regions)
@@ -237,6 +266,92 @@ def _run(job: dict[str, Any], order: Order, report: Any) -> dict[str, Any]:
     save(result, folder, job["names"])
     checkpoint.unlink(missing_ok=True)
     return {"how": "stopped" if result.stopped else "done", "seconds": result.history[-1].seconds}
+
+
+def _paint_film(job: dict[str, Any], order: Order, report: Any) -> dict[str, Any]:
+    from stylecore.video import transfer_video
+
+    folder = Path(job["folder"])
+    watcher = Watcher(folder, job["part"], report)
+
+    def callback(painted: PaintedFrame, picture: np.ndarray) -> bool:
+        if not watcher.has_begun:
+            height, width = picture.shape[:2]
+            report({"is": "started", "scales": [[(height, width), painted.count]], "size": [width, height]})
+        watcher.show(painted.number, painted.seconds, picture)
+        return order.asked == "pause"
+
+    try:
+        result = transfer_video(job["content"], job["styles"], folder / FILM, callback=callback, **job["settings"])
+    finally:
+        watcher.close()
+    if result.stopped:
+        raise Paused
+    return {"how": "done", "seconds": result.seconds}
+
+
+def _colour_sketch(job: dict[str, Any], order: Order, report: Any) -> dict[str, Any]:
+    from stylecore.sketch import colour_sketch, index
+
+    folder, named = Path(job["folder"]), job["settings"]
+    drawing = read_image(job["content"])[0]
+    prediction = predict(picture_settings(named, "sketch"), drawing.shape[:2], job["style_shapes"], 1)
+    _write_photograph(folder / "before.jpg", drawing, prediction["size"])
+    report({"is": "started", "scales": prediction["scales"], "size": prediction["size"]})
+    source: dict[str, Any] = {"photo": job["styles"][0]}
+    if len(job["styles"]) > 1:
+        source = {"photos": index(_linked(job["styles"], job["names"]["style"], folder / dials.PHOTOGRAPHS))}
+    watcher = Watcher(folder, job["part"], report)
+    checkpoint = folder / f"run-{job['part']}.ckpt"
+
+    def callback(evaluation: Evaluation, image: np.ndarray) -> bool:
+        watcher(evaluation, image)
+        return order.asked == "stop"
+
+    try:
+        result = colour_sketch(
+            job["content"],
+            **source,
+            **named,
+            optimizer="lbfgs",
+            callback=callback,
+            checkpoint=_PausableCheckpoint(checkpoint, order),
+        )
+    finally:
+        watcher.close()
+    for suffix in FORMATS:
+        result.save(folder / f"picture.{suffix}")
+    write_image(folder / STAGES, result.sheet())
+    _write_copies(folder, result.array, None)
+    checkpoint.unlink(missing_ok=True)
+    return {"how": "stopped" if result.stopped else "done", "seconds": watcher.seconds}
+
+
+def _linked(files: Sequence[str], names: Sequence[str], folder: Path) -> Path:
+    """A folder with the same files under the names that the user knows; made anew."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for file, name in zip(files, names, strict=True):
+        shutil.copyfile(file, folder / Path(name).with_suffix(Path(file).suffix))
+    return folder
+
+
+def picture_settings(named: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """The settings of `stylecore.transfer` among those of a kind of job, by which its pictures are predicted.
+
+    Parameters
+    ----------
+    named : mapping
+        As from `dials.settings`.
+    kind : str
+        One of `dials.KINDS`.
+
+    Returns
+    -------
+    dict
+    """
+    defaults = {"iterations": 90} if kind == "sketch" else {}
+    return {**defaults, **{name: value for name, value in named.items() if name in Settings.defaults()}}
 
 
 def _without_files(named: Mapping[str, Any]) -> dict[str, Any]:
@@ -272,5 +387,9 @@ def save(result: Result, folder: Path, names: Mapping[str, Any]) -> None:
     result.settings.update(names)
     for suffix in FORMATS:
         result.save(folder / f"picture.{suffix}")
-    write_copy(folder / "now.jpg", result.array, result.alpha, LARGEST_COPY)
-    write_copy(folder / "small.jpg", result.array, result.alpha, 256)
+    _write_copies(folder, result.array, result.alpha)
+
+
+def _write_copies(folder: Path, rgb: np.ndarray, alpha: np.ndarray | None) -> None:
+    write_copy(folder / "now.jpg", rgb, alpha, LARGEST_COPY)
+    write_copy(folder / "small.jpg", rgb, alpha, 256)

@@ -19,8 +19,8 @@ import numpy as np
 from PIL import Image
 
 from stylecore import weights
-from stylecore.budget import Budget, predicted_bytes
-from stylecore.errors import ImageError, StylecoreError
+from stylecore.budget import DISK, Budget, predicted_bytes
+from stylecore.errors import DataError, ImageError, ParameterError, StylecoreError
 from stylecore.network import Network, load_network
 from stylecore.pictures.arrays import quantise, to_pil
 from stylecore.pictures.geometry import fit, resize, shape_for
@@ -40,6 +40,10 @@ VIEW, SMALL = 1280, 256
 """Longer sides of the JPEG copies, in pixels."""
 
 
+FILMS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif")
+"""Suffixes of the films that are taken."""
+
+
 def main(connection: Connection) -> None:
     """Answer requests until the pipe is closed.
 
@@ -48,7 +52,12 @@ def main(connection: Connection) -> None:
     connection : Connection
         Each request names one of the functions below and its arguments; the answer has its result or an error.
     """
-    functions: dict[str, Callable[..., dict[str, Any]]] = {"read": read, "read_mask": read_mask, "predict": predict}
+    functions: dict[str, Callable[..., dict[str, Any]]] = {
+        "read": read,
+        "read_mask": read_mask,
+        "read_film": read_film,
+        "predict": predict,
+    }
     _limit_memory()
     while (request := connection.recv())["do"] != "quit":
         try:
@@ -113,6 +122,48 @@ def read(source: str, folder: str, id: str, name: str) -> dict[str, Any]:
     height, width = rgb.shape[:2]
     note = " ".join(str(warning.message) for warning in caught)
     return {"width": width, "height": height, "suffix": "png" if has_8_bits else "tif", "note": note}
+
+
+def read_film(source: str, folder: str, id: str, name: str) -> dict[str, Any]:
+    """Check that an upload is a film, keep it as it is, and write two small copies of its first frame.
+
+    Parameters
+    ----------
+    source, folder, id, name : str
+        As for `read`.
+
+    Returns
+    -------
+    dict
+        "width", "height", "suffix", "note" and "frames".
+
+    Raises
+    ------
+    DataError
+        If it is not a film, or a damaged one.
+    ParameterError
+        If a package that it needs is not installed.
+    """
+    from stylecore.video.sources import open_source
+
+    suffix = Path(name).suffix.lower()
+    if suffix not in FILMS:
+        raise ParameterError(f"{name} is not a film of a known kind ({', '.join(FILMS)}).")
+    target = Path(folder, f"{id}{suffix}")
+    os.link(source, target)
+    try:
+        film = open_source(target)
+        first = next(film.frames()).pixels
+        height, width = first.shape[:2]
+        _check_pixels(height, width, name)
+    except BaseException as error:
+        target.unlink()
+        if isinstance(error, DataError):  # It names the file as the user does not know it.
+            raise DataError(str(error).replace(str(target), name)) from None
+        raise
+    for which, side in (("view", VIEW), ("small", SMALL)):
+        write_copy(str(target.with_suffix(f".{which}.jpg")), first / np.float32(255), None, side)
+    return {"width": width, "height": height, "suffix": suffix[1:], "note": "", "frames": film.count or 0}
 
 
 def read_mask(source: str, folder: str, id: str, width: int, height: int) -> dict[str, Any]:
@@ -220,15 +271,15 @@ def predict(
     def style_shapes(longer_side: float) -> list[tuple[int, int]]:
         return [style_shape(style, longer_side * settings.style_scale, smallest) for style in styles]
 
-    Budget(network, settings, style_shapes, regions).optimizer(shape, [settings.optimizer])
+    budget, optimizer = Budget(network, settings, style_shapes, regions), settings.optimizer
+    budget.optimizer(shape, [optimizer])
+    given = optimizer, settings.style_loss, regions, budget.tile(shape, optimizer)
     kinds = [
-        predicted_bytes(
-            network, content_layers, style_layers, shape, style, settings.optimizer, settings.style_loss, regions
-        )
+        predicted_bytes(network, content_layers, style_layers, shape, style, *given)
         for style in style_shapes(max(shape))
     ]
     scales = schedule(shape, settings.iterations, settings.pyramid, network.smallest_size(settings.layers))
-    return {"size": size, "scales": scales, "bytes": max(sum(kind.values()) for kind in kinds)}
+    return {"size": size, "scales": scales, "bytes": max(sum(kind.values()) - kind.get(DISK, 0) for kind in kinds)}
 
 
 @lru_cache(maxsize=1)

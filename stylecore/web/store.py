@@ -30,7 +30,10 @@ ACTIVE = ("waiting", "painting")
 """States of a job that is still to be painted."""
 
 FORMATS = {"png": "image/png", "jpg": "image/jpeg", "tif": "image/tiff"}
-"""The formats of a download, with their media types."""
+"""The formats of a picture that is downloaded, with their media types."""
+
+FILM, STAGES = "film.mp4", "stages.png"
+"""Files of a job: a painted film, and the stages of a coloured sketch."""
 
 _DAY = 24 * 3600.0
 
@@ -40,23 +43,25 @@ _UNUSED = 2 * _DAY
 
 @dataclass
 class Picture:
-    """An uploaded picture or mask.
+    """An uploaded picture, mask or film.
 
     Attributes
     ----------
     id : str
     name : str
         Of the user's file, for display and for commands.
-    kind : {"picture", "mask"}
+    kind : {"picture", "mask", "film"}
     width, height : int
-    suffix : {"png", "tif"}
-        Format in which it is stored.
+    suffix : str
+        Format in which it is stored: "png" or "tif", or that of a film.
     note : str
         Warnings of its decoder.
     created : float
         Seconds since 1970.
     shown : bool
         Whether it is offered to be used again.
+    frames : int
+        Of a film; 0 if its header does not tell.
     """
 
     id: str
@@ -68,19 +73,20 @@ class Picture:
     note: str = ""
     created: float = 0.0
     shown: bool = True
+    frames: int = 0
 
 
 @dataclass
 class Job:
-    """A picture in the queue, in progress or finished.
+    """A picture or film in the queue, in progress or finished.
 
     Attributes
     ----------
     id : str
     content : str
-        Identifier of the photograph.
+        Identifier of the photograph, film or drawing.
     styles : list of str
-        Identifiers of the paintings.
+        Identifiers of the paintings; of the photographs, for a sketch.
     shares : list of float
         Weight of each painting.
     regions : list of dict
@@ -116,6 +122,9 @@ class Job:
         Number of pictures shown so far, in all parts.
     size : list of int
         Width and height of the finished picture.
+    kind : {"picture", "film", "sketch"}
+    group : str
+        Common to the pictures of a folder; empty for others.
     """
 
     id: str
@@ -139,6 +148,8 @@ class Job:
     seconds: float = 0.0
     picture: int = 0
     size: list[int] = field(default_factory=list)
+    kind: str = "picture"
+    group: str = ""
 
     @property
     def pictures(self) -> list[str]:

@@ -6,15 +6,17 @@ import asyncio
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from stylecore.errors import StylecoreError
+from stylecore.video.settings import FilmSettings
 from stylecore.web import dials, painting, reading
 from stylecore.web.processes import Helper, Message
 from stylecore.web.store import ACTIVE, Job, Picture, Session, Store, new_id
 
-MAX_JOBS = 20
+MAX_JOBS = 100
 """The largest number of jobs that wait or are painted, of all sessions."""
 
 MAX_PICTURES = 200
@@ -34,7 +36,7 @@ _PAUSE = 0.1
 # Fields of a job that are sent to a page unchanged.
 _SHOWN = (
     *("id", "look", "given", "content", "styles", "shares", "regions", "part", "state", "ending", "message", "notes"),
-    *("created", "scales", "step", "seconds", "picture", "size"),
+    *("created", "scales", "step", "seconds", "picture", "size", "kind", "group"),
 )
 
 # Steps of a picture that is continued at twice its size.
@@ -113,7 +115,9 @@ class Studio:
 
     # Requests of the page
 
-    async def add_picture(self, session: Session, upload: Path, name: str, photograph: Picture | None) -> Picture:
+    async def add_picture(
+        self, session: Session, upload: Path, name: str, photograph: Picture | None = None, kind: str = "picture"
+    ) -> Picture:
         """Decode an upload and add it to a session.
 
         Parameters
@@ -123,8 +127,10 @@ class Studio:
             The uploaded bytes.
         name : str
             Of the user's file.
-        photograph : Picture or None
+        photograph : Picture, optional
             If the upload is the mask of a region, the photograph that it belongs to.
+        kind : {"picture", "film"}
+            What it is, if it is no mask.
 
         Returns
         -------
@@ -139,12 +145,12 @@ class Studio:
             raise Refused(f"there are {MAX_PICTURES} pictures already; remove some of them first.")
         id = new_id()
         arguments: dict[str, Any] = {"source": str(upload), "folder": str(session.folder / "pictures"), "id": id}
-        if photograph is None:
-            read = await self._ask("read", {**arguments, "name": name})
-        else:
+        if photograph is not None:
+            kind = "mask"
             sizes = {"width": photograph.width, "height": photograph.height}
             read = await self._ask("read_mask", {**arguments, **sizes})
-        kind = "picture" if photograph is None else "mask"
+        else:
+            read = await self._ask("read" if kind == "picture" else "read_film", {**arguments, "name": name})
         picture = Picture(id, name, kind, **read, created=time.time())
         session.add_picture(picture)
         return picture
@@ -172,7 +178,7 @@ class Studio:
         ----------
         session : Session
         wanted : mapping
-            As the page sends it: "content", "styles", "shares", "regions", "given" and "look", as in `Job`.
+            As the page sends it: "kind", "content", "styles", "shares", "regions", "given" and "look", as in `Job`.
 
         Returns
         -------
@@ -185,8 +191,36 @@ class Studio:
         """
         job = self._job_of(session, wanted)
         await self._predict(session, job)
-        self._add(session, job)
+        self._add(session, [job])
         return job
+
+    async def submit_folder(self, session: Session, wanted: Mapping[str, Any]) -> list[Job]:
+        """Put a job for each of several photographs into the queue; nothing if one of them cannot be painted.
+
+        Parameters
+        ----------
+        session : Session
+        wanted : mapping
+            As for `submit`, with the photographs as "contents".
+
+        Returns
+        -------
+        list of Job
+
+        Raises
+        ------
+        StylecoreError
+            As for `submit`.
+        """
+        contents = wanted.get("contents")
+        if not isinstance(contents, list) or not 0 < len(contents) <= MAX_JOBS:
+            raise Refused(f"choose one to {MAX_JOBS} photographs.", 422)
+        group = new_id()
+        jobs = [replace(self._job_of(session, {**wanted, "content": id}), group=group) for id in contents]
+        for job in jobs:
+            await self._predict(session, job)
+        self._add(session, jobs)
+        return jobs
 
     async def larger(self, session: Session, finished: Job) -> Job:
         """Continue a finished picture at twice its size.
@@ -205,6 +239,7 @@ class Studio:
         StylecoreError
             If it is not finished, too large, or the queue is full.
         """
+        _check_is_picture(finished)
         if not finished.size or finished.state not in ("done", "stopped"):
             raise Refused("this picture is not finished.")
         width, height = (2 * side for side in finished.size)
@@ -228,7 +263,7 @@ class Studio:
         folder = session.job_folder(job)
         folder.mkdir()
         shutil.copyfile(session.job_folder(finished) / "picture.png", folder / "start-0.png")
-        self._add(session, job)
+        self._add(session, [job])
         return job
 
     def order(self, session: Session, job: Job, what: str) -> None:
@@ -255,7 +290,7 @@ class Studio:
                 self._painter.send({"do": "pause"})
             else:
                 self._leave_queue(session, job, "paused")
-        elif what == "stop" and job.state in (*ACTIVE, "paused", "failed") and job.step:
+        elif what == "stop" and job.kind != "film" and job.state in (*ACTIVE, "paused", "failed") and job.step:
             job.ending = "stop"
             if is_current:
                 session.save_job(job)
@@ -286,6 +321,7 @@ class Studio:
         StylecoreError
             If a dial is out of its range, or the job has ended.
         """
+        _check_is_picture(job)
         wanted = {name: getattr(job, name) for name in ("content", "styles", "shares", "regions")}
         changed = self._job_of(session, {**wanted, "given": given, "look": look})
         prediction = await self._predict(session, changed)
@@ -325,7 +361,8 @@ class Studio:
         """
         names = self.names(session, job)
         files = {names["content"]: f"pictures/{job.content}/file"}
-        files |= {name: f"pictures/{id}/file" for name, id in zip(names["style"], job.styles, strict=True)}
+        folder = f"{dials.PHOTOGRAPHS}/" if job.kind == "sketch" and len(job.styles) > 1 else ""
+        files |= {folder + name: f"pictures/{id}/file" for name, id in zip(names["style"], job.styles, strict=True)}
         masks = {region["mask"]: f"region-{i}.png" for i, region in enumerate(job.regions, 1)}
         regions = _regions_of(job, masks.__getitem__)
         files |= {name: f"pictures/{id}/file" for id, name in masks.items() if id != "rest"}
@@ -333,14 +370,14 @@ class Studio:
         if start:
             files[start] = f"jobs/{job.id}/start"
         return {
-            **dials.commands(names["content"], names["style"], job.actual, job.shares, regions, start),
+            **dials.commands(names["content"], names["style"], job.actual, job.shares, regions, start, job.kind),
             "files": files,
         }
 
     def names(self, session: Session, job: Job) -> dict[str, Any]:
         """Names of the user's files, "content" and "style", made different from one another."""
         taken: set[str] = set()
-        names = [_distinct(session.pictures[id].name, taken) for id in (job.content, *job.styles)]
+        names = [distinct(session.pictures[id].name, taken) for id in (job.content, *job.styles)]
         return {"content": names[0], "style": names[1:]}
 
     # Events
@@ -410,7 +447,7 @@ class Studio:
         if not job.scales or rest <= 0:
             return None
         rate = self._rate(job) if self._current is not None and self._current[1] is job else None
-        if rate is None:
+        if rate is None and job.kind == "picture":
             rate = self.store.rates().get(painting.rate_key(dials.settings(job.actual)))
         return None if rate is None else rate * rest
 
@@ -426,31 +463,37 @@ class Studio:
     def _job_of(self, session: Session, wanted: Mapping[str, Any]) -> Job:
         """A new job, all of whose parts have been checked but for what only the reading process can."""
         styles, shares, regions = wanted.get("styles"), wanted.get("shares", []), wanted.get("regions", [])
-        content = _picture(session, wanted.get("content"), "photograph")
+        kind = wanted.get("kind", "picture")
+        if kind not in _ROLES:
+            raise Refused("there is no such kind of work.", 422)
+        role, style_role = _ROLES[kind]
+        content = _picture(session, wanted.get("content"), role, "film" if kind == "film" else "picture")
         if not isinstance(styles, list) or not 0 < len(styles) <= MAX_STYLES:
-            raise Refused(f"choose one to {MAX_STYLES} paintings.", 422)
-        pictures = [_picture(session, id, "painting") for id in styles]
+            raise Refused(f"choose one to {MAX_STYLES} {style_role}s.", 422)
+        pictures = [_picture(session, id, style_role) for id in styles]
         if not isinstance(shares, list) or not all(isinstance(share, int | float) for share in shares):
             raise Refused("the shares of the paintings are not numbers.", 422)
-        shares = [float(share) for share in shares] if len(shares) == len(styles) > 1 else []
-        given = dials.checked(wanted.get("given"))
-        dials.settings(given, shares)
+        can_mix = len(shares) == len(styles) > 1 and kind != "sketch"
+        shares = [float(share) for share in shares] if can_mix else []
+        given = dials.checked(wanted.get("given"), kind)
+        dials.settings(given, shares, kind)
         look = wanted.get("look")
         return Job(
             new_id(),
             content.id,
             [picture.id for picture in pictures],
             shares,
-            _checked_regions(session, regions, len(styles)),
+            _checked_regions(session, regions if kind == "picture" else [], len(styles)),
             given,
             given,
             look if isinstance(look, str) and look in dials.looks() else None,
             created=time.time(),
+            kind=kind,
         )
 
     async def _predict(self, session: Session, job: Job) -> dict[str, Any]:
         content, *styles = (session.pictures[id] for id in (job.content, *job.styles))
-        named = dials.settings(job.actual, job.shares)
+        named = painting.picture_settings(dials.settings(job.actual, job.shares, job.kind), job.kind)
         arguments = {
             "named": named,
             "content": (content.height, content.width),
@@ -458,13 +501,22 @@ class Studio:
             "regions": max(1, len(job.regions)),
         }
         prediction = await self._ask("predict", arguments)
-        return {**prediction, "seconds": self.seconds_of(named, prediction.get("scales", []))}
+        if job.kind == "sketch":  # How much its regions take is known only when the drawing has been divided.
+            return {name: prediction[name] for name in ("size", "download") if name in prediction}
+        scales = prediction.get("scales", [])
+        if job.kind == "film":
+            given = {**FilmSettings.defaults(), **dials.settings(job.actual, kind="film")}
+            prediction["frames"] = frames = -(-content.frames // given["every"])
+            scales = [*scales, *([[scales[-1][0], max(0, frames - 1) * given["frame_iterations"]]] if scales else [])]
+        return {**prediction, "seconds": self.seconds_of(named, scales)}
 
-    def _add(self, session: Session, job: Job) -> None:
-        if len(self._queue) + (self._current is not None) >= MAX_JOBS:
-            raise Refused(f"{MAX_JOBS} pictures are waiting already; wait until one is finished.", 429)
-        session.save_job(job)
-        self._enqueue(session, job)
+    def _add(self, session: Session, jobs: list[Job]) -> None:
+        if len(self._queue) + (self._current is not None) + len(jobs) > MAX_JOBS:
+            raise Refused(f"{MAX_JOBS} pictures are waiting already; wait until some are finished.", 429)
+        for job in jobs:
+            session.save_job(job)
+        for job in jobs:
+            self._enqueue(session, job)
 
     def _enqueue(self, session: Session, job: Job) -> None:
         if job.state != "waiting":
@@ -496,13 +548,14 @@ class Studio:
     def _for_painter(self, session: Session, job: Job) -> dict[str, Any]:
         folder = session.job_folder(job)
         content, *styles = (session.pictures[id] for id in (job.content, *job.styles))
-        named = dials.settings(job.actual, job.shares)
+        named = dials.settings(job.actual, job.shares, job.kind)
         if job.regions:
             named["regions"] = _regions_of(job, lambda id: str(session.picture_file(session.pictures[id])))
         if job.start:
             named["init"] = str(folder / job.start)
         return {
             "id": job.id,
+            "kind": job.kind,
             "folder": str(folder),
             "part": job.part,
             "content": str(session.picture_file(content)),
@@ -576,7 +629,7 @@ class Studio:
         self._queue.insert(0, (session, job))
 
     def _learn_rate(self, job: Job) -> None:
-        rate = self._rate(job)
+        rate = self._rate(job) if job.kind == "picture" else None
         if rate is not None:
             self.store.save_rate(painting.rate_key(dials.settings(job.actual)), rate)
 
@@ -680,11 +733,20 @@ def rest_of(wanted: list[Any], scales: list[Any], step: int) -> dict[str, str]:
     return {"pyramid": sides or "1", "iterations": " ".join(str(steps) for _, steps in rest)}
 
 
-def _picture(session: Session, id: object, role: str) -> Picture:
+# What the content and the styles of each kind of job are called.
+_ROLES = {"picture": ("photograph", "painting"), "film": ("film", "painting"), "sketch": ("drawing", "photograph")}
+
+
+def _picture(session: Session, id: object, role: str, kind: str = "picture") -> Picture:
     picture = session.pictures.get(id) if isinstance(id, str) else None
-    if picture is None or picture.kind != "picture":
+    if picture is None or picture.kind != kind:
         raise Refused(f"choose a {role} first.", 422)
     return picture
+
+
+def _check_is_picture(job: Job) -> None:
+    if job.kind != "picture":
+        raise Refused(f"a {job.kind} cannot be changed; make another one with these settings.")
 
 
 def _checked_regions(session: Session, regions: object, styles: int) -> list[dict[str, Any]]:
@@ -713,7 +775,8 @@ def _regions_of(job: Job, mask: Callable[[str], str]) -> list[list[str]]:
     ]
 
 
-def _distinct(name: str, taken: set[str]) -> str:
+def distinct(name: str, taken: set[str]) -> str:
+    """A name that is not among those taken, and is then: the name itself, or with a number before its suffix."""
     stem, dot, suffix = name.rpartition(".")
     candidate, i = name, 2
     while candidate in taken:

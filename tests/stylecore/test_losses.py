@@ -44,17 +44,27 @@ def test_content(backend):
     for part in (slice(5), slice(5, None)):
         loss.add_gradient(features[part], 2.0, gradient[part], part.start or 0)
     check_gradient(lambda f: 2.0 * value(loss, f), gradient, features, rng)
-    assert loss.relative_weight * value(loss, np.zeros_like(target)) == pytest.approx(1)
+    assert loss.blank() == pytest.approx(value(loss, np.zeros_like(target)), rel=1e-12)
 
 
 GUIDES = {"none": None, "soft": np.linspace(0.1, 1, 9), "hard": np.arange(9.0) // 5}
 
 
-def style_loss(kind, style, backend, guide=None):
-    """Of features of nine positions, from a style given by its moments."""
-    distance = STYLE_LOSSES[kind](*style, backend)
-    shape = (9, len(style[0]))
-    return StyleLoss(distance, Moments(backend, shape, np.float64, guide, distance.with_mean), backend)
+class OfFeatures:
+    """The style loss of features of nine positions, which come in strips, from a style given by its moments."""
+
+    def __init__(self, kind, style, backend, guide=None):
+        distance = STYLE_LOSSES[kind](*style, backend)
+        self.loss = StyleLoss(distance, backend)
+        self.moments = Moments(backend, (9, len(style[0])), np.float64, guide, distance.with_mean)
+        self.relative_weight = self.loss.relative_weight
+        self.reset, self.accumulate = self.moments.reset, self.moments.accumulate
+
+    def value(self):
+        return self.loss.value(self.moments.mean, self.moments.second)
+
+    def add_gradient(self, features, weight, gradient, start=0):
+        self.moments.add_gradient(features, *self.loss.gradients, weight, gradient, start)
 
 
 def moments(features, guide=None):
@@ -70,7 +80,7 @@ def test_style(kind, guide, backend):
     rng = np.random.default_rng(1)
     features, style = rng.standard_normal((9, 6)), rng.standard_normal((14, 6)) + 0.5
     distance = STYLE_LOSSES[kind](*moments(style), backend)
-    loss = style_loss(kind, moments(style), backend, guide)
+    loss = OfFeatures(kind, moments(style), backend, guide)
     assert value(loss, features) == pytest.approx(distance(*moments(features, guide))[0], rel=1e-9)
     gradient = np.zeros_like(features)
     for part in (slice(5), slice(5, None)):
@@ -85,11 +95,12 @@ def test_style(kind, guide, backend):
 def test_gradient_strength(kind, guide):
     rng = np.random.default_rng(8)
     features, style = rng.standard_normal((9, 6)), rng.standard_normal((14, 6)) + 0.5
-    loss, gradient = style_loss(kind, moments(style), cpu, guide), np.zeros_like(features)
+    loss, gradient = OfFeatures(kind, moments(style), cpu, guide), np.zeros_like(features)
     value(loss, features)
     loss.add_gradient(features, 1.0, gradient)
     inside = features if guide is None else features[guide > 0]
-    assert loss.gradient_strength() == pytest.approx(np.linalg.norm(gradient) * np.linalg.norm(inside))
+    strength = loss.loss.gradient_strength(loss.moments.mean, loss.moments.second)
+    assert strength == pytest.approx(np.linalg.norm(gradient) * np.linalg.norm(inside))
 
 
 def test_gram_is_that_of_the_paper():
@@ -110,6 +121,18 @@ def test_guided_grams_add_up_to_that_of_the_whole():
         part.accumulate(features)
     total = guide.sum() * parts[0].second + (1 - guide).sum() * parts[1].second
     np.testing.assert_allclose(total, features.T @ features)
+
+
+def test_moments_of_parts_add_up_to_those_of_the_whole():
+    rng = np.random.default_rng(9)
+    features, guide = rng.standard_normal((9, 6)), rng.random(9)
+    whole = Moments(cpu, (9, 6), np.float64, guide, with_mean=True)
+    whole.accumulate(features)
+    parts = [Moments(cpu, (n, 6), np.float64, part, True, guide.sum()) for n, part in ((4, guide[:4]), (5, guide[4:]))]
+    parts[0].accumulate(features[:4])
+    parts[1].accumulate(features[4:])
+    np.testing.assert_allclose(parts[0].mean + parts[1].mean, whole.mean)
+    np.testing.assert_allclose(parts[0].second + parts[1].second, whole.second)
 
 
 @pytest.mark.parametrize("kind", STYLE_LOSSES)
@@ -153,7 +176,7 @@ def test_wasserstein_gradient_where_covariances_lack_rank():
     # Fewer positions than channels, on both sides; and channels that are never active, other ones on each side.
     style, features = rng.standard_normal((6, 12)), rng.standard_normal((9, 12))
     style[:, :2], features[:, 1:4] = 0, 0
-    loss = style_loss("wasserstein", moments(style), cpu)
+    loss = OfFeatures("wasserstein", moments(style), cpu)
     gradient = np.zeros_like(features)
     value(loss, features)
     loss.add_gradient(features, 1.0, gradient)
@@ -165,7 +188,7 @@ def test_wasserstein_gradient_where_covariances_lack_rank():
 def test_a_blank_style(kind):
     rng = np.random.default_rng(7)
     features = rng.standard_normal((9, 6))
-    loss = style_loss(kind, (np.zeros(6), np.zeros((6, 6))), cpu)
+    loss = OfFeatures(kind, (np.zeros(6), np.zeros((6, 6))), cpu)
     gradient = np.zeros_like(features)
     assert np.isfinite(loss.relative_weight) and value(loss, features) > 0
     loss.add_gradient(features, 1.0, gradient)

@@ -26,7 +26,6 @@ export const get = (path) => send(path, {});
 export const post = (path, body = {}) =>
   send(path, { method: "POST", headers: { ...OWN, "Content-Type": "application/json" }, body: JSON.stringify(body) });
 
-export function upload(file, name, maskOf) {
-  const path = maskOf ? `api/pictures?mask-of=${maskOf}` : "api/pictures";
-  return send(path, { method: "POST", headers: { ...OWN, "X-Name": encodeURIComponent(name) }, body: file });
+export function upload(file, name, query = {}) {
+  return send(`api/pictures?${new URLSearchParams(query)}`, { method: "POST", headers: { ...OWN, "X-Name": encodeURIComponent(name) }, body: file });
 }

@@ -1,4 +1,4 @@
-// The settings: looks, the dials that matter, and the rest, all as `stylecore transfer --help` names them.
+// The settings: looks, the dials that matter, and the rest, all as `--help` of the commands names them.
 
 import { app, on, tell } from "./app.js";
 import { $, el } from "./dom.js";
@@ -6,19 +6,25 @@ import { $, el } from "./dom.js";
 // Ends of the sliders; they are logarithmic, and the field beside them takes any number.
 const SLIDERS = { style_weight: [1, 500], style_scale: [0.25, 4], iterations: [20, 1000] };
 const SIZES = ["256", "512", "1024", "2048"];
-const GROUPS = { look: "Look", size: "Sizes", run: "Run" };
+const GROUPS = { film: "Film", look: "Look", size: "Sizes", run: "Run", steps: "Run" };
 const TITLES = { size: "Size", style_scale: "Stroke size", colour: "Colours", iterations: "Steps" };
 
 export const defaultOf = (name) => app.dials.find((dial) => dial.name === name).default;
 export const valueOf = (name) => app.draft.given[name] ?? defaultOf(name);
 
 export function setUpDials() {
-  $("dials").replaceChildren(...app.dials.filter((dial) => dial.group === "main").map(row));
-  const groups = Object.entries(GROUPS).map(([group, title]) =>
-    el("section", {}, el("h3", {}, title), ...app.dials.filter((dial) => dial.group === group).map(row)));
-  $("more-dials").replaceChildren(...groups);
   drawLooks();
   on("draft", show);
+  on("page", draw);
+  draw();
+}
+
+function draw() {
+  $("dials").replaceChildren(...app.dials.filter((dial) => dial.group === "main").map(row));
+  const groups = Object.entries(GROUPS).map(([group, title]) => [title, app.dials.filter((dial) => dial.group === group)]);
+  $("more-dials").replaceChildren(...groups.filter(([, dials]) => dials.length).map(([title, dials]) =>
+    el("section", {}, el("h3", {}, title), ...dials.map(row))));
+  $("look").hidden = app.words.kind === "sketch"; // The presets are for pictures of photographs.
   show();
 }
 

@@ -1,16 +1,16 @@
 // The page: starts its parts, listens to the server, and submits jobs.
 
 import { get, post } from "./api.js";
-import { app, isActive, isFinished, on, restoreDraft, tell } from "./app.js";
+import { app, isActive, isFinished, on, restoreDrafts, tell } from "./app.js";
 import { setUpDials } from "./dials.js";
 import { $, bytes, duration, el, sentence, trouble } from "./dom.js";
 import { setUpHistory } from "./history.js";
 import { setUpInputs } from "./inputs.js";
-import { order } from "./jobs.js";
+import { forget, order } from "./jobs.js";
+import { KINDS, pageOf } from "./kinds.js";
 import { regionCount, uploadRegions } from "./regions.js";
 import { setUpStage } from "./stage.js";
 
-const PAGES = { paint: "Paint", history: "History" };
 const RETRY = 2000; // ms
 const POLL = 10000; // ms, of a tab that is hidden
 
@@ -28,11 +28,11 @@ async function begin() {
     return;
   }
   trouble("");
-  Object.assign(app, { pictures: start.pictures, jobs: start.jobs, dials: start.dials, looks: start.looks, lookPictures: start.look_pictures, limits: start.limits, watching: start.watching });
+  Object.assign(app, { pictures: start.pictures, jobs: start.jobs, kinds: start.kinds, dialsOf: start.dials, looks: start.looks, lookPictures: start.look_pictures, limits: start.limits, watching: start.watching });
   document.body.classList.toggle("watching", app.watching);
-  if (!app.watching) restoreDraft();
-  const candidates = Object.values(app.jobs).filter((job) => app.watching || isActive(job));
-  app.selected = candidates.sort((a, b) => a.created - b.created)[0]?.id ?? null;
+  if (!app.watching) restoreDrafts();
+  const candidates = Object.values(app.jobs).filter((job) => app.watching || (isActive(job) && !job.group));
+  for (const job of candidates.sort((a, b) => b.created - a.created)) app.spaces[pageOf(job)].selected = job.id;
   setUpPages();
   setUpInputs();
   setUpDials();
@@ -40,8 +40,8 @@ async function begin() {
   setUpHistory();
   $("form").addEventListener("submit", (event) => { event.preventDefault(); paint(); });
   $("change").addEventListener("click", change);
-  for (const what of ["draft", "jobs", "selected"]) on(what, showActions);
-  on("draft", predictSoon);
+  for (const what of ["draft", "jobs", "selected", "page"]) on(what, showActions);
+  for (const what of ["draft", "page"]) on(what, predictSoon);
   on("jobs", showTitle);
   showActions();
   predictSoon();
@@ -81,7 +81,7 @@ async function receive(message) {
   for (const [id, job] of Object.entries(message.jobs)) {
     if (job) app.jobs[id] = job;
     else delete app.jobs[id];
-    if (!job && app.selected === id) app.selected = null;
+    if (!job) forget(id);
   }
   $("notice").textContent = message.notice ? sentence(message.notice) : "";
   if (message.losses) {
@@ -93,19 +93,28 @@ async function receive(message) {
 }
 
 function wanted(regions) {
-  const { content, styles, given, look } = app.draft;
+  const { content, contents, styles, given, look } = app.draft;
   const shares = styles.length > 1 ? styles.map((style) => style.share) : [];
-  return { content, styles: styles.map((style) => style.id), shares, regions, given, look };
+  const first = app.words.several ? contents[0] : content;
+  return { kind: app.words.kind, content: first, styles: styles.map((style) => style.id), shares, regions, given, look };
 }
+
+const hasContent = () => Boolean(app.words.several ? app.draft.contents.length : app.draft.content);
 
 async function paint() {
   trouble("");
   $("paint").disabled = true;
   try {
-    const regions = app.draft.regions ?? (await uploadRegions());
-    const job = await post("api/jobs", wanted(regions));
-    app.jobs[job.id] = job;
-    app.selected = job.id;
+    if (app.words.several) {
+      const { jobs } = await post("api/folders", { ...wanted([]), contents: app.draft.contents });
+      for (const job of jobs) app.jobs[job.id] = job;
+      app.selected = null;
+    } else {
+      const regions = app.draft.regions ?? (app.words.kind === "picture" ? await uploadRegions() : []);
+      const job = await post("api/jobs", wanted(regions));
+      app.jobs[job.id] = job;
+      app.selected = job.id;
+    }
     tell("jobs");
     tell("selected");
     if (matchMedia("(max-width: 60rem)").matches) $("main").scrollIntoView({ behavior: "smooth" });
@@ -128,10 +137,10 @@ function differs(job) {
 
 function showActions() {
   const job = app.jobs[app.selected];
-  const isOpen = job && (isActive(job) || job.state === "paused");
-  const isReady = Boolean(app.draft.content && app.draft.styles.length);
-  $("paint").disabled = !isReady;
-  $("paint").textContent = isOpen ? "Paint another" : "Paint";
+  const isOpen = job && job.kind === "picture" && !job.group && (isActive(job) || job.state === "paused");
+  $("paint").disabled = !(hasContent() && app.draft.styles.length);
+  const verb = app.words.kind === "sketch" ? "Colour" : "Paint";
+  $("paint").textContent = isOpen ? "Paint another" : app.words.several ? "Paint all" : verb;
   $("change").hidden = !(isOpen && differs(job));
   $("paint").classList.toggle("primary", $("change").hidden);
   $("change").classList.toggle("primary", !$("change").hidden);
@@ -147,12 +156,14 @@ async function predict() {
   const number = (asked += 1);
   const line = $("prediction");
   line.classList.remove("bad");
-  if (!app.draft.content || !app.draft.styles.length) {
-    line.textContent = app.draft.content ? "Now choose a painting." : "Choose a photograph and a painting.";
+  if (!hasContent() || !app.draft.styles.length) {
+    const { one, style } = app.words;
+    line.textContent = hasContent() ? `Now choose a ${style}.` : `Choose a ${one} and a ${style}.`;
     return;
   }
   try {
-    const regions = Array.from({ length: regionCount() }, () => ({ mask: "rest", styles: [0] }));
+    const count = app.page === "paint" ? regionCount() : 0;
+    const regions = Array.from({ length: count }, () => ({ mask: "rest", styles: [0] }));
     const answer = await post("api/predict", wanted(regions));
     if (number === asked) line.textContent = described(answer);
   } catch (error) {
@@ -162,18 +173,26 @@ async function predict() {
   }
 }
 
-function described({ size, bytes: memory, seconds, download }) {
-  const picture = `${size[0]} × ${size[1]} pixels`;
+function described({ size, bytes: memory, seconds, download, frames }) {
+  const count = app.words.several ? app.draft.contents.length : 1;
+  const many = frames ? `${frames} frames of ` : count > 1 ? `${count} pictures, the first of ` : "";
+  const picture = `${many}${size[0]} × ${size[1]} pixels`;
   if (download) return `${picture}. The network is downloaded first, once: ${download} MB.`;
-  const time = seconds ? `about ${duration(seconds)} and ` : "";
+  if (!memory) return `${picture}.`;
+  // What is new in a frame takes more steps, and is known only later.
+  const time = seconds ? `${frames ? "at least" : "about"} ${duration(seconds * count)} and ` : "";
   return `${picture}: ${time}${bytes(memory)} of memory.`;
 }
 
 function setUpPages() {
+  const pages = Object.keys(KINDS).filter((page) => app.kinds.includes(KINDS[page].kind));
+  const titles = { ...Object.fromEntries(pages.map((page) => [page, KINDS[page].title])), history: "History" };
   const show = () => {
-    const page = PAGES[location.hash.slice(1)] ? location.hash.slice(1) : "paint";
-    for (const each of Object.keys(PAGES)) $(`page-${each}`).hidden = each !== page;
-    $("tabs").replaceChildren(...Object.entries(PAGES).map(([each, title]) =>
+    const page = titles[location.hash.slice(1)] ? location.hash.slice(1) : "paint";
+    if (page !== "history") app.page = page;
+    $("page-studio").hidden = page === "history";
+    $("page-history").hidden = page !== "history";
+    $("tabs").replaceChildren(...Object.entries(titles).map(([each, title]) =>
       el("a", { href: `#${each}`, "aria-current": each === page ? "page" : false }, title)));
     tell("page");
   };

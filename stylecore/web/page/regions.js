@@ -66,7 +66,7 @@ async function uploadMask(belongs, background) {
   const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
   if (!data.some((value, i) => i % 4 === 0 && value > 0)) return null;
   const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
-  return (await upload(blob, "region.png", app.draft.content)).id;
+  return (await upload(blob, "region.png", { "mask-of": app.draft.content })).id;
 }
 
 // Coordinates are relative to the width.

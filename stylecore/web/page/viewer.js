@@ -2,9 +2,10 @@
 
 import { el } from "./dom.js";
 
-export function viewer(name) {
-  const before = el("img", { alt: `The photograph ${name}`, class: "before", draggable: false });
-  const after = el("img", { alt: `The painting of ${name}`, class: "after", draggable: false });
+// Without `compares`, as for a film, there is only the painting.
+export function viewer(name, compares = true) {
+  const before = el("img", { alt: `The photograph ${name}`, class: "before", draggable: "false" });
+  const after = el("img", { alt: `The painting of ${name}`, class: "after", draggable: "false" });
   const line = el("div", { class: "divider" });
   const tags = [el("span", { class: "tag left" }, "photograph"), el("span", { class: "tag right" }, "painting")];
   const sheet = el("div", { class: "sheet" }, before, after, line, ...tags);
@@ -15,7 +16,7 @@ export function viewer(name) {
     zoom.setAttribute("aria-pressed", String(zoomed));
     show();
   } }, "1 : 1");
-  const controls = el("div", { class: "compare" }, el("label", {}, "Compare ", slider), zoom);
+  const controls = el("div", { class: "compare" }, el("label", { hidden: !compares }, "Compare ", slider), zoom);
   let zoomed = false;
   let size = [4, 3];
   let shown = "";
@@ -43,8 +44,9 @@ export function viewer(name) {
       slider.value = String(Math.round((100 * (moved.clientX - box.left)) / box.width));
       show();
     };
+    frame.setPointerCapture(event.pointerId);
     frame.addEventListener("pointermove", move);
-    addEventListener("pointerup", () => frame.removeEventListener("pointermove", move), { once: true });
+    frame.addEventListener("lostpointercapture", () => frame.removeEventListener("pointermove", move), { once: true });
   });
 
   // The new picture replaces the old one when it has been decoded, so that nothing flickers.
@@ -68,6 +70,7 @@ export function viewer(name) {
     elements: [frame, controls],
     showPicture,
     showPhotograph(address) {
+      if (!compares) return;
       if (before.getAttribute("src") === address) return;
       before.src = address;
       before.hidden = false;

@@ -189,7 +189,7 @@ def test_uploads_that_are_refused(page, content, words):
 
 
 def test_an_upload_that_is_too_long_leaves_no_file(page, monkeypatch):
-    monkeypatch.setattr(app_module, "MAX_UPLOAD", 2**20)
+    monkeypatch.setitem(app_module._LARGEST, "picture", 2**20)
     session = next(iter(reversed(page.studio.store.sessions.values())))
     response = page.upload(itertools.repeat(bytes(2**16), 64), "x.png")
     assert response.status_code == 413 and "1 MB" in response.json()["error"]

@@ -8,11 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import stylecore
 from stylecore.samples import PAINTING, PHOTOGRAPH
@@ -262,6 +263,157 @@ def test_the_server_is_killed_and_started_again(page, serving):
     wait_for_status(page, "Stopped and kept")
 
 
+def choose(page, place, *paths):
+    """Choose files as with the file dialog."""
+    page.locator(f"{place} input[type=file]").last.set_input_files(list(map(str, paths)))
+
+
+def named(folder, name, path=PHOTOGRAPH):
+    """A copy of a picture under another name."""
+    return shutil.copyfile(path, folder / name)
+
+
+def test_pictures_are_chosen_and_pasted(page, tmp_path):
+    choose(page, "#content", named(tmp_path, "town.jpg"))
+    page.locator("#content").get_by_text("town.jpg").wait_for()
+    page.evaluate(
+        """bytes => {
+            const clipboardData = new DataTransfer();
+            clipboardData.items.add(new File([new Uint8Array(bytes)], "pasted.jpg", {type: "image/jpeg"}));
+            document.dispatchEvent(new ClipboardEvent("paste", {clipboardData}));
+        }""",
+        list(PAINTING.read_bytes()),
+    )
+    page.locator("#styles").get_by_text("pasted.jpg").wait_for()
+    page.get_by_role("button", name="Paint", exact=True).wait_for()
+
+
+def test_the_picture_is_shown_pixel_by_pixel(page):
+    drop_both(page)
+    start(page, {**GIVEN, "size": "1600", "iterations": "1"})
+    wait_for_status(page, "Done:")
+    sheet, zoom = page.locator(".sheet"), page.get_by_role("button", name="1 : 1")
+    assert sheet.bounding_box()["width"] < 1600
+    zoom.click()
+    assert zoom.get_attribute("aria-pressed") == "true"
+    ratio = page.evaluate("devicePixelRatio")
+    assert sheet.bounding_box()["width"] * ratio == pytest.approx(1600, abs=1)
+    frame = page.locator(".frame")
+    assert frame.evaluate("frame => [frame.scrollLeft, frame.scrollWidth]") == [0, round(1600 / ratio)]
+    _drag(page, frame, -80)
+    assert frame.evaluate("frame => frame.scrollLeft") == pytest.approx(80, abs=2)
+    zoom.click()
+    _drag(page, frame, 40)
+    box, left = sheet.bounding_box(), frame.bounding_box()["x"]
+    slider = page.get_by_label("Compare with the photograph")
+    assert int(slider.input_value()) == pytest.approx(100 * (left + 240 - box["x"]) / box["width"], abs=2)
+
+
+def _drag(page, element, distance):
+    """Drag from a point 200 pixels from the left edge."""
+    element.evaluate("element => element.scrollIntoView({block: 'center'})")
+    box = element.bounding_box()
+    x, y = box["x"] + 200, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + distance, y)
+    page.mouse.up()
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    av = pytest.importorskip("av", reason="films need PyAV")
+    path = tmp_path_factory.mktemp("film") / "clip.mp4"
+    frame = np.asarray(Image.open(PHOTOGRAPH).resize((160, 120)))
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=5, options={"crf": "10"})
+        stream.width, stream.height, stream.pix_fmt = 96, 72, "yuv420p"
+        for i in range(6):
+            moved = np.ascontiguousarray(frame[20:92, 10 + 2 * i : 106 + 2 * i])
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(moved, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+FILM = {"size": "96", "network": "small", "iterations": "4", "pyramid": "1", "frame_iterations": "2"}
+
+
+def test_a_film(page, film, serving):
+    page.get_by_role("link", name="Film").click()
+    choose(page, "#content", film)
+    page.locator("#content").get_by_text("clip.mp4").wait_for()
+    choose(page, "#styles", PAINTING)
+    set_dials(page, FILM)
+    page.locator("#prediction", has_text="6 frames of 96 × 72").wait_for()
+    page.get_by_role("button", name="Paint", exact=True).click()
+    page.locator(".status", has_text="Frame").wait_for()
+    serving.end(signal.SIGKILL)  # It goes on after the last frame.
+    page.locator("#trouble", has_text="The server does not answer").wait_for()
+    serving.start()
+    wait_for_status(page, "Done: 96 × 72 pixels, 6 frames")
+    video = page.locator("video")
+    video.wait_for()
+    page.wait_for_function("document.querySelector('video').videoWidth === 96")
+    with page.expect_download() as waiting:
+        page.locator(".job").get_by_role("link", name="Download as MP4").click()
+    made = Path(waiting.value.path())
+    expected = made.with_name("expected.mp4")
+    stylecore.transfer_video(film, PAINTING, expected, **dials.settings(FILM, kind="film"))
+    assert _frames(made) == _frames(expected)
+    page.get_by_role("button", name="Copy the command").click()
+    assert "stylecore video clip.mp4 painting.jpg -o out.mp4" in page.locator("dialog pre").first.inner_text()
+
+
+def _frames(path):
+    import av
+
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24").tobytes() for frame in container.decode(video=0)]
+
+
+def test_a_sketch(page, tmp_path):
+    pytest.importorskip("skimage", reason="sketches need scikit-image")
+    drawing = Image.new("L", (96, 96), 255)
+    ImageDraw.Draw(drawing).ellipse((20, 30, 76, 70), outline=0, width=3)
+    drawing.save(tmp_path / "drawing.png")
+    page.get_by_role("link", name="Sketch").click()
+    choose(page, "#content", tmp_path / "drawing.png")
+    page.locator("#content").get_by_text("drawing.png").wait_for()
+    for name, path in (("town.jpg", PHOTOGRAPH), ("bay.jpg", PAINTING)):
+        choose(page, "#styles", named(tmp_path, name, path))
+        page.locator("#styles").get_by_text(name).wait_for()
+    set_dials(page, {"size": "96", "iterations": "4"})
+    page.locator("#prediction", has_text="96 × 96 pixels").wait_for()
+    page.get_by_role("button", name="Colour", exact=True).click()
+    wait_for_status(page, "Done: 96 × 96 pixels, 4 steps")
+    made = np.asarray(download(page, "Download as PNG"))
+    assert made[30, 48].mean() < 100 < made[5, 5].mean()
+    assert download(page, "Download as Stages").size[0] > 96
+    page.get_by_role("button", name="Copy the command").click()
+    assert "--photos photographs" in page.locator("dialog pre").first.inner_text()
+
+
+def test_a_folder(page, tmp_path):
+    page.get_by_role("link", name="Folder").click()
+    choose(page, "#content", *(named(tmp_path, name) for name in ("a.jpg", "b.jpg", "c.jpg")))
+    page.locator("#content").get_by_text("c.jpg").wait_for()
+    choose(page, "#styles", PAINTING)
+    set_dials(page, {**GIVEN, "iterations": "3"})
+    page.locator("#prediction", has_text="3 pictures").wait_for()
+    page.get_by_role("button", name="Paint all").click()
+    page.get_by_role("heading", name="3 of 3 photographs are painted").wait_for()
+    with page.expect_download() as waiting:
+        page.get_by_role("link", name="Download all as a ZIP file").click()
+    expected = stylecore.transfer(
+        PHOTOGRAPH, PAINTING, **dials.settings({**GIVEN, "iterations": "3", "optimizer": "lbfgs"})
+    )
+    with zipfile.ZipFile(waiting.value.path()) as archive:
+        assert archive.namelist() == ["a.png", "b.png", "c.png"]
+        for name in archive.namelist():
+            made = Image.open(io.BytesIO(archive.read(name)))
+            np.testing.assert_array_equal(np.asarray(made), np.asarray(expected.image))
+
+
 def test_files_that_are_no_pictures(page, tmp_path):
     (tmp_path / "x.png").write_text("not a picture")
     drop(page, "#main", tmp_path / "x.png", "<b>x</b>.png")
@@ -315,4 +467,8 @@ def test_axe_finds_no_serious_fault(chromium, serving, scheme, width):
     page.get_by_role("link", name="History").click()
     page.get_by_role("button", name="Show the picture of photograph.jpg").wait_for()
     check()
+    for name in ("Film", "Sketch", "Folder"):
+        page.get_by_role("link", name=name).click()
+        page.locator(".welcome").wait_for()
+        check()
     context.close()
