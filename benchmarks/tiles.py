@@ -1,4 +1,4 @@
-"""Evaluations in tiles: their agreement with one piece, their time beside it, and their memory beside its prediction."""
+"""Evaluations in tiles: their agreement with one piece, their time beside it, and their memory."""
 
 from __future__ import annotations
 

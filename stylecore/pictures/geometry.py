@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from stylecore.errors import ParameterError
+from stylecore.pictures.arrays import MAX_PIXELS
 
 INVISIBLE = 0.5 / 255
 """Opacity below which nothing is visible: it rounds to zero at 8 bits."""
@@ -52,7 +53,7 @@ def shape_for(size: int | Sequence[int] | str, shape: Sequence[int]) -> tuple[in
     Raises
     ------
     ParameterError
-        If the size is none of these, or is below one pixel.
+        If the size is none of these, is below one pixel, or gives over a gigapixel.
     """
     sides = _sides(size, shape)
     for side in sides:
@@ -60,15 +61,19 @@ def shape_for(size: int | Sequence[int] | str, shape: Sequence[int]) -> tuple[in
             raise ParameterError(
                 f"size is {size!r}; it must be the longer side in pixels, one or more, or such as 640x480 or 1.5x."
             )
-    return fit(shape, sides[0]) if len(sides) == 1 else (int(sides[1]), int(sides[0]))
+    if max(sides) <= MAX_PIXELS:
+        height, width = fit(shape, sides[0]) if len(sides) == 1 else (int(sides[1]), int(sides[0]))
+        if height * width <= MAX_PIXELS:
+            return height, width
+    raise ParameterError(f"size {size!s:.30} gives a picture of over a gigapixel; choose a smaller one.")
 
 
 def _sides(size: int | Sequence[int] | str, shape: Sequence[int]) -> list:
     """The longer side alone, or width and height."""
     if isinstance(size, str):
-        if match := re.fullmatch(r"(\d+)x(\d+)", size):
+        if match := re.fullmatch(r"(\d{1,12})x(\d{1,12})", size):
             return [int(side) for side in match.groups()]
-        if match := re.fullmatch(r"(\d+\.?\d*|\.\d+)x", size):
+        if match := re.fullmatch(r"(\d{1,12}(?:\.\d*)?|\.\d+)x", size):
             return [round(float(match[1]) * max(shape[:2]))]
     return list(size) if isinstance(size, tuple | list) and len(size) == 2 else [size]
 

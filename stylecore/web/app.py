@@ -281,6 +281,7 @@ def make_app(
     }
     guard = Middleware(Guard, store=studio.store, token=token, hosts=hosts, port=port)
     app = Starlette(routes=Routes(studio).table(), lifespan=lifespan, middleware=[guard], exception_handlers=handlers)
+    app.router.redirect_slashes = False
     app.state.studio = studio
     return app
 

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from made_pictures import gradient
 
+from stylecore.errors import ParameterError
 from stylecore.pictures.geometry import crop, fit, resize, shape_for
 
 
@@ -63,6 +64,18 @@ def test_resize_down_does_not_alias_and_up_is_smooth():
 )
 def test_shape_for(size, expected):
     assert shape_for(size, (60, 100, 3)) == expected
+
+
+@pytest.mark.parametrize("size", [50000, 10**400, (10**5, 10**5), "999999x999999", "1000x", "99999999999x"])
+def test_shape_of_a_picture_that_is_too_large(size):
+    with pytest.raises(ParameterError, match="over a gigapixel"):
+        shape_for(size, (60, 100, 3))
+
+
+@pytest.mark.parametrize("size", ["9" * 5000 + "x9", "9" * 5000 + "x", "9" * 5000, "x", 0, (0, 5), True])
+def test_what_is_no_size(size):
+    with pytest.raises(ParameterError, match="must be the longer side"):
+        shape_for(size, (60, 100, 3))
 
 
 @settings(deadline=None)
