@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from stylecore.settings import Settings
     from stylecore.sketch import ColouredSketch, colour_sketch
     from stylecore.studies.presets import preset
+    from stylecore.textures import texture
     from stylecore.training import Training, train_autoencoder, train_classifier
     from stylecore.video import FilmResult, transfer_video
 
@@ -56,6 +57,7 @@ _MODULES = {
     "stylecore.settings": ("Settings",),
     "stylecore.sketch": ("ColouredSketch", "colour_sketch"),
     "stylecore.studies.presets": ("preset",),
+    "stylecore.textures": ("texture",),
     "stylecore.training": ("Training", "train_autoencoder", "train_classifier"),
     "stylecore.video": ("FilmResult", "transfer_video"),
 }
@@ -96,6 +98,7 @@ __all__ = [
     "preset",
     "read_settings",
     "resume",
+    "texture",
     "train_autoencoder",
     "train_classifier",
     "transfer",

@@ -266,8 +266,9 @@ def paint(
         first, _ = scales[run.first]
         x = inputs.noise_at(first, settings.seed) if inputs.start is None else inputs.start
         alpha = inputs.start_alpha
+        wraps = settings.edges == "wrap" and alpha is None and inputs.alpha is None
         for shape, count in scales[run.first :]:
-            x = resize(x, shape, alpha)
+            x = resize(x, shape, alpha, wraps=wraps)
             alpha = inputs.alpha_at(shape)
             optimizer = OPTIMIZERS[settings.optimizer](x, count, settings.averaging)
             finish = partial(colours.restore, settings.colour, content=inputs.content_at(shape))
@@ -275,7 +276,7 @@ def paint(
             x = run.minimize(objective_at(shape, inputs, at_scale, network), optimizer, finish)
             if run.stopped:
                 break
-    picture = resize(x, inputs.shape, alpha)
+    picture = resize(x, inputs.shape, alpha, wraps=wraps)
     picture = colours.restore(settings.colour, picture, inputs.content_at(inputs.shape))
     record = describe(inputs.names["content"], inputs.names["style"], settings)
     return Result(picture, inputs.alpha_at(inputs.shape), run.history, record, run.stopped)

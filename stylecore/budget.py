@@ -33,6 +33,7 @@ def evaluation_bytes(
     style_loss: str = "gram",
     regions: int = 1,
     tile: int | None = None,
+    edges: str = "zeros",
 ) -> int:
     """Predict the memory that an evaluation of an objective needs besides the network.
 
@@ -47,6 +48,8 @@ def evaluation_bytes(
         Number of regions.
     tile : int, optional
         Longest side of the tiles in pixels; None for one piece.
+    edges : {"zeros", "reflect", "wrap"}
+        As in `stylecore.tiles.divide`.
 
     Returns
     -------
@@ -59,7 +62,7 @@ def evaluation_bytes(
         If the network lacks a layer, the image is too small for one, or a tile is smaller than its halo.
     """
     layers = {*content_layers, *style_layers}
-    tiles = divide(network, (height, width), layers, tile)
+    tiles = divide(network, (height, width), layers, tile, edges)
     largest = max((each.outer.shape for each in tiles), key=prod)
     plans = [Plan(network, *shape, layers) for shape in {each.outer.shape for each in tiles}]
     matrices = [network.features_shape(*largest, layer) for layer in style_layers]
@@ -71,7 +74,7 @@ def evaluation_bytes(
     moments = 3 * regions * sum(channels**2 for _, channels in matrices)
     values += moments if style_loss == "gram" else 2 * moments  # In float64.
     values += regions * sum(positions for positions, _ in matrices) if regions > 1 else 0
-    if len(tiles) > 1:
+    if len(tiles) > 1 or edges != "zeros":
         # The gradient of the picture, a tile's share of the moments, and the guides that mark its own positions.
         values += 3 * height * width + moments + sum(positions for positions, _ in matrices)
     return (
@@ -118,6 +121,7 @@ def predicted_bytes(
     style_loss: str = "gram",
     regions: int = 1,
     tile: int | None = None,
+    edges: str = "zeros",
 ) -> dict[str, int]:
     """Predict the memory that a transfer needs at its largest scale, besides the images and the network.
 
@@ -131,7 +135,7 @@ def predicted_bytes(
     style_loss : {"gram", "mean_covariance", "wasserstein"}
     regions : int
         Number of regions.
-    tile : int, optional
+    tile, edges
         As in `evaluation_bytes`.
 
     Returns
@@ -145,11 +149,11 @@ def predicted_bytes(
         As from `evaluation_bytes`, also for the style image.
     """
     layers = content_layers, style_layers
-    evaluation = evaluation_bytes(network, *layers, *shape, style_loss, regions, tile)
+    evaluation = evaluation_bytes(network, *layers, *shape, style_loss, regions, tile, edges)
     analysis = 0
     if style_layers:
         network.check_size(*style_shape, style_layers, "style image")
-        outer = {each.outer.shape for each in divide(network, style_shape, style_layers, tile)}
+        outer = {each.outer.shape for each in divide(network, style_shape, style_layers, tile, edges)}
         plans = [Plan(network, *each, style_layers, gradient=False) for each in outer]
         analysis = max(plan.bytes + plan.scratch_bytes for plan in plans)
     optimiser = bytes_needed(optimizer, network.dtype, 3 * shape[0] * shape[1])
@@ -231,9 +235,9 @@ class Budget:
 
     def _needed(self, shape: tuple[int, int], optimizer: str, tile: int | None) -> dict[str, int]:
         layers = self._settings.content_layers or (), self._settings.style_layers or ()
-        style_loss, regions = self._settings.style_loss, self._regions
+        given = self._settings.style_loss, self._regions, tile, self._settings.edges
         needs = [
-            predicted_bytes(self._network, *layers, shape, style_shape, optimizer, style_loss, regions, tile)
+            predicted_bytes(self._network, *layers, shape, style_shape, optimizer, *given)
             for style_shape in self._style_shapes(max(shape))
         ]
         return {kind: max(need[kind] for need in needs) for kind in needs[0]}

@@ -10,6 +10,7 @@ import numpy as np
 
 from stylecore import memory
 from stylecore.budget import evaluation_bytes
+from stylecore.edges import seam_variation, seam_variation_backward
 from stylecore.errors import ParameterError
 from stylecore.kernels.backend import DeviceArray
 from stylecore.losses import (
@@ -367,7 +368,9 @@ class Objective:
         if not masks:
             return {}
         self.network.check_size(*style.shape[:2], self._style_layers, style_name(i, count))
-        tiles = self._tiles(style.shape[:2], self._style_layers, masks, gradient=False)
+        # A painting does not repeat.
+        edges = "reflect" if self._settings.edges == "wrap" else self._settings.edges
+        tiles = self._tiles(style.shape[:2], self._style_layers, masks, edges, gradient=False)
         moments, _ = tiles.forward(style)
         download = self.network.backend.download
         return {key: (download(mean), download(second)) for key, (mean, second) in moments.items()}
@@ -377,12 +380,13 @@ class Objective:
         shape: tuple[int, int],
         layers: Collection[str],
         masks: Mapping[Key, np.ndarray | None],
+        edges: str,
         gradient: bool = True,
     ) -> Tiles:
         """Passes through the network for pictures of this shape."""
-        tiles = divide(self.network, shape, layers, self._side(shape))
+        tiles = divide(self.network, shape, layers, self._side(shape), edges)
         with_mean = STYLE_LOSSES[self._settings.style_loss].with_mean
-        return Tiles(self.network, layers, with_mean, tiles, masks, gradient)
+        return Tiles(self.network, layers, with_mean, tiles, masks, gradient, edges)
 
     def _side(self, shape: tuple[int, int]) -> int | None:
         """Longest side of the tiles for pictures of this shape; None for one piece."""
@@ -394,7 +398,8 @@ class Objective:
 
     def _bytes(self, shape: tuple[int, int], side: int | None) -> int:
         layers = self._content_layers, self._style_layers
-        return evaluation_bytes(self.network, *layers, *shape, self._settings.style_loss, len(self._regions), side)
+        style_loss, regions, edges = self._settings.style_loss, len(self._regions), self._settings.edges
+        return evaluation_bytes(self.network, *layers, *shape, style_loss, regions, side, edges)
 
     def _prepare(self, x: np.ndarray) -> _Scale:
         """If the size of x is new, build what depends on the size; raise ParameterError if x is not an image."""
@@ -411,7 +416,9 @@ class Objective:
 
     def _build_scale(self, shape: tuple[int, int]) -> _Scale:
         regions = {(layer, region.name): region for layer in self._style_layers for region in self._regions}
-        tiles = self._tiles(shape, self.layers, {key: region.mask for key, region in regions.items()})
+        tiles = self._tiles(
+            shape, self.layers, {key: region.mask for key, region in regions.items()}, self._settings.edges
+        )
         content = resize(self._content, shape)
         blanks = tiles.set_content(content, list(self._content_layers))
         moments = tiles.forward(content)[0] if self._settings.layer_weights == "normalized" else {}
@@ -424,11 +431,10 @@ class Objective:
             strength = loss.gradient_strength(*moments[layer, name]) if moments else 0.0
             weight = share * self._weight("style", layer, 1 / loss.relative_weight, strength)
             styles[layer, name] = _StyleTerm(f"style:{layer}:{name}" if name else f"style:{layer}", weight, loss)
-        in_one_piece = len(tiles.tiles) == 1
-        rows = shape[0] if in_one_piece else min(max(1, BAND_VALUES // (3 * shape[1])), shape[0])
+        rows = shape[0] if tiles.in_one_piece else min(max(1, BAND_VALUES // (3 * shape[1])), shape[0])
         mean = self.network.empty((rows, shape[1], 3))
         mean[...] = np.broadcast_to(self.network.mean, mean.shape)
-        image = self.network.empty((*shape, 3)) if in_one_piece else None
+        image = self.network.empty((*shape, 3)) if tiles.in_one_piece else None
         return _Scale(shape, tiles, contents, styles, image, mean)
 
     def _weight(self, kind: str, layer: str, blank: float, strength: float) -> float:
@@ -507,6 +513,10 @@ class Objective:
                         variation.add_gradient(last, -weights["tv"], change[end - begin :])
             if change is not None and scale.image is None:
                 gradient[begin:below] = backend.download(change)
+        if "tv" in values and self._settings.edges == "wrap":
+            values["tv"] += seam_variation(image)
+            if gradient is not None:
+                seam_variation_backward(image, weights["tv"], gradient)
         return values
 
 

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+from stylecore.edges import EDGES
 from stylecore.errors import ParameterError
 from stylecore.losses import STYLE_LOSSES
 from stylecore.messages import near_matches
@@ -83,6 +84,10 @@ class ObjectiveSettings:
     pooling : {"max", "average"}
     device : {"cpu", "auto", "cuda", "cuda:1", "reference"}
     dtype : {"float32", "float64"}
+    edges : {"zeros", "reflect", "wrap"}
+        What the network sees beyond the edges of the picture: nothing, as the paper's networks do; the picture's
+        reflection, with which its rim is painted like the rest; or its other side, so that the result repeats without
+        seams. See `stylecore.edges`.
     tile : "auto", int or None
         How an image that is too large for the memory is evaluated: in tiles of at most this many pixels a side, with
         the exact gradient of the whole (see `stylecore.tiles`). None evaluates it in one piece, which takes less time;
@@ -113,6 +118,7 @@ class ObjectiveSettings:
     pooling: str = "max"
     device: str = "cpu"
     dtype: str = "float32"
+    edges: str = "zeros"
     tile: str | int | None = "auto"
 
     INPUTS: ClassVar[tuple[str, ...]] = ("regions", "labels", "network")
@@ -128,6 +134,7 @@ class ObjectiveSettings:
         self._set("layer_weights", _checked_layer_weights(self.layer_weights))
         _check_choice("pooling", self.pooling, POOLINGS)
         _check_choice("dtype", self.dtype, DTYPES)
+        _check_choice("edges", self.edges, EDGES)
         if self.tile not in ("auto", None):
             if isinstance(self.tile, str):
                 raise ParameterError(f'tile is "{self.tile}"; it must be a number of pixels, "auto" or None.')
@@ -251,7 +258,7 @@ class Settings(ObjectiveSettings):
     Parameters
     ----------
     style_blend, regions, labels, style_loss, network, content_layers, style_layers, content_weight, style_weight, \
-regularization_weight, tv_weight, layer_weights, pooling, device, dtype, tile
+regularization_weight, tv_weight, layer_weights, pooling, device, dtype, edges, tile
         As in `ObjectiveSettings`.
     size : int, (int, int) or str
         Of the result: its longer side in pixels; its width and height in pixels, to whose aspect ratio the content

@@ -14,7 +14,7 @@ import numpy as np
 
 from stylecore import weights
 from stylecore._transfer import Result, paint, resume
-from stylecore.cli import STOPPED, options, serve, sketch, training, video
+from stylecore.cli import STOPPED, options, serve, sketch, texture, training, video
 from stylecore.cli.settings import DEFAULTS, given_settings, named
 from stylecore.cli.terminal import Watch, discard_output, fail, print_result, say, stopped
 from stylecore.errors import ImageError, ParameterError, StylecoreError, WeightsError
@@ -337,6 +337,10 @@ def _sketch(given: Namespace, watch: Watch) -> int:
     return sketch.sketch(given, watch, lambda: _fetch_once(DEFAULTS["network"], watch))
 
 
+def _texture(given: Namespace, watch: Watch) -> int:
+    return texture.texture(given, watch, lambda network: _fetch_once(network, watch))
+
+
 def _devices(given: Namespace, watch: Watch) -> int:
     for row in devices.rows():
         print_result(row)
@@ -354,6 +358,7 @@ _COMMANDS: dict[str, Callable[[Namespace, Watch], int]] = {
     "serve": _serve,
     "video": _video,
     "sketch": _sketch,
+    "texture": _texture,
     "train autoencoder": _train,
     "train cnn": _train,
     "weights list": _weights_list,

@@ -21,6 +21,7 @@ from stylecore.cli.settings import (
     picture_size,
 )
 from stylecore.cli.sketch import add_sketch
+from stylecore.cli.texture import add_texture
 from stylecore.cli.training import add_train
 from stylecore.cli.video import add_video
 from stylecore.errors import ParameterError
@@ -110,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_resume(commands)
     add_video(commands)
     add_sketch(commands)
+    add_texture(commands)
     _add_presets(commands)
     _add_experiments(commands)
     _add_demo(commands)

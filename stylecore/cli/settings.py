@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from stylecore import weights
 from stylecore.cli.arguments import add_setting, number
+from stylecore.edges import EDGES
 from stylecore.errors import ParameterError
 from stylecore.losses import STYLE_LOSSES
 from stylecore.network import DTYPES, POOLINGS
@@ -262,6 +263,14 @@ def add_steps(group: Group) -> None:
         "averaging",
         """decay of an average over the pictures of the last steps at each size: each counts this factor less than the
         next. 0 uses the single best picture; 0.95 smooths the grain that adam produces""",
+    )
+    add_picture_setting(
+        group,
+        "edges",
+        """what the network sees beyond the edges of the picture: zeros, nothing, as usual, which leaves a rim of other
+        strokes; reflect, the picture's reflection, with which the rim is painted like the rest; wrap, the opposite
+        side, so that the picture repeats without seams""",
+        choices=EDGES,
     )
     add_picture_setting(
         group,

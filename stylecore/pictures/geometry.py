@@ -100,7 +100,9 @@ def crop(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     return array[top : top + height, left : left + width]
 
 
-def resize(array: np.ndarray, shape: Sequence[int], alpha: np.ndarray | None = None) -> np.ndarray:
+def resize(
+    array: np.ndarray, shape: Sequence[int], alpha: np.ndarray | None = None, *, wraps: bool = False
+) -> np.ndarray:
     """Resize a picture, its opacity or a mask by Lanczos resampling, with antialiasing.
 
     Parameters
@@ -113,6 +115,8 @@ def resize(array: np.ndarray, shape: Sequence[int], alpha: np.ndarray | None = N
         Opacity of the picture, in [0, 1]. With it, colours are weighted by their opacity (premultiplied), so that
         colours of transparent pixels do not bleed into visible ones. Where the result is invisible, they are not
         weighted.
+    wraps : bool
+        Whether opposite edges of the picture, which has no `alpha` then, meet.
 
     Returns
     -------
@@ -121,7 +125,11 @@ def resize(array: np.ndarray, shape: Sequence[int], alpha: np.ndarray | None = N
     """
     if array.shape[:2] == tuple(shape[:2]):
         return array
-    scaled = _resampled(array, shape)
+    margin = 0
+    if wraps:  # By what Lanczos resampling sees around a pixel.
+        margin = 4 * max(1, -(-max(array.shape[:2]) // max(shape[:2])))
+        array = np.pad(array, [(margin, margin)] * 2 + [(0, 0)] * (array.ndim - 2), "wrap")
+    scaled = _resampled(array, shape, margin)
     if alpha is not None:
         opacity = _resampled(alpha, shape)
         visible = opacity > INVISIBLE
@@ -130,12 +138,13 @@ def resize(array: np.ndarray, shape: Sequence[int], alpha: np.ndarray | None = N
     return scaled.clip(0, 1, out=scaled)
 
 
-def _resampled(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Lanczos resampling, whose values may exceed those of the array slightly."""
+def _resampled(array: np.ndarray, shape: Sequence[int], margin: int = 0) -> np.ndarray:
+    """Lanczos resampling of an array within its margin, whose values may exceed those of the array slightly."""
     planes = array.reshape(*array.shape[:2], -1)
     height, width = shape[:2]
     scaled = np.empty((height, width, planes.shape[2]), np.float32)
+    box = margin, margin, array.shape[1] - margin, array.shape[0] - margin
     for c in range(planes.shape[2]):
         plane = Image.fromarray(np.ascontiguousarray(planes[:, :, c], np.float32))
-        scaled[:, :, c] = np.asarray(plane.resize((width, height), Image.Resampling.LANCZOS))
+        scaled[:, :, c] = np.asarray(plane.resize((width, height), Image.Resampling.LANCZOS, box))
     return scaled.reshape(height, width, *array.shape[2:])

@@ -273,7 +273,7 @@ def predict(
 
     budget, optimizer = Budget(network, settings, style_shapes, regions), settings.optimizer
     budget.optimizer(shape, [optimizer])
-    given = optimizer, settings.style_loss, regions, budget.tile(shape, optimizer)
+    given = optimizer, settings.style_loss, regions, budget.tile(shape, optimizer), settings.edges
     kinds = [
         predicted_bytes(network, content_layers, style_layers, shape, style, *given)
         for style in style_shapes(max(shape))

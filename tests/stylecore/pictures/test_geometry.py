@@ -137,3 +137,13 @@ def test_resize_with_full_opacity_is_as_without():
 def test_resize_with_opacity_stays_in_range(picture, alpha, shape):
     scaled = resize(picture, shape, alpha)
     assert scaled.shape == (*shape, 3) and scaled.min() >= 0 and scaled.max() <= 1
+
+
+@pytest.mark.parametrize("shape", [(24, 36), (30, 31), (6, 9), (4, 6)])
+def test_resizing_a_picture_that_wraps_around(shape):
+    """It is the middle of nine copies that are resized together."""
+    rng = np.random.default_rng(0)
+    for array in (rng.random((12, 18, 3), np.float32), rng.random((12, 18), np.float32)):
+        copies = np.tile(array, (3, 3, 1)[: array.ndim])
+        expected = resize(copies, (3 * shape[0], 3 * shape[1]))[shape[0] : 2 * shape[0], shape[1] : 2 * shape[1]]
+        np.testing.assert_allclose(resize(array, shape, wraps=True), expected, atol=1e-6)
