@@ -19,6 +19,7 @@ from benchmarks import (
     sketch,
     startup,
     threads,
+    tiles,
     training,
     transfer,
     video,
@@ -37,6 +38,7 @@ SECTIONS = {
     "memory": memory,
     "startup": startup,
     "threads": threads,
+    "tiles": tiles,
     "cuda": cuda,
     "training": training,
     "sketch": sketch,
@@ -122,7 +124,7 @@ def _missing(given):
     if not find_spec("uvicorn"):
         missing["web"] = "the page needs uvicorn and Starlette"
     if sys.platform != "linux":
-        missing["memory"] = "only Linux reports the peak memory of a process"
+        missing["memory"] = missing["tiles"] = "only Linux reports the peak memory of a process"
     if given.sketches is None or given.photographs is None:
         missing["sketch"] = "--sketches and --photographs name no folders"
     return missing

@@ -112,7 +112,8 @@ class Result:
         ParameterError
             If `metadata` is not known.
         """
-        write_image(path, self.array, alpha=self.alpha, settings=self.metadata(metadata), format=format)
+        given = {"settings": self.metadata(metadata), "dpi": self.settings.get("dpi")}
+        write_image(path, self.array, alpha=self.alpha, format=format, **given)
 
 
 @keywords_of(Settings)
@@ -298,8 +299,7 @@ def objective_at(shape: tuple[int, int], inputs: Inputs, settings: Settings, net
     -------
     Objective
     """
-    side = max(shape if settings.style_pyramid == "scaled" else inputs.shape) * settings.style_scale
-    shapes = _style_shapes(side, inputs, settings, network)
+    shapes = _style_shapes(settings.style_side(max(shape), max(inputs.shape)), inputs, settings, network)
     styles = [resize(style, size) for style, size in zip(inputs.styles, shapes, strict=True)]
     return Objective.of_arrays(inputs.seen_at(shape), styles, inputs.regions, network, settings, inputs.grey)
 
@@ -307,7 +307,8 @@ def objective_at(shape: tuple[int, int], inputs: Inputs, settings: Settings, net
 def _style_shapes(side: float, inputs: Inputs, settings: Settings, network: Network) -> list[tuple[int, int]]:
     """Sizes of the style images whose longer side is `side`, as far as `style_shape` allows."""
     smallest = network.smallest_size(settings.style_layers) if settings.style_layers else 1
-    return [style_shape(style.shape, side, smallest) for style in inputs.styles]
+    enlarges = settings.stroke is not None
+    return [style_shape(style.shape, side, smallest, enlarges=enlarges) for style in inputs.styles]
 
 
 def _check_styles(inputs: Inputs, settings: Settings, network: Network) -> None:
@@ -332,7 +333,7 @@ def _resumable(settings: Settings, optimizer_named: bool) -> Settings:
 
 def _budget(inputs: Inputs, settings: Settings, network: Network) -> Budget:
     def styles_at(longer_side: float) -> list[tuple[int, int]]:
-        return _style_shapes(longer_side * settings.style_scale, inputs, settings, network)
+        return _style_shapes(settings.style_side(longer_side, longer_side), inputs, settings, network)
 
     return Budget(network, settings, styles_at, len(inputs.regions))
 

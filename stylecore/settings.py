@@ -271,9 +271,10 @@ regularization_weight, tv_weight, layer_weights, pooling, device, dtype, edges, 
         result's aspect ratio. In this way, with ``pyramid=1``, a finished picture is continued at a larger size.
     seed : int
         Random seed of the white noise.
-    pyramid : int or sequence of int
+    pyramid : int, "auto" or sequence of int
         Number of scales, each twice the size of the one before it (1 uses the final size only); or the longer sides of
-        the scales before the final one, in pixels.
+        the scales before the final one, in pixels. "auto" is 3, and more for print sizes (see
+        `stylecore.schedule.schedule`).
     optimizer : {"lbfgsb", "lbfgs", "adam"}
         SciPy's L-BFGS-B; the project's own limited-memory BFGS, whose state can be stored in a checkpoint and which
         needs less memory for large pictures; or Adam. If no optimizer is named, `transfer` uses "lbfgs" in place of
@@ -284,6 +285,12 @@ regularization_weight, tv_weight, layer_weights, pooling, device, dtype, edges, 
     style_scale : float
         Longer side of the style image relative to that of the result; values above 1 give larger strokes. The style
         image is never enlarged beyond its own size.
+    stroke : float or str, optional
+        In place of `style_scale`: the longer side of the style image in the result, in pixels or, such as "300mm", in
+        millimetres of the print, for which `dpi` is needed. The strokes then have the same size whatever the size of
+        the picture, for which the style image is enlarged if necessary.
+    dpi : float, optional
+        Resolution of the print in pixels per inch, which is also written into the picture's file.
     style_pyramid : {"scaled", "full"}
         Whether the style image is scaled down with the picture at the smaller scales, so that all scales paint the
         same strokes, or keeps its full size at all scales, so that the small scales lay out large strokes.
@@ -303,10 +310,12 @@ regularization_weight, tv_weight, layer_weights, pooling, device, dtype, edges, 
     iterations: int | Sequence[int] = 200
     init: Any = "content"
     seed: int = 0
-    pyramid: int | Sequence[int] = 3
+    pyramid: int | str | Sequence[int] = "auto"
     optimizer: str = "lbfgsb"
     averaging: float = 0.0
     style_scale: float = 1.0
+    stroke: float | str | None = None
+    dpi: float | None = None
     style_pyramid: str = "scaled"
     colour: str = "style"
 
@@ -319,19 +328,63 @@ regularization_weight, tv_weight, layer_weights, pooling, device, dtype, edges, 
             if isinstance(value, np.ndarray):
                 value = value.tolist()
             for count in value if isinstance(value, list | tuple) else [value]:
-                _check_count(name, count, least=1)
+                if name != "pyramid" or value != "auto":
+                    _check_count(name, count, least=1)
         _check_count("seed", self.seed, least=0)
         _check_choice("optimizer", self.optimizer, list(OPTIMIZERS))
         if not (isinstance(self.averaging, Real) and 0 <= self.averaging < 1):
             raise ParameterError(f"averaging is {self.averaging!r}; it must be a number from zero to below one.")
         if not (isinstance(self.style_scale, Real) and 0 < self.style_scale < np.inf):
             raise ParameterError(f"style_scale is {self.style_scale!r}; it must be a number above zero.")
+        self._check_stroke()
         _check_choice("style_pyramid", self.style_pyramid, STYLE_PYRAMIDS)
         colours.check(self.colour)
+
+    def _check_stroke(self) -> None:
+        for name in ("dpi", "stroke"):
+            value = getattr(self, name)
+            number = _millimetres(value) if name == "stroke" and isinstance(value, str) else value
+            if number is not None and not (isinstance(number, Real) and 0 < number < np.inf):
+                more = ' of pixels, or such as "300mm"' if name == "stroke" else ""
+                raise ParameterError(f"{name} is {value!r}; it must be a number above zero{more}.")
+        if self.stroke is not None and self.style_scale != 1:
+            raise ParameterError("stroke and style_scale both set the size of the strokes; give only one of them.")
+        if isinstance(self.stroke, str) and self.dpi is None:
+            raise ParameterError(f"stroke is {self.stroke!r}, in millimetres; give dpi, the resolution of the print.")
+
+    def style_side(self, side: float, final: float) -> float:
+        """Longer side of the style images at a scale, before `stylecore.schedule.style_shape` limits it.
+
+        Parameters
+        ----------
+        side, final : float
+            Longer sides of the picture at the scale and of the result, in pixels.
+
+        Returns
+        -------
+        float
+            In pixels.
+        """
+        if self.style_pyramid == "full":
+            side = final
+        if self.stroke is None:
+            return side * self.style_scale
+        stroke = self.stroke
+        if isinstance(stroke, str):
+            stroke = (_millimetres(stroke) or 0) / 25.4 * (self.dpi or 0)
+        return float(stroke) * side / final
 
     def _checked_weight(self, name: str) -> float | str:
         value = getattr(self, name)
         return value if name == "style_weight" and value == "auto" else checked_weight(name, value)
+
+
+def _millimetres(text: str) -> float | None:
+    """The number in a length such as "300mm"; NaN if it is none."""
+    try:
+        return float(text.removesuffix("mm")) if text.endswith("mm") else np.nan
+    except ValueError:
+        return np.nan
 
 
 _FORMER_OPTIMIZERS = {"scipy": "lbfgsb"}

@@ -7,7 +7,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
 from stylecore import weights
-from stylecore.cli.arguments import add_setting, number
+from stylecore.cli.arguments import add_setting, number, whole_number
 from stylecore.edges import EDGES
 from stylecore.errors import ParameterError
 from stylecore.losses import STYLE_LOSSES
@@ -44,6 +44,14 @@ def picture_size(text: str) -> int | str:
 
 def _number_or_auto(text: str) -> float | str:
     return text if text == "auto" else number(text)
+
+
+def _pyramid(text: str) -> int | str:
+    return text if text == "auto" else whole_number(text)
+
+
+def _stroke(text: str) -> float | str:
+    return text if text.endswith("mm") else number(text)
 
 
 def _tile(text: str) -> int | str | None:
@@ -212,10 +220,30 @@ def add_size(group: Group) -> None:
     )
     add_picture_setting(
         group,
+        "stroke",
+        """in place of --style-scale, the longer side of the painting in pixels of the picture or, as in 300mm, in
+        millimetres of the print, so that the strokes keep their size however large the picture is; a small painting is
+        enlarged""",
+        type=_stroke,
+        metavar="{PIXELS,MILLIMETRESmm}",
+        none="by --style-scale",
+    )
+    add_picture_setting(
+        group,
+        "dpi",
+        "resolution of the print in pixels per inch, for --stroke in millimetres; it is written into the picture, too",
+        type=number,
+        metavar="NUMBER",
+        none="none",
+    )
+    add_picture_setting(
+        group,
         "pyramid",
         """number of sizes at which the picture is painted, one after the other, each twice the one before it. The
         small sizes add large shapes and broad strokes; with 1, the picture is painted only at full size, and the style
-        is finer. Or the longer sides of the small sizes in pixels, as in 128 300""",
+        is finer. auto is 3, and more above 1536 pixels. Or the longer sides of the small sizes in pixels, as in
+        128 300""",
+        type=_pyramid,
         metavar="SIZES",
         nargs="+",
         action=_OneOrSeveral,

@@ -269,7 +269,8 @@ def predict(
     smallest = network.smallest_size(style_layers) if style_layers else 1
 
     def style_shapes(longer_side: float) -> list[tuple[int, int]]:
-        return [style_shape(style, longer_side * settings.style_scale, smallest) for style in styles]
+        side, enlarges = settings.style_side(longer_side, longer_side), settings.stroke is not None
+        return [style_shape(style, side, smallest, enlarges=enlarges) for style in styles]
 
     budget, optimizer = Budget(network, settings, style_shapes, regions), settings.optimizer
     budget.optimizer(shape, [optimizer])

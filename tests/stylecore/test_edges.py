@@ -93,7 +93,7 @@ def test_a_blank_picture_has_no_rim(edges, tile):
 
 @pytest.mark.parametrize("shift", [(8, 0), (0, 16), (24, -8)])
 def test_a_picture_that_wraps_around_has_no_edge(shift):
-    """Shifted by multiples of the network's stride, with the opposite side moving in, it has the same style and total variation."""
+    """Shifted by multiples of the network's stride, it has the same loss."""
     function = objective("wrap", content_weight=0)
     loss, gradient = function(X)
     shifted_loss, shifted = function(np.roll(X, shift, (0, 1)))
