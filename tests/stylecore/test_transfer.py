@@ -23,7 +23,7 @@ from stylecore.pictures.colour import grey
 from stylecore.pictures.geometry import resize
 from stylecore.pictures.reading import read_image, read_settings
 from stylecore.samples import PAINTING, PHOTOGRAPH
-from stylecore.schedule import PRINT, schedule
+from stylecore.schedule import PRINT, schedule, style_shape
 from stylecore.settings import without_folders
 
 network = cache(load_network)
