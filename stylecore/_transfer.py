@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -30,6 +30,10 @@ from stylecore.runs.run import Run
 from stylecore.runs.watching import NotebookPicture, together
 from stylecore.schedule import schedule, style_shape
 from stylecore.settings import Settings, describe, keywords_of, without_folders
+from stylecore.tiles import SIDE, Tiles
+
+if TYPE_CHECKING:
+    from stylecore.cluster import Cluster
 
 METADATA = ("names", "paths", "none")
 """What the metadata of a picture can contain; see `Result.metadata`."""
@@ -124,6 +128,7 @@ def transfer(
     callback: Callable[[Evaluation, np.ndarray], Any] | None = None,
     progress: bool | str = False,
     checkpoint: Any = None,
+    client: Any = None,
     **settings: Any,
 ) -> Result:
     """Make a picture with the content of one image and the style of another, or of several.
@@ -145,6 +150,8 @@ def transfer(
         File to which the state of the run is written every ten seconds, or as often as the `Checkpoint` specifies. If
         it exists and is of the same run, the run resumes from it; see also `resume`. The file is kept when the run
         ends.
+    client : dask.distributed.Client, optional
+        A Dask cluster whose workers compute the tiles of the picture, at sizes above one tile.
     **settings
         The fields of `stylecore.settings.Settings`, where they are documented: ``size``, ``iterations``,
         ``style_weight``, ``optimizer`` and so on.
@@ -184,7 +191,7 @@ def transfer(
     """
     chosen = Settings.of(settings).with_layers()
     inputs = read_inputs(content, style, chosen)
-    watching = {"callback": callback, "progress": progress, "checkpoint": checkpoint}
+    watching = {"callback": callback, "progress": progress, "checkpoint": checkpoint, "client": client}
     return paint(inputs, chosen, optimizer_named="optimizer" in settings, **watching)
 
 
@@ -224,6 +231,7 @@ def paint(
     callback: Callable[[Evaluation, np.ndarray], Any] | None = None,
     progress: bool | str = False,
     checkpoint: Any = None,
+    client: Any = None,
 ) -> Result:
     """Run the loop over the scales, with input images that have been read already.
 
@@ -234,7 +242,7 @@ def paint(
         With layers.
     optimizer_named : bool
         Whether the user named the optimizer, so that it must not be replaced by another.
-    callback, progress, checkpoint
+    callback, progress, checkpoint, client
         As in `transfer`.
 
     Returns
@@ -262,6 +270,7 @@ def paint(
     _check_styles(inputs, settings, network)
     budget = _budget(inputs, settings, network)
     settings = _within_memory(inputs.shape, settings, budget, optimizer_named)
+    make_tiles = Tiles if client is None else _cluster(client, settings).tiles
     scales = schedule(inputs.shape, settings.iterations, settings.pyramid, network.smallest_size(settings.layers))
     with run.over(scales):
         first, _ = scales[run.first]
@@ -273,8 +282,9 @@ def paint(
             alpha = inputs.alpha_at(shape)
             optimizer = OPTIMIZERS[settings.optimizer](x, count, settings.averaging)
             finish = partial(colours.restore, settings.colour, content=inputs.content_at(shape))
-            at_scale = replace(settings, tile=budget.tile(shape, settings.optimizer))
-            x = run.minimize(objective_at(shape, inputs, at_scale, network), optimizer, finish)
+            tile = budget.tile(shape, settings.optimizer) if client is None else _tile_on_workers(settings, shape)
+            at_scale = replace(settings, tile=tile)
+            x = run.minimize(objective_at(shape, inputs, at_scale, network, make_tiles), optimizer, finish)
             if run.stopped:
                 break
     picture = resize(x, inputs.shape, alpha, wraps=wraps)
@@ -283,7 +293,27 @@ def paint(
     return Result(picture, inputs.alpha_at(inputs.shape), run.history, record, run.stopped)
 
 
-def objective_at(shape: tuple[int, int], inputs: Inputs, settings: Settings, network: Network) -> Objective:
+def _cluster(client: Any, settings: Settings) -> Cluster:
+    if settings.device != "cpu":
+        raise ParameterError(f'device is "{settings.device}", but workers compute on "cpu"; leave it out.')
+    from stylecore.cluster import Cluster
+
+    return Cluster(client, settings.network)
+
+
+def _tile_on_workers(settings: Settings, shape: tuple[int, int]) -> int | None:
+    """Side of the tiles that workers compute; None for a picture of the size of a tile, which is not sent to them."""
+    side = SIDE if settings.tile in ("auto", None) else settings.tile
+    return side if max(shape) > side else None
+
+
+def objective_at(
+    shape: tuple[int, int],
+    inputs: Inputs,
+    settings: Settings,
+    network: Network,
+    make_tiles: Callable[..., Tiles] = Tiles,
+) -> Objective:
     """Make the objective at a scale, with the style images at the size for that scale.
 
     Parameters
@@ -294,6 +324,8 @@ def objective_at(shape: tuple[int, int], inputs: Inputs, settings: Settings, net
     settings : Settings
         With layers, and with a number as its style weight.
     network : Network
+    make_tiles : callable
+        As in `Objective.of_arrays`.
 
     Returns
     -------
@@ -301,7 +333,8 @@ def objective_at(shape: tuple[int, int], inputs: Inputs, settings: Settings, net
     """
     shapes = _style_shapes(settings.style_side(max(shape), max(inputs.shape)), inputs, settings, network)
     styles = [resize(style, size) for style, size in zip(inputs.styles, shapes, strict=True)]
-    return Objective.of_arrays(inputs.seen_at(shape), styles, inputs.regions, network, settings, inputs.grey)
+    seen = inputs.seen_at(shape)
+    return Objective.of_arrays(seen, styles, inputs.regions, network, settings, inputs.grey, make_tiles)
 
 
 def _style_shapes(side: float, inputs: Inputs, settings: Settings, network: Network) -> list[tuple[int, int]]:

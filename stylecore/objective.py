@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import copy
 from typing import Any, NamedTuple
 
@@ -128,6 +128,7 @@ class Objective:
         network: Network,
         settings: ObjectiveSettings,
         grey: bool = False,
+        make_tiles: Callable[..., Tiles] = Tiles,
     ) -> Objective:
         """Make an objective from images that have been read already, such as those of one scale of a transfer.
 
@@ -142,13 +143,15 @@ class Objective:
             With layers; its regions, labels and network are ignored.
         grey : bool
             Whether to average the gradient over the channels, so that a grey image stays grey.
+        make_tiles : callable
+            `Tiles`, or a function with the same parameters that computes them elsewhere.
 
         Returns
         -------
         Objective
         """
         objective = cls.__new__(cls)
-        objective._set_up(content, styles, regions, network, settings, grey)
+        objective._set_up(content, styles, regions, network, settings, grey, make_tiles)
         return objective
 
     def for_frame(
@@ -189,8 +192,10 @@ class Objective:
         network: Network,
         settings: ObjectiveSettings,
         grey: bool = False,
+        make_tiles: Callable[..., Tiles] = Tiles,
     ) -> None:
         self.network = network
+        self._make_tiles = make_tiles
         self._settings = settings
         self._content = content
         self._regions = regions
@@ -386,7 +391,7 @@ class Objective:
         """Passes through the network for pictures of this shape."""
         tiles = divide(self.network, shape, layers, self._side(shape), edges)
         with_mean = STYLE_LOSSES[self._settings.style_loss].with_mean
-        return Tiles(self.network, layers, with_mean, tiles, masks, gradient, edges)
+        return self._make_tiles(self.network, layers, with_mean, tiles, masks, gradient, edges)
 
     def _side(self, shape: tuple[int, int]) -> int | None:
         """Longest side of the tiles for pictures of this shape; None for one piece."""
