@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         TrainingError,
         WeightsError,
     )
+    from stylecore.many import Made, transfer_many
     from stylecore.objective import Objective
     from stylecore.pictures.reading import read_settings
     from stylecore.runs.checkpoint import Checkpoint
@@ -50,6 +51,7 @@ _MODULES = {
         "TrainingError",
         "WeightsError",
     ),
+    "stylecore.many": ("Made", "transfer_many"),
     "stylecore.objective": ("Objective",),
     "stylecore.pictures.reading": ("read_settings",),
     "stylecore.runs.checkpoint": ("Checkpoint",),
@@ -84,6 +86,7 @@ __all__ = [
     "FilmResult",
     "History",
     "ImageError",
+    "Made",
     "Objective",
     "ParameterError",
     "Result",
@@ -102,6 +105,7 @@ __all__ = [
     "train_autoencoder",
     "train_classifier",
     "transfer",
+    "transfer_many",
     "transfer_video",
 ]
 

@@ -8,10 +8,12 @@ same bits with any number of workers, and when one of them dies: its tiles are t
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 import warnings
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent import futures
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -161,7 +163,8 @@ def reporting() -> Iterator[None]:
     lost = (
         OSError,
         distributed.comm.CommClosedError,
-        distributed.client.FutureCancelledError,
+        asyncio.CancelledError,
+        futures.CancelledError,
         distributed.KilledWorker,
         TimeoutError,
     )
@@ -365,10 +368,10 @@ class ClusterTiles(Tiles):
         """Yield the result of each tile, in the order; a worker that has lost its data gets them again."""
         with reporting():
             self._find_homes()
-            futures = deque(self._submit(_run, i, self._evaluation, parts[i], None, given) for i in order)
+            tasks = deque(self._submit(_run, i, self._evaluation, parts[i], None, given) for i in order)
         for i in order:
             with reporting():
-                result = futures.popleft().result()
+                result = tasks.popleft().result()
                 if result is None:
                     part = self._part_of(image, self.tiles[i])
                     result = self._submit(_run, i, self._evaluation, part, self._constants(i), given).result()

@@ -121,14 +121,16 @@ def transfer_many(
     """
     made = [_checked(job) for job in jobs]
     _check_outputs(made)
-    if manifest is not None:
-        _write_manifest(manifest, made)
+    former = {} if manifest is None else _read_manifest(manifest)
     waiting = []
     for i, each in enumerate(made):
         if not overwrite and each.output.exists():
-            made[i] = replace(each, state="was there")
+            known = former.get(str(each.output), {})
+            made[i] = replace(each, state="was there", seconds=known.get("seconds", 0.0), loss=known.get("loss"))
         else:
             waiting.append(i)
+    if manifest is not None:
+        _write_manifest(manifest, made)
     run = _here(made, waiting) if client is None else _on_workers(client, made, waiting)
     with tqdm(total=len(made), initial=len(made) - len(waiting), unit="picture", disable=not progress) as bar:
         for i, result in run:
@@ -210,6 +212,19 @@ def _make(made: Made) -> Made:
         return replace(made, state="failed", error="out of memory; choose a smaller size.")
     loss = result.history[-1].loss if result.history else None
     return replace(made, state="made", seconds=time.perf_counter() - began, loss=loss)
+
+
+def _read_manifest(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
+    """The entries of a manifest by their output; none if there is no file."""
+    try:
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
+        return {each["output"]: each for each in record["pictures"]}
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ParameterError(f"{path} cannot be read ({error.strerror}); name another manifest.") from error
+    except (ValueError, TypeError, LookupError) as error:
+        raise ParameterError(f"{path} is not a manifest of pictures; name another one, or delete it.") from error
 
 
 def _write_manifest(path: str | os.PathLike[str], made: Sequence[Made]) -> None:

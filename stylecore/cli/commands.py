@@ -14,9 +14,10 @@ import numpy as np
 
 from stylecore import weights
 from stylecore._transfer import Result, paint, resume
-from stylecore.cli import STOPPED, options, serve, sketch, texture, training, video
+from stylecore.cli import STOPPED, batch, options, serve, sketch, texture, training, video
 from stylecore.cli.settings import DEFAULTS, given_settings, named
 from stylecore.cli.terminal import Watch, discard_output, fail, print_result, say, stopped
+from stylecore.cli.workers import client_of
 from stylecore.errors import ImageError, ParameterError, StylecoreError, WeightsError
 from stylecore.inputs import read_inputs
 from stylecore.kernels import devices
@@ -105,7 +106,7 @@ def _transfer(given: Namespace, watch: Watch) -> int:
     if given.checkpoint:
         output = None if given.output == STREAM else given.output
         checkpoint = Checkpoint(given.checkpoint, given.checkpoint_every, output)
-    with serve.watched(given, inputs, settings, watch) as page:
+    with serve.watched(given, inputs, settings, watch) as page, client_of(given) as client:
         result = paint(
             inputs,
             settings,
@@ -113,6 +114,7 @@ def _transfer(given: Namespace, watch: Watch) -> int:
             callback=together(page, watch, *views.values()),
             progress=watch.bar,
             checkpoint=checkpoint,
+            client=client,
         )
         status = _finish(result, given, views)
         if page is not None:
@@ -337,6 +339,10 @@ def _sketch(given: Namespace, watch: Watch) -> int:
     return sketch.sketch(given, watch, lambda: _fetch_once(DEFAULTS["network"], watch))
 
 
+def _batch(given: Namespace, watch: Watch) -> int:
+    return batch.batch(given, watch, lambda network: _fetch_once(network, watch))
+
+
 def _texture(given: Namespace, watch: Watch) -> int:
     return texture.texture(given, watch, lambda network: _fetch_once(network, watch))
 
@@ -359,6 +365,7 @@ _COMMANDS: dict[str, Callable[[Namespace, Watch], int]] = {
     "video": _video,
     "sketch": _sketch,
     "texture": _texture,
+    "batch": _batch,
     "train autoencoder": _train,
     "train cnn": _train,
     "weights list": _weights_list,

@@ -28,6 +28,9 @@ SETTINGS = "stylecore"
 MAX_STREAM_BYTES = 2**30
 """The most that is read from a stream or a pipe, which must be held in memory; files have no such limit."""
 
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic")
+"""Suffixes of the files of a folder that are taken for pictures."""
+
 Source = str | os.PathLike[str] | BinaryIO | Image.Image | np.ndarray
 """What `read_image` accepts."""
 

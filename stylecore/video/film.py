@@ -419,6 +419,10 @@ def _paint(frames: Frames, known: Shots, look: Look, watch: _Watch, client: Any)
     missing = [
         [(i, run) for run in runs for i in range(*shot) if not frames.is_painted(i, run)] for shot in known.shots
     ]
+    if hasattr(client, "scheduler_info"):  # Of Dask.
+        from stylecore.cluster import prepare
+
+        prepare(client)
     futures = [client.submit(paint_shot, frames, known, shot, look) for shot in known.shots]
     for future, painted in zip(futures, missing, strict=True):
         future.result()
