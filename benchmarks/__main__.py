@@ -14,6 +14,7 @@ from benchmarks import (
     evaluation,
     layers,
     machine,
+    machines,
     memory,
     record,
     sketch,
@@ -39,6 +40,7 @@ SECTIONS = {
     "startup": startup,
     "threads": threads,
     "tiles": tiles,
+    "machines": machines,
     "cuda": cuda,
     "training": training,
     "sketch": sketch,
@@ -123,6 +125,8 @@ def _missing(given):
         missing["video"] = "PyAV or OpenCV is not installed"
     if not find_spec("uvicorn"):
         missing["web"] = "the page needs uvicorn and Starlette"
+    if not find_spec("distributed"):
+        missing["machines"] = "Dask is not installed"
     if sys.platform != "linux":
         missing["memory"] = missing["tiles"] = "only Linux reports the peak memory of a process"
     if given.sketches is None or given.photographs is None:

@@ -64,7 +64,7 @@ def workers(count: int) -> Iterator[Any]:
         dask.config.set(given),
         # The budget decides what fits into the memory, and the page of Dask would need another package.
         distributed.LocalCluster(
-            n_workers=count, threads_per_worker=1, memory_limit=None, dashboard_address=None, silence_logs=50
+            n_workers=count, threads_per_worker=1, memory_limit=None, dashboard_address=":0", silence_logs=50
         ) as cluster,
         distributed.Client(cluster) as client,
     ):

@@ -71,7 +71,7 @@ def test_a_bad_picture_is_reported_at_the_end(capsys, folder):
         (["photos", "--styles", "x.jpg", "--name", "{photo}.png"], "has the field {photo}"),
         (["photos", "--styles", "x.jpg", "--name", "{content"], "is a template such as"),
         (["photos", "--styles", "x.jpg", "--name", "{content}"], "suffix"),
-        (["photos", "--styles", "x.jpg", "--iterations", "0"], "iterations is 0"),
+        (["photos", "--styles", "x.jpg", "--style-scale", "0"], "style_scale is 0"),
         (["photos", "--styles", "x.jpg", "--workers", "2", "--dask", "tcp://x:1"], "give only one of them"),
         (["photos", "--styles", "x.jpg", "-o", "x.jpg"], "x.jpg cannot be made"),
     ],
