@@ -116,8 +116,8 @@ class Result:
         ParameterError
             If `metadata` is not known.
         """
-        given = {"settings": self.metadata(metadata), "dpi": self.settings.get("dpi")}
-        write_image(path, self.array, alpha=self.alpha, format=format, **given)
+        record, dpi = self.metadata(metadata), self.settings.get("dpi")
+        write_image(path, self.array, alpha=self.alpha, settings=record, format=format, dpi=dpi)
 
 
 @keywords_of(Settings)
@@ -303,7 +303,7 @@ def _cluster(client: Any, settings: Settings) -> Cluster:
 
 def _tile_on_workers(settings: Settings, shape: tuple[int, int]) -> int | None:
     """Side of the tiles that workers compute; None for a picture of the size of a tile, which is not sent to them."""
-    side = SIDE if settings.tile in ("auto", None) else settings.tile
+    side = SIDE if settings.tile is None or isinstance(settings.tile, str) else settings.tile
     return side if max(shape) > side else None
 
 

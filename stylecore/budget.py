@@ -189,7 +189,7 @@ class Budget:
         self._settings = settings
         self._style_shapes = style_shapes
         self._regions = regions
-        self._tiles = [None, SIDE] if settings.tile == "auto" else [settings.tile]
+        self._tiles: list[int | None] = [None, SIDE] if isinstance(settings.tile, str) else [settings.tile]
         self._free = {
             "memory": memory.available(),
             GPU_MEMORY: network.backend.available_bytes(),
@@ -235,9 +235,18 @@ class Budget:
 
     def _needed(self, shape: tuple[int, int], optimizer: str, tile: int | None) -> dict[str, int]:
         layers = self._settings.content_layers or (), self._settings.style_layers or ()
-        given = self._settings.style_loss, self._regions, tile, self._settings.edges
         needs = [
-            predicted_bytes(self._network, *layers, shape, style_shape, optimizer, *given)
+            predicted_bytes(
+                self._network,
+                *layers,
+                shape,
+                style_shape,
+                optimizer,
+                self._settings.style_loss,
+                self._regions,
+                tile,
+                self._settings.edges,
+            )
             for style_shape in self._style_shapes(max(shape))
         ]
         return {kind: max(need[kind] for need in needs) for kind in needs[0]}

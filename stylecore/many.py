@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -139,8 +139,8 @@ def transfer_many(
             if manifest is not None:
                 _write_manifest(manifest, made)
             if callback is not None and callback(result):
-                run.close()
                 break
+    run.close()
     if manifest is not None:
         _write_manifest(manifest, made)
     return made
@@ -175,12 +175,12 @@ def _paths(made: Made) -> Iterator[str]:
             yield os.fspath(value)
 
 
-def _here(made: Sequence[Made], waiting: Sequence[int]) -> Iterator[tuple[int, Made]]:
+def _here(made: Sequence[Made], waiting: Sequence[int]) -> Generator[tuple[int, Made], None, None]:
     for i in waiting:
         yield i, _make(made[i])
 
 
-def _on_workers(client: Any, made: Sequence[Made], waiting: Sequence[int]) -> Iterator[tuple[int, Made]]:
+def _on_workers(client: Any, made: Sequence[Made], waiting: Sequence[int]) -> Generator[tuple[int, Made], None, None]:
     """Yield the pictures as the workers finish them; on closing, those that have not begun are cancelled."""
     from distributed import as_completed
 

@@ -336,7 +336,8 @@ class Objective:
         height, width = self._scale.shape
         values = 3 * height * width if self._settings.layer_weights in ("relative", "normalized") else 1
         return {
-            **{term.name: term.weight for term in [*self._scale.contents.values(), *self._scale.styles.values()]},
+            **{term.name: term.weight for term in self._scale.contents.values()},
+            **{term.name: term.weight for term in self._scale.styles.values()},
             "regularization": self._settings.regularization_weight / values,
             "tv": self._settings.tv_weight / values,
             **({} if self._temporal is None else {"temporal": self._temporal_weight}),
@@ -372,10 +373,11 @@ class Objective:
         }
         if not masks:
             return {}
-        self.network.check_size(*style.shape[:2], self._style_layers, style_name(i, count))
+        height, width = style.shape[:2]
+        self.network.check_size(height, width, self._style_layers, style_name(i, count))
         # A painting does not repeat.
         edges = "reflect" if self._settings.edges == "wrap" else self._settings.edges
-        tiles = self._tiles(style.shape[:2], self._style_layers, masks, edges, gradient=False)
+        tiles = self._tiles((height, width), self._style_layers, masks, edges, gradient=False)
         moments, _ = tiles.forward(style)
         download = self.network.backend.download
         return {key: (download(mean), download(second)) for key, (mean, second) in moments.items()}
@@ -481,7 +483,7 @@ class Objective:
             key: (weights[term.name], *term.loss.gradients) for key, term in scale.styles.items() if term.name in values
         }
         contents = {layer: weights[term.name] for layer, term in scale.contents.items() if term.name in values}
-        gradient = scale.tiles.backward(image, differences, contents)
+        gradient: Any = scale.tiles.backward(image, differences, contents)
         values.update(self._image_terms(scale, image, weights, gradient))
         result = self.network.backend.download(gradient) if scale.image is not None else gradient
         if self._temporal is not None and weights.get("temporal"):

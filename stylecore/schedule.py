@@ -71,17 +71,19 @@ def schedule(
 
 def _sizes(shape: tuple[int, int], pyramid: int | str | Sequence[int], smallest: int) -> list[tuple[int, int]]:
     """Sizes of the scales, from the largest to the smallest."""
+    longer = max(shape)
     if isinstance(pyramid, str):
-        pyramid = 3 + max(0, math.ceil(math.log2(max(shape) / PRINT)))
-    if isinstance(pyramid, Sequence):
-        if any(larger <= smaller for smaller, larger in pairwise([*pyramid, max(shape)])):
+        count = 3 + max(0, math.ceil(math.log2(longer / PRINT)))
+    elif isinstance(pyramid, Sequence):
+        if any(larger <= smaller for smaller, larger in pairwise([*pyramid, longer])):
             sides = ", ".join(map(str, pyramid))
             raise ParameterError(
-                f"the scales {sides} do not increase up to the result's {max(shape)} px; leave out the larger ones."
+                f"the scales {sides} do not increase up to the result's {longer} px; leave out the larger ones."
             )
         return [shape, *(fit(shape, side) for side in reversed(pyramid))]
-    # More halvings than the size has binary digits would leave no pixel.
-    longer, count = max(shape), min(pyramid, int(max(shape)).bit_length())
+    else:
+        # More halvings than the size has binary digits would leave no pixel.
+        count = min(pyramid, int(longer).bit_length())
     sizes = (fit(shape, round(longer / 2**i)) for i in range(1, count))
     # If the deepest layer is only a few positions wide, its statistics do not describe the style.
     return [shape, *(size for size in sizes if min(size) >= 4 * smallest)]

@@ -344,7 +344,7 @@ regularization_weight, tv_weight, layer_weights, pooling, device, dtype, edges, 
         for name in ("dpi", "stroke"):
             value = getattr(self, name)
             number = _millimetres(value) if name == "stroke" and isinstance(value, str) else value
-            if number is not None and not (isinstance(number, Real) and 0 < number < np.inf):
+            if number is not None and not (isinstance(number, Real) and 0 < float(number) < np.inf):
                 more = ' of pixels, or such as "300mm"' if name == "stroke" else ""
                 raise ParameterError(f"{name} is {value!r}; it must be a number above zero{more}.")
         if self.stroke is not None and self.style_scale != 1:

@@ -387,10 +387,10 @@ class Passes:
         array of the backend, (H, W, 3)
             To be added to the picture's in ``tile.outer``.
         """
-        upload = self._network.backend.upload
+        upload, factors = self._network.backend.upload, dict(weights or {})
         moments = {key: self._moments(tile, key, parts[key]) for key in differences}
         given = {key: (weight, upload(mean), upload(second)) for key, (weight, mean, second) in differences.items()}
-        contents = self._contents({layer: target for layer, target in (targets or {}).items() if layer in weights})
+        contents = self._contents({layer: target for layer, target in (targets or {}).items() if layer in factors})
         if self._done is not tile:
             self._forward(tile, image, lambda *_: None)
         self._done = None  # A backward pass overwrites the features.
@@ -402,7 +402,7 @@ class Passes:
                     moments[key].add_gradient(features[band], by_mean, by_second, weight, gradient[band], at)
             if layer in contents:
                 for own, at in _own_positions(tile, layer, start, len(features)):
-                    contents[layer].add_gradient(features[own], weights[layer], gradient[own], at)
+                    contents[layer].add_gradient(features[own], factors[layer], gradient[own], at)
 
         return self._plans[tile.outer.shape].backward(add_gradient)
 
