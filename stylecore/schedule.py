@@ -74,7 +74,7 @@ def _sizes(shape: tuple[int, int], pyramid: int | str | Sequence[int], smallest:
     longer = max(shape)
     if isinstance(pyramid, str):
         count = 3 + max(0, math.ceil(math.log2(longer / PRINT)))
-    elif isinstance(pyramid, Sequence):
+    elif isinstance(pyramid, list | tuple):
         if any(larger <= smaller for smaller, larger in pairwise([*pyramid, longer])):
             sides = ", ".join(map(str, pyramid))
             raise ParameterError(
