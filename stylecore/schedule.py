@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import numpy as np
 
@@ -74,13 +75,13 @@ def _sizes(shape: tuple[int, int], pyramid: int | str | Sequence[int], smallest:
     longer = max(shape)
     if isinstance(pyramid, str):
         count = 3 + max(0, math.ceil(math.log2(longer / PRINT)))
-    elif isinstance(pyramid, list | tuple):
+    elif isinstance(pyramid, Sequence):
         if any(larger <= smaller for smaller, larger in pairwise([*pyramid, longer])):
             sides = ", ".join(map(str, pyramid))
             raise ParameterError(
                 f"the scales {sides} do not increase up to the result's {longer} px; leave out the larger ones."
             )
-        return [shape, *(fit(shape, side) for side in reversed(pyramid))]
+        return [shape, *(fit(shape, cast(int, side)) for side in reversed(pyramid))]
     else:
         # More halvings than the size has binary digits would leave no pixel.
         count = min(pyramid, int(longer).bit_length())
