@@ -42,7 +42,7 @@ def evaluation_bytes(
     content_layers, style_layers : collection of str
     height, width : int
         Of the image, in pixels.
-    style_loss : {"gram", "mean_covariance", "wasserstein"}
+    style_loss : {"gram", "mean_std", "mean_covariance", "wasserstein"}
     regions : int
         Number of regions.
     tile : int, optional
@@ -128,7 +128,7 @@ def predicted_bytes(
     shape, style_shape : tuple of int
         (height, width) of the result and of the style image.
     optimizer : {"lbfgsb", "lbfgs", "adam"}
-    style_loss : {"gram", "mean_covariance", "wasserstein"}
+    style_loss : {"gram", "mean_std", "mean_covariance", "wasserstein"}
     regions : int
         Number of regions.
     tile : int, optional

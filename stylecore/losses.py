@@ -179,7 +179,7 @@ class StyleLoss:
 
     Parameters
     ----------
-    distance : GramDistance, MeanCovarianceDistance or WassersteinDistance
+    distance : GramDistance, MeanStdDistance, MeanCovarianceDistance or WassersteinDistance
         From the style.
     backend : Backend
 
@@ -351,6 +351,59 @@ class MeanCovarianceDistance(_CovarianceDistance):
         return value, 2 * scale * shift, 2 * covariance_scale * spread
 
 
+class MeanStdDistance(_CovarianceDistance):
+    """1 / (4 N^2) (|S - A|^2 + 100 |m - n|^2 + 100 |s - t|^2) for second moments S, A, means m, n and deviations s, t.
+
+    It is `GramDistance` plus the means and standard deviations of single channels, which the Gram matrix mixes: with it
+    the contrast of the picture is steadier, above all over large pictures. The factor of 100 is that of Galerne et al.
+    With C = S - m m^T and c = 1 / (4 N^2), the gradient is 2 c (S - A) + diag(100 c (s - t) / s) with respect to C, and
+    4 c (S - A) m + 200 c (m - n) with respect to m.
+
+    A deviation v^(1/2) is not differentiable where the variance v is zero. It is therefore replaced by (v + e)^(1/2),
+    also that of the style, where e is 1e-6 times the style's mean variance.
+
+    Parameters
+    ----------
+    mean : ndarray, (N,)
+        n, the mean of the style.
+    second : ndarray, (N, N)
+        A, the second moment of the style.
+    backend : Backend
+
+    Attributes
+    ----------
+    with_mean, blank, strength
+        As those of `GramDistance`.
+
+    References
+    ----------
+    Galerne, Raad, Lezama and Morel (2023), "Scaling Painting Style Transfer", arXiv 2212.13459.
+    """
+
+    strength: ClassVar = 1.0
+    FACTOR: ClassVar = 100.0
+
+    def __init__(self, mean: np.ndarray, second: np.ndarray, backend: Backend) -> None:
+        super().__init__(second, backend)
+        self._mean, self._second = np.asarray(mean, np.float64), np.asarray(second, np.float64)
+        variances = np.diag(_covariance(self._mean, self._second)).clip(0)
+        self._smoothing = 1e-6 * variances.mean() or 1.0
+        self._deviations = np.sqrt(variances + self._smoothing)
+        self.blank = self._compare(np.zeros_like(self._mean), np.zeros_like(self._second))[0]
+
+    def _compare(self, mean: np.ndarray, covariance: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        scale = 1 / (4 * len(mean) ** 2)
+        spread = covariance + np.outer(mean, mean) - self._second
+        shift = mean - self._mean
+        deviations = np.sqrt(np.diag(covariance).clip(0) + self._smoothing)
+        change = deviations - self._deviations
+        value = scale * float(np.sum(spread**2) + self.FACTOR * (shift @ shift + change @ change))
+        by_covariance = 2 * scale * spread + np.diag(self.FACTOR * scale * change / deviations)
+        with one_blas_thread():
+            by_mean = 4 * scale * spread @ mean + 2 * self.FACTOR * scale * shift
+        return value, by_mean, by_covariance
+
+
 class WassersteinDistance(_CovarianceDistance):
     """Squared 2-Wasserstein distance between Gaussians: |m - n|^2 + tr C + tr T - 2 tr (R^T C R)^(1/2), T = R R^T.
 
@@ -410,6 +463,7 @@ class WassersteinDistance(_CovarianceDistance):
 
 STYLE_LOSSES: dict[str, type[Distance]] = {
     "gram": GramDistance,
+    "mean_std": MeanStdDistance,
     "mean_covariance": MeanCovarianceDistance,
     "wasserstein": WassersteinDistance,
 }

@@ -51,8 +51,8 @@ class ObjectiveSettings:
         `stylecore.regions.read_regions` takes them. Each region has its own term at each style layer, weighted by the
         region's share of the picture, so that a small region is painted as strongly as a large one. Several styles in
         one region are blended; outside all regions, only the content term has an effect.
-    style_loss : {"gram", "mean_covariance", "wasserstein"}
-        How the image's features are compared with the style's: by `GramDistance` (the paper's),
+    style_loss : {"gram", "mean_std", "mean_covariance", "wasserstein"}
+        How the image's features are compared with the style's: by `GramDistance` (the paper's), `MeanStdDistance`,
         `MeanCovarianceDistance` or `WassersteinDistance` of `stylecore.losses`.
     network : str, path, Weights or Network
         Name of a network, such as "vgg19", or a file in the project's HDF5 layout.

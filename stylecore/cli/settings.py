@@ -83,7 +83,7 @@ def add_look(group: Group) -> None:
         group,
         "style_loss",
         """how to compare the picture with the painting: gram, by the colours and strokes that occur together, as in
-        the paper; mean_covariance, by their averages and their variation separately; wasserstein, by the effort to
+        the paper; mean_std, also by averages and contrast, for steadier contrast; mean_covariance, by their averages and their variation separately; wasserstein, by the effort to
         transform one into the other, which is slower""",
         choices=STYLE_LOSSES,
     )

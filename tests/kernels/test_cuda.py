@@ -439,8 +439,8 @@ LEFT = np.broadcast_to(np.arange(5) < 2, (6, 5))
 
 @pytest.mark.parametrize(
     ("style_loss", "regions"),
-    [("gram", None), ("gram", [(LEFT, "all"), (~LEFT, ~LEFT)]), ("mean_covariance", None)],
-    ids=["gram", "regions", "mean_covariance"],
+    [("gram", None), ("gram", [(LEFT, "all"), (~LEFT, ~LEFT)]), ("mean_covariance", None), ("mean_std", None)],
+    ids=["gram", "regions", "mean_covariance", "mean_std"],
 )
 def test_what_crosses_the_bus(style_loss, regions, cuda, monkeypatch):
     """In an evaluation the image goes down, and the gradient comes up with the partial sums of each term."""

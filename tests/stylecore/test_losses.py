@@ -8,6 +8,7 @@ from stylecore.losses import (
     STYLE_LOSSES,
     ContentLoss,
     GramDistance,
+    MeanStdDistance,
     Moments,
     Regularization,
     StyleLoss,
@@ -152,6 +153,14 @@ def test_mean_and_spread_both_count(kind):
     distance = STYLE_LOSSES[kind](*moments(style), cpu)
     assert distance(*moments(style + 1))[0] > 0.05 * distance.blank
     assert distance(*moments(2 * style))[0] > 0.05 * distance.blank
+
+
+def test_mean_std_is_its_formula():
+    rng = np.random.default_rng(10)
+    features, style = rng.standard_normal((9, 6)), rng.standard_normal((14, 6)) + 0.5
+    parts = [[f.T @ f / len(f), 10 * f.mean(axis=0), 10 * f.std(axis=0)] for f in (features, style)]
+    expected = sum(np.sum((part - other) ** 2) for part, other in zip(*parts, strict=True)) / (4 * 6**2)
+    assert MeanStdDistance(*moments(style), cpu)(*moments(features))[0] == pytest.approx(expected, rel=1e-5)
 
 
 def test_wasserstein_of_gaussians_along_one_axis():

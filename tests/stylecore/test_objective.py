@@ -20,7 +20,7 @@ from PIL import Image
 
 from stylecore import ImageError, Objective, ParameterError
 from stylecore.kernels import cpu
-from stylecore.losses import Moments, TemporalLoss
+from stylecore.losses import STYLE_LOSSES, Moments, TemporalLoss
 from stylecore.network import CONTENT_LAYERS, STYLE_LAYERS, load_network
 from stylecore.pictures.geometry import resize
 from stylecore.pictures.reading import read_image
@@ -59,7 +59,12 @@ def features_of(network, image, layers):
     return features
 
 
-_OTHERS = [{"style_loss": "mean_covariance"}, {"style_loss": "wasserstein"}, {"regions": "three"}]
+_OTHERS = [
+    {"style_loss": "mean_std"},
+    {"style_loss": "mean_covariance"},
+    {"style_loss": "wasserstein"},
+    {"regions": "three"},
+]
 
 
 @pytest.mark.parametrize(
@@ -197,7 +202,7 @@ MASKS = [
 
 @pytest.mark.vgg19
 @pytest.mark.parametrize("device", ["reference", "cpu"])
-@pytest.mark.parametrize("style_loss", ["gram", "mean_covariance", "wasserstein"])
+@pytest.mark.parametrize("style_loss", list(STYLE_LOSSES))
 @pytest.mark.parametrize("regions", [None, MASKS], ids=["whole", "regions"])
 def test_gradient_of_several_styles_regions_and_style_losses(regions, style_loss, device):
     content, first, second, x = random_images((HEIGHT, WIDTH), (19, 30), (25, 17), (HEIGHT, WIDTH))
@@ -375,7 +380,7 @@ def test_a_style_of_weight_zero_does_not_count():
     assert objective.terms(X) == pytest.approx(small_objective().terms(X), rel=1e-12)
 
 
-@pytest.mark.parametrize("style_loss", ["gram", "mean_covariance", "wasserstein"])
+@pytest.mark.parametrize("style_loss", list(STYLE_LOSSES))
 def test_a_region_that_is_everything_is_no_region(style_loss):
     whole, region = (small_objective(style_loss=style_loss, regions=r) for r in (None, [("all", "all")]))
     expected = {f"{name}:1" if name.startswith("style") else name: value for name, value in whole.terms(X).items()}
@@ -436,7 +441,7 @@ def test_layers_with_weights_of_their_own():
     assert "style:relu2_1" not in objective.evaluate(X)[2]
 
 
-@pytest.mark.parametrize("style_loss", ["gram", "mean_covariance", "wasserstein"])
+@pytest.mark.parametrize("style_loss", list(STYLE_LOSSES))
 def test_normalized_terms_pull_alike(style_loss):
     objective = small_objective(layer_weights="normalized", style_loss=style_loss, content_weight=1, style_weight=1)
     objective(X)

@@ -122,6 +122,7 @@ def check_same(whole, in_tiles, tolerance=1e-12):
     [
         {},
         {"pooling": "average"},
+        {"style_loss": "mean_std"},
         {"style_loss": "mean_covariance"},
         {"style_loss": "wasserstein", "regularization_weight": 2.0},
         {"layer_weights": "normalized", "tv_weight": 0},
