@@ -51,9 +51,10 @@ class ObjectiveSettings:
         `stylecore.regions.read_regions` takes them. Each region has its own term at each style layer, weighted by the
         region's share of the picture, so that a small region is painted as strongly as a large one. Several styles in
         one region are blended; outside all regions, only the content term has an effect.
-    style_loss : {"gram", "mean_std", "mean_covariance", "wasserstein"}
+    style_loss : {"gram", "mean_std", "mean_covariance", "wasserstein", "sliced_wasserstein"}
         How the image's features are compared with the style's: by `GramDistance` (the paper's), `MeanStdDistance`,
-        `MeanCovarianceDistance` or `WassersteinDistance` of `stylecore.losses`.
+        `MeanCovarianceDistance`, `WassersteinDistance` or `SlicedWassersteinDistance` of `stylecore.losses`. The last
+        compares the features of all positions at once: it takes a single style image, no regions, and no tiles.
     network : str, path, Weights or Network
         Name of a network, such as "vgg19", or a file in the project's HDF5 layout.
     content_layers, style_layers : sequence of str, or mapping of str to float, optional
@@ -132,6 +133,13 @@ class ObjectiveSettings:
             if isinstance(self.tile, str):
                 raise ParameterError(f'tile is "{self.tile}"; it must be a number of pixels, "auto" or None.')
             _check_count("tile", self.tile, least=1)
+        if STYLE_LOSSES[self.style_loss].of_positions:
+            if self.tile not in ("auto", None):
+                raise ParameterError(
+                    f'style_loss "{self.style_loss}" compares all positions of a layer at once and is not possible in '
+                    "tiles; leave tile out, or choose another style loss."
+                )
+            self._set("tile", None)
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)

@@ -83,8 +83,9 @@ def add_look(group: Group) -> None:
         group,
         "style_loss",
         """how to compare the picture with the painting: gram, by the colours and strokes that occur together, as in
-        the paper; mean_std, also by averages and contrast, for steadier contrast; mean_covariance, by their averages and their variation separately; wasserstein, by the effort to
-        transform one into the other, which is slower""",
+        the paper; mean_std, also by averages and contrast, for steadier contrast; mean_covariance, by their averages
+        and their variation separately; wasserstein, by the effort to transform one into the other, which is slower;
+        sliced_wasserstein, by the distribution of all values (slower; one painting, no regions)""",
         choices=STYLE_LOSSES,
     )
     add_picture_setting(
