@@ -583,7 +583,7 @@ class SlicedWassersteinDistance:
 
     of_positions: ClassVar = True
     with_mean: ClassVar = False
-    strength: ClassVar = 1.0
+    strength: ClassVar = 4.0
     COLUMNS = 16
     """Directions that are transposed at a time."""
 

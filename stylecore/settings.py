@@ -29,6 +29,7 @@ Layers = Mapping[str, float] | Sequence[str]
 
 LAYER_WEIGHTS = ("relative", "normalized", "paper")
 STYLE_PYRAMIDS = ("scaled", "full")
+METHODS = ("statistics", "neighbours")
 
 MOST = 2**31 - 1
 """The largest count and random seed."""
@@ -288,6 +289,12 @@ regularization_weight, tv_weight, layer_weights, pooling, device, dtype, tile
     style_pyramid : {"scaled", "full"}
         Whether the style image is scaled down with the picture at the smaller scales, so that all scales paint the
         same strokes, or keeps its full size at all scales, so that the small scales lay out large strokes.
+    method : {"statistics", "neighbours"}
+        How the picture is painted: so that its features have the style's statistics, as in the paper; or so that each
+        is like the nearest feature of the style (see `stylecore.neighbours`). The latter keeps the content's shapes,
+        paints it in pieces of the style, and uses, of the settings, ``size``, ``iterations`` (the steps at each scale,
+        and in a last pass), ``init``, ``seed``, ``style_scale``, ``colour``, ``network``, ``pooling`` and ``dtype``.
+        Its network is "vgg16" unless another is named.
     colour : {"style", "content", "match", "histogram"}
         Colours of the picture: those of the style image ("style"); those of the content image, pixel by pixel, so that
         only luminance is transferred ("content"); or those of the content image as a whole, to which the style image is
@@ -309,6 +316,7 @@ regularization_weight, tv_weight, layer_weights, pooling, device, dtype, tile
     averaging: float = 0.0
     style_scale: float = 1.0
     style_pyramid: str = "scaled"
+    method: str = "statistics"
     colour: str = "style"
 
     INPUTS: ClassVar[tuple[str, ...]] = (*ObjectiveSettings.INPUTS, "init")
@@ -328,7 +336,13 @@ regularization_weight, tv_weight, layer_weights, pooling, device, dtype, tile
         if not (isinstance(self.style_scale, Real) and 0 < self.style_scale < np.inf):
             raise ParameterError(f"style_scale is {self.style_scale!r}; it must be a number above zero.")
         _check_choice("style_pyramid", self.style_pyramid, STYLE_PYRAMIDS)
+        _check_choice("method", self.method, METHODS)
         colours.check(self.colour)
+
+    @classmethod
+    def of(cls: type[_Self], given: Mapping[str, Any]) -> _Self:
+        """As `ObjectiveSettings.of`; the default network depends on the method."""
+        return super().of({"network": "vgg16", **given} if given.get("method") == "neighbours" else given)
 
     def _checked_weight(self, name: str) -> float | str:
         value = getattr(self, name)

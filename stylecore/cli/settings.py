@@ -13,7 +13,7 @@ from stylecore.losses import STYLE_LOSSES
 from stylecore.network import DTYPES, POOLINGS
 from stylecore.optimizers import OPTIMIZERS
 from stylecore.pictures.colour import COLOURS
-from stylecore.settings import LAYER_WEIGHTS, STYLE_PYRAMIDS, Settings
+from stylecore.settings import LAYER_WEIGHTS, METHODS, STYLE_PYRAMIDS, Settings
 
 if TYPE_CHECKING:
     from stylecore.cli.arguments import Group
@@ -56,6 +56,14 @@ def add_look(group: Group) -> None:
     ----------
     group : group of an argparse.ArgumentParser
     """
+    add_picture_setting(
+        group,
+        "method",
+        """statistics: the whole picture gets the painting's colours and strokes, as in the paper; neighbours: each part of
+        the photograph is painted like the part of the painting nearest to it, which keeps its shapes. Of the other
+        settings, neighbours uses the size, the steps, --init, --seed, --style-scale, --colour and --network""",
+        choices=METHODS,
+    )
     add_picture_setting(
         group,
         "style_weight",
