@@ -56,6 +56,8 @@ class Hypercolumns:
         (rows, columns) of the result's matrix, h w x 2688 for VGG-16.
     columns : dict of str to slice
         Of each layer.
+    bytes : int
+        Memory of the passes through the network, besides the matrices.
 
     References
     ----------
@@ -64,6 +66,7 @@ class Hypercolumns:
 
     def __init__(self, network: Network, height: int, width: int, gradient: bool = True) -> None:
         self._plan = Plan(network, height, width, LAYERS, gradient)
+        self.bytes = self._plan.bytes + self._plan.scratch_bytes
         self._sides = {layer: network.map_shape(height, width, layer)[1:] for layer in LAYERS}
         self._map = height // SIDE, width // SIDE
         self._dtype = network.dtype
@@ -89,11 +92,10 @@ class Hypercolumns:
         result = np.zeros(self.shape, self._dtype)
 
         def visit(layer: str, features: DeviceArray, start: int) -> None:
-            height, width, channels = self._sides[layer]
+            _, width, channels = self._sides[layer]
             rows = features.reshape(-1, width, channels)
             columns = result.reshape(*self._map, -1)[:, :, self.columns[layer]]
-            factor = self._map[1] / width
-            if factor > 1:
+            if width < self._map[1]:
                 columns[...] = rows.repeat(2, axis=0).repeat(2, axis=1)
                 columns /= channels
                 return
@@ -118,7 +120,7 @@ class Hypercolumns:
         """
 
         def add_gradient(layer: str, features: DeviceArray, gradient: DeviceArray, start: int) -> None:
-            height, width, channels = self._sides[layer]
+            _, width, channels = self._sides[layer]
             rows = gradient.reshape(-1, width, channels)
             given = by_features.reshape(*self._map, -1)[:, :, self.columns[layer]]
             if width < self._map[1]:

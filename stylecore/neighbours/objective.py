@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 
 from stylecore.neighbours.hypercolumns import Hypercolumns
+
+BLOCK = 1024
+"""Positions that are compared at a time, so that no matrix is needed for what is computed between."""
 
 
 class CosineLoss:
@@ -46,15 +50,16 @@ class CosineLoss:
         """
         gradient = np.empty_like(features)
         total, count = 0.0, len(features) * len(self._parts)
-        for part in self._parts:
-            own, targets = features[:, part], self._directions[:, part]
+        rows = (slice(begin, begin + BLOCK) for begin in range(0, len(features), BLOCK))
+        for index in product(rows, self._parts):
+            own, targets = features[index], self._directions[index]
             norms = _norms(own)
             cosines = np.einsum("ij,ij->i", own, targets)[:, None] / norms
-            total += len(features) - float(cosines.sum(dtype=np.float64))
+            total += len(own) - float(cosines.sum(dtype=np.float64))
             change = own * (cosines / norms)
             change -= targets
             change /= norms * count
-            gradient[:, part] = change
+            gradient[index] = change
         return total / count, gradient
 
 

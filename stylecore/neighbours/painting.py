@@ -10,16 +10,18 @@ painting's colours.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 
-from stylecore.errors import ParameterError
+from stylecore import memory
+from stylecore.errors import ParameterError, TooLargeError
 from stylecore.inputs import Inputs
-from stylecore.network import Network, load_network
 from stylecore.neighbours.hypercolumns import MULTIPLE, Hypercolumns, check_network
 from stylecore.neighbours.objective import CosineLoss, Objective
 from stylecore.neighbours.pyramid import PyramidAdam
 from stylecore.neighbours.search import Search
+from stylecore.network import Network, load_network
 from stylecore.pictures import colour as colours
 from stylecore.pictures.geometry import fit, resize
 from stylecore.runs.run import Run
@@ -77,6 +79,7 @@ def paint(inputs: Inputs, settings: Settings, run: Run) -> np.ndarray:
     check(settings, len(inputs.styles))
     network = load_network(settings.network, settings.device, settings.pooling, settings.dtype)
     check_network(network)
+    _check_memory(inputs.shape, network)
     passes = _passes(inputs.shape, settings.iterations)
     x = inputs.noise_at(passes[0][0], settings.seed) if inputs.start is None else inputs.start
     with run.over(passes):
@@ -93,6 +96,33 @@ def paint(inputs: Inputs, settings: Settings, run: Run) -> np.ndarray:
             if run.stopped:
                 break
     return _coloured(resize(x, inputs.shape), inputs, settings)
+
+
+def predicted_bytes(network: Network, shape: tuple[int, int]) -> int:
+    """Predict the memory that a picture needs besides the network: four matrices of features, and the passes.
+
+    Parameters
+    ----------
+    network : Network
+    shape : tuple of int
+        (height, width) of the picture.
+
+    Returns
+    -------
+    int
+    """
+    columns = Hypercolumns(network, *(side + -side % MULTIPLE for side in shape))
+    return columns.bytes + 4 * prod(columns.shape) * network.dtype.itemsize
+
+
+def _check_memory(shape: tuple[int, int], network: Network) -> None:
+    needed, free = predicted_bytes(network, shape), memory.available()
+    if free is not None and needed > free:
+        size = int(max(shape) * (free / needed) ** 0.5)
+        raise TooLargeError(
+            f"a picture of {shape[1]} x {shape[0]} pixels needs {needed / 2**30:.1f} GB of memory with method "
+            f'"neighbours" and {free / 2**30:.1f} GB are free; a size of {size} would fit.'
+        )
 
 
 def _passes(shape: tuple[int, int], iterations: int | Sequence[int]) -> list[tuple[tuple[int, int], int]]:

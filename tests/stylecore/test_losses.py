@@ -245,7 +245,9 @@ def test_sliced_wasserstein(positions, backend):
         projections.add_gradient(features[part], *loss.gradients, 2.0, gradient[part], part.start or 0)
     check_gradient(lambda f: 2 * at(f), gradient, features, rng)
     assert strength == pytest.approx(np.linalg.norm(gradient / 2) * np.linalg.norm(features))
-    assert loss.relative_weight * at(np.zeros_like(features)) == pytest.approx(distance.strength, rel=1 if positions != 9 else 1e-9)
+    assert loss.relative_weight * at(np.zeros_like(features)) == pytest.approx(
+        distance.strength, rel=1 if positions != 9 else 1e-9
+    )
 
 
 def test_sliced_wasserstein_is_the_least_of_all_assignments():

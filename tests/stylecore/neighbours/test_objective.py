@@ -1,7 +1,5 @@
 """Joined features and the cosine loss, against their formulas and finite differences."""
 
-from functools import cache
-
 import numpy as np
 import pytest
 
@@ -11,16 +9,13 @@ from stylecore.neighbours.hypercolumns import LAYERS, Hypercolumns, check_networ
 from stylecore.neighbours.objective import CosineLoss, Objective
 from stylecore.network import Network
 from stylecore.plan import Plan
-from stylecore.weights import Weights, architectures
-
-from ...conftest import random_weights
 
 SHAPE = (24, 40)
 
 
-@cache
-def network(name="vgg16"):
-    return Network(random_weights(name), cpu, dtype="float64")
+@pytest.fixture(scope="module")
+def network(weights_at_random):
+    return Network(weights_at_random("vgg16"), cpu, dtype="float64", layers=LAYERS)
 
 
 def pictures(*shapes, seed=0):
@@ -29,23 +24,21 @@ def pictures(*shapes, seed=0):
 
 
 @pytest.mark.parametrize("strip_values", [1, 2**30])
-def test_features_are_those_of_the_layers(strip_values, monkeypatch):
+def test_features_are_those_of_the_layers(strip_values, monkeypatch, network):
     monkeypatch.setattr(cpu, "STRIP_VALUES", strip_values)
     (picture,) = pictures(SHAPE)
-    columns = Hypercolumns(network(), *SHAPE, gradient=False)
+    columns = Hypercolumns(network, *SHAPE, gradient=False)
     features = columns.forward(picture)
     assert features.shape == columns.shape == (6 * 10, 2688)
     maps = {}
     monkeypatch.setattr(cpu, "STRIP_VALUES", 2**30)
-    plan = Plan(network(), *SHAPE, LAYERS, gradient=False)
+    plan = Plan(network, *SHAPE, LAYERS, gradient=False)
     plan.forward(picture, lambda layer, f, start: maps.__setitem__(layer, f.copy()))
     for layer, sides in (("relu1_1", (24, 40)), ("relu2_2", (12, 20)), ("relu3_3", (6, 10)), ("relu4_3", (3, 5))):
         own, channels = maps[layer].reshape(*sides, -1), maps[layer].shape[1]
         side = sides[0] // 6
         expected = (
-            own.reshape(6, side, 10, side, channels).mean(axis=(1, 3))
-            if side
-            else np.kron(own, np.ones((2, 2, 1)))
+            own.reshape(6, side, 10, side, channels).mean(axis=(1, 3)) if side else np.kron(own, np.ones((2, 2, 1)))
         )
         actual = features[:, columns.columns[layer]].reshape(6, 10, channels)
         np.testing.assert_allclose(actual, expected / channels, rtol=1e-9, atol=1e-12)
@@ -53,10 +46,10 @@ def test_features_are_those_of_the_layers(strip_values, monkeypatch):
 
 @pytest.mark.parametrize("strip_values", [1, 2**30])
 @pytest.mark.parametrize("split", [False, True], ids=["joined", "by layer"])
-def test_gradient(split, strip_values, monkeypatch):
+def test_gradient(split, strip_values, monkeypatch, network):
     monkeypatch.setattr(cpu, "STRIP_VALUES", strip_values)
     picture, other = pictures(SHAPE, SHAPE, seed=1)
-    columns = Hypercolumns(network(), *SHAPE)
+    columns = Hypercolumns(network, *SHAPE)
     parts = list(columns.columns.values()) if split else [slice(0, columns.shape[1])]
     objective = Objective(columns, CosineLoss(columns.forward(other), parts))
     loss, gradient, terms = objective.evaluate(picture)
@@ -94,9 +87,7 @@ def test_features_that_are_zero_have_no_angle():
     assert value == 1 and not gradient.any()
 
 
-def test_networks_without_the_layers_are_refused():
-    check_network(network("vgg19"))
-    weights = random_weights("alexnet")
-    assert isinstance(weights, Weights) and "alexnet" in architectures.ARCHITECTURES
+def test_networks_without_the_layers_are_refused(network, weights_at_random):
+    check_network(network)
     with pytest.raises(ParameterError, match='alexnet has no relu1_1; choose network "vgg16" or "vgg19"'):
-        check_network(Network(weights, cpu))
+        check_network(Network(weights_at_random("alexnet"), cpu))
