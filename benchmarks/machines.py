@@ -21,6 +21,7 @@ from benchmarks.measuring import in_turn, progress, ratios, summary
 from benchmarks.record import number, spread, table
 from benchmarks.setting import CONTENT_LAYERS, NETWORK, STYLE_LAYERS, Setting, square
 from stylecore import Objective, cluster
+from stylecore.losses import GramDistance
 from stylecore.network import load_network
 from stylecore.settings import ObjectiveSettings
 from stylecore.tiles import SIDE, Passes, Tiles, divide
@@ -88,8 +89,8 @@ def _tasks(setting: Setting) -> _Tasks:
     layers = [*CONTENT_LAYERS, *STYLE_LAYERS]
     tile = divide(network, (3 * SIDE, 3 * SIDE), layers, SIDE)[4]
     image = square(setting.content, max(tile.outer.shape))
-    tiles = Tiles(network, layers, False, [tile], {(layer, ""): None for layer in STYLE_LAYERS})
-    passes, parts = Passes(network, layers, False, [tile]), tiles.part(0)
+    tiles = Tiles(network, layers, GramDistance, [tile], {(layer, ""): None for layer in STYLE_LAYERS})
+    passes, parts = Passes(network, layers, GramDistance, [tile]), tiles.part(0)
     seconds: dict[str, list[float]] = {"forward": [], "backward": [], "backward_at_once": []}
     with use_threads(1):
         targets = passes.features(tile, image, CONTENT_LAYERS)

@@ -15,6 +15,7 @@ from PIL import Image
 from stylecore.budget import Budget
 from stylecore.errors import ParameterError
 from stylecore.inputs import Inputs, read_inputs
+from stylecore.neighbours import painting as neighbours
 from stylecore.network import Network, load_network
 from stylecore.objective import Objective
 from stylecore.optimizers import OPTIMIZERS
@@ -258,6 +259,8 @@ def paint(
         raise ParameterError(f'progress is {progress!r}; it must be True, False or "notebook".')
     if progress == "notebook":
         callback = together(callback, NotebookPicture())
+    if settings.method == "neighbours":
+        return _paint_by_neighbours(inputs, settings, callback, progress, checkpoint)
     chosen = settings.optimizer
     if checkpoint is not None:
         settings = _resumable(settings, optimizer_named)
@@ -289,6 +292,17 @@ def paint(
                 break
     picture = resize(x, inputs.shape, alpha, wraps=wraps)
     picture = colours.restore(settings.colour, picture, inputs.content_at(inputs.shape))
+    record = describe(inputs.names["content"], inputs.names["style"], settings)
+    return Result(picture, inputs.alpha_at(inputs.shape), run.history, record, run.stopped)
+
+
+def _paint_by_neighbours(
+    inputs: Inputs, settings: Settings, callback: Callable | None, progress: bool | str, checkpoint: Any
+) -> Result:
+    if checkpoint is not None:
+        raise ParameterError('method "neighbours" cannot be resumed; leave the checkpoint out.')
+    run = Run(callback, progress, None, {})
+    picture = neighbours.paint(inputs, settings, run)
     record = describe(inputs.names["content"], inputs.names["style"], settings)
     return Result(picture, inputs.alpha_at(inputs.shape), run.history, record, run.stopped)
 

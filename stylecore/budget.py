@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from stylecore import memory
 from stylecore.errors import ParameterError, TooLargeError
+from stylecore.losses import STYLE_LOSSES
 from stylecore.network import Network
 from stylecore.optimizers import bytes_needed
 from stylecore.pictures.geometry import fit
@@ -43,7 +44,7 @@ def evaluation_bytes(
     content_layers, style_layers : collection of str
     height, width : int
         Of the image, in pixels.
-    style_loss : {"gram", "mean_covariance", "wasserstein"}
+    style_loss : {"gram", "mean_std", "mean_covariance", "wasserstein", "sliced_wasserstein"}
     regions : int
         Number of regions.
     tile : int, optional
@@ -72,7 +73,10 @@ def evaluation_bytes(
     values += 3 * 3 * prod(largest)
     # The style's second moment, the image's, and the gradient with respect to the latter; the guides.
     moments = 3 * regions * sum(channels**2 for _, channels in matrices)
-    values += moments if style_loss == "gram" else 2 * moments  # In float64.
+    if STYLE_LOSSES[style_loss].of_positions:
+        # The style's projections, the image's, and their gradient.
+        moments = 3 * sum(prod(m) for m in matrices)
+    values += moments if style_loss in ("gram", "sliced_wasserstein") else 2 * moments  # In float64.
     values += regions * sum(positions for positions, _ in matrices) if regions > 1 else 0
     if len(tiles) > 1 or edges != "zeros":
         # The gradient of the picture, a tile's share of the moments, and the guides that mark its own positions.
@@ -132,7 +136,7 @@ def predicted_bytes(
     shape, style_shape : tuple of int
         (height, width) of the result and of the style image.
     optimizer : {"lbfgsb", "lbfgs", "adam"}
-    style_loss : {"gram", "mean_covariance", "wasserstein"}
+    style_loss : {"gram", "mean_std", "mean_covariance", "wasserstein", "sliced_wasserstein"}
     regions : int
         Number of regions.
     tile, edges
@@ -156,6 +160,9 @@ def predicted_bytes(
         outer = {each.outer.shape for each in divide(network, style_shape, style_layers, tile, edges)}
         plans = [Plan(network, *each, style_layers, gradient=False) for each in outer]
         analysis = max(plan.bytes + plan.scratch_bytes for plan in plans)
+        if STYLE_LOSSES[style_loss].of_positions:
+            projections = sum(prod(network.features_shape(*style_shape, layer)) for layer in style_layers)
+            analysis += 2 * projections * network.dtype.itemsize  # Unsorted and sorted.
     optimiser = bytes_needed(optimizer, network.dtype, 3 * shape[0] * shape[1])
     in_tiles = len(divide(network, shape, {*content_layers, *style_layers}, tile)) > 1
     needed = {DISK: disk_bytes(network, *layers, shape, regions)} if in_tiles else {}

@@ -22,7 +22,7 @@ import numpy as np
 from stylecore.errors import ParameterError, StylecoreError
 from stylecore.extras import optional
 from stylecore.kernels.devices import load_backend
-from stylecore.losses import ContentLoss
+from stylecore.losses import ContentLoss, Distance
 from stylecore.network import Network
 from stylecore.tiles import Key, Part, Passes, Tile, Tiles
 from stylecore.version import __version__
@@ -195,7 +195,7 @@ class _Spec(NamedTuple):
     pooling: str
     dtype: str
     layers: tuple[str, ...]
-    with_mean: bool
+    distance: type[Distance]
     tiles: tuple[Tile, ...]
 
 
@@ -214,7 +214,7 @@ class _Work:
         network = Network(spec.weights, load_backend("cpu"), spec.pooling, spec.dtype, spec.layers)
         self.backend = network.backend
         self.tiles = spec.tiles  # Their identity tells whether the last pass was over the same tile.
-        self.passes = Passes(network, spec.layers, spec.with_mean, spec.tiles)
+        self.passes = Passes(network, spec.layers, spec.distance, spec.tiles)
         self.parts: dict[int, dict[Key, Part]] = {}
         self.targets: dict[int, dict[str, Any]] = {}
         self.images: dict[int, tuple[int, np.ndarray]] = {}  # With the number of the evaluation.
@@ -300,7 +300,7 @@ class Cluster:
         self,
         network: Network,
         layers: Collection[str],
-        with_mean: bool,
+        distance: type[Distance],
         tiles: Sequence[Tile],
         masks: Mapping[Key, np.ndarray | None],
         gradient: bool = True,
@@ -308,8 +308,8 @@ class Cluster:
     ) -> Tiles:
         """Make `stylecore.tiles.Tiles`; if there are several tiles, the workers compute them."""
         if len(tiles) == 1 or not gradient:
-            return Tiles(network, layers, with_mean, tiles, masks, gradient, edges)
-        return ClusterTiles(self, network, layers, with_mean, tiles, masks, edges)
+            return Tiles(network, layers, distance, tiles, masks, gradient, edges)
+        return ClusterTiles(self, network, layers, distance, tiles, masks, edges)
 
 
 class ClusterTiles(Tiles):
@@ -318,7 +318,7 @@ class ClusterTiles(Tiles):
     Parameters
     ----------
     cluster : Cluster
-    network, layers, with_mean, tiles, masks, edges
+    network, layers, distance, tiles, masks, edges
         As for `stylecore.tiles.Tiles`.
     """
 
@@ -327,14 +327,14 @@ class ClusterTiles(Tiles):
         cluster: Cluster,
         network: Network,
         layers: Collection[str],
-        with_mean: bool,
+        distance: type[Distance],
         tiles: Sequence[Tile],
         masks: Mapping[Key, np.ndarray | None],
         edges: str,
     ) -> None:
-        super().__init__(network, layers, with_mean, tiles, masks, edges=edges)
+        super().__init__(network, layers, distance, tiles, masks, edges=edges)
         self._client, self._weights = cluster.client, cluster.weights
-        kind = network.pooling, str(network.dtype), tuple(layers), with_mean
+        kind = network.pooling, str(network.dtype), tuple(layers), distance
         self._spec = _Spec(uuid.uuid4().hex, None, *kind, tuple(tiles))
         self._content: Any = None
         self._homes: list[str] = []

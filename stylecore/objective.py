@@ -205,6 +205,7 @@ class Objective:
         self._temporal_weight = 0.0
         network.check_layers(self.layers)
         self._check_layer_weights()
+        self._check_style_loss(len(styles))
         self._distances = self._distances_from(styles, settings.blend(len(styles)))
 
     def _check_layer_weights(self) -> None:
@@ -212,6 +213,20 @@ class Objective:
         for layer in self.layers if isinstance(weights, Mapping) else ():
             if layer not in weights:
                 raise ParameterError(f"layer_weights has no weight for {layer}; add one.")
+
+    def _check_style_loss(self, styles: int) -> None:
+        """Refuse what a style loss that compares all positions at once cannot be combined with."""
+        name = self._settings.style_loss
+        if not STYLE_LOSSES[name].of_positions:
+            return
+        if styles > 1:
+            raise ParameterError(
+                f'style_loss "{name}" takes a single style image; choose another for {styles} of them.'
+            )
+        if any(region.mask is not None or region.styles.get(0) is not None for region in self._regions):
+            raise ParameterError(
+                f'style_loss "{name}" compares whole images; choose another for regions and transparent style images.'
+            )
 
     @property
     def layers(self) -> list[str]:
@@ -392,8 +407,8 @@ class Objective:
     ) -> Tiles:
         """Passes through the network for pictures of this shape."""
         tiles = divide(self.network, shape, layers, self._side(shape), edges)
-        with_mean = STYLE_LOSSES[self._settings.style_loss].with_mean
-        return self._make_tiles(self.network, layers, with_mean, tiles, masks, gradient, edges)
+        distance = STYLE_LOSSES[self._settings.style_loss]
+        return self._make_tiles(self.network, layers, distance, tiles, masks, gradient, edges)
 
     def _side(self, shape: tuple[int, int]) -> int | None:
         """Longest side of the tiles for pictures of this shape; None for one piece."""

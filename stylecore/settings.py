@@ -30,6 +30,7 @@ Layers = Mapping[str, float] | Sequence[str]
 
 LAYER_WEIGHTS = ("relative", "normalized", "paper")
 STYLE_PYRAMIDS = ("scaled", "full")
+METHODS = ("statistics", "neighbours")
 
 MOST = 2**31 - 1
 """The largest count and random seed."""
@@ -52,9 +53,10 @@ class ObjectiveSettings:
         `stylecore.regions.read_regions` takes them. Each region has its own term at each style layer, weighted by the
         region's share of the picture, so that a small region is painted as strongly as a large one. Several styles in
         one region are blended; outside all regions, only the content term has an effect.
-    style_loss : {"gram", "mean_covariance", "wasserstein"}
-        How the image's features are compared with the style's: by `GramDistance` (the paper's),
-        `MeanCovarianceDistance` or `WassersteinDistance` of `stylecore.losses`.
+    style_loss : {"gram", "mean_std", "mean_covariance", "wasserstein", "sliced_wasserstein"}
+        How the image's features are compared with the style's: by `GramDistance` (the paper's), `MeanStdDistance`,
+        `MeanCovarianceDistance`, `WassersteinDistance` or `SlicedWassersteinDistance` of `stylecore.losses`. The last
+        compares the features of all positions at once: it takes a single style image, no regions, and no tiles.
     network : str, path, Weights or Network
         Name of a network, such as "vgg19", or a file in the project's HDF5 layout.
     content_layers, style_layers : sequence of str, or mapping of str to float, optional
@@ -139,6 +141,18 @@ class ObjectiveSettings:
             if isinstance(self.tile, str):
                 raise ParameterError(f'tile is "{self.tile}"; it must be a number of pixels, "auto" or None.')
             _check_count("tile", self.tile, least=1)
+        if STYLE_LOSSES[self.style_loss].of_positions:
+            if self.tile not in ("auto", None):
+                raise ParameterError(
+                    f'style_loss "{self.style_loss}" compares all positions of a layer at once and is not possible in '
+                    "tiles; leave tile out, or choose another style loss."
+                )
+            if self.edges != "zeros":
+                raise ParameterError(
+                    f'style_loss "{self.style_loss}" compares all positions of a layer, and so those beyond the edges as '
+                    "well; leave edges out, or choose another style loss."
+                )
+            self._set("tile", None)
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -294,6 +308,12 @@ regularization_weight, tv_weight, layer_weights, pooling, device, dtype, edges, 
     style_pyramid : {"scaled", "full"}
         Whether the style image is scaled down with the picture at the smaller scales, so that all scales paint the
         same strokes, or keeps its full size at all scales, so that the small scales lay out large strokes.
+    method : {"statistics", "neighbours"}
+        How the picture is painted: so that its features have the style's statistics, as in the paper; or so that each
+        is like the nearest feature of the style (see `stylecore.neighbours`). The latter keeps the content's shapes,
+        paints it in pieces of the style, and uses, of the settings, ``size``, ``iterations`` (the steps at each scale,
+        and in a last pass), ``init``, ``seed``, ``style_scale``, ``colour``, ``network``, ``pooling`` and ``dtype``.
+        Its network is "vgg16" unless another is named.
     colour : {"style", "content", "match", "histogram"}
         Colours of the picture: those of the style image ("style"); those of the content image, pixel by pixel, so that
         only luminance is transferred ("content"); or those of the content image as a whole, to which the style image is
@@ -317,6 +337,7 @@ regularization_weight, tv_weight, layer_weights, pooling, device, dtype, edges, 
     stroke: float | str | None = None
     dpi: float | None = None
     style_pyramid: str = "scaled"
+    method: str = "statistics"
     colour: str = "style"
 
     INPUTS: ClassVar[tuple[str, ...]] = (*ObjectiveSettings.INPUTS, "init")
@@ -338,6 +359,7 @@ regularization_weight, tv_weight, layer_weights, pooling, device, dtype, edges, 
             raise ParameterError(f"style_scale is {self.style_scale!r}; it must be a number above zero.")
         self._check_stroke()
         _check_choice("style_pyramid", self.style_pyramid, STYLE_PYRAMIDS)
+        _check_choice("method", self.method, METHODS)
         colours.check(self.colour)
 
     def _check_stroke(self) -> None:
@@ -373,6 +395,11 @@ regularization_weight, tv_weight, layer_weights, pooling, device, dtype, edges, 
         if isinstance(stroke, str):
             stroke = (_millimetres(stroke) or 0) / 25.4 * (self.dpi or 0)
         return float(stroke) * side / final
+
+    @classmethod
+    def of(cls: type[_Self], given: Mapping[str, Any]) -> _Self:
+        """As `ObjectiveSettings.of`; the default network depends on the method."""
+        return super().of({"network": "vgg16", **given} if given.get("method") == "neighbours" else given)
 
     def _checked_weight(self, name: str) -> float | str:
         value = getattr(self, name)

@@ -22,7 +22,7 @@ import numpy as np
 from stylecore.edges import fold, positions
 from stylecore.errors import ParameterError, StylecoreError
 from stylecore.kernels.backend import DeviceArray
-from stylecore.losses import ContentLoss, Moments
+from stylecore.losses import ContentLoss, Distance, Moments, Projections
 from stylecore.network import Network
 from stylecore.plan import Plan, Visit
 from stylecore.regions import area_average
@@ -264,8 +264,8 @@ class Passes:
     network : Network
     layers : collection of str
         Those that carry a loss.
-    with_mean : bool
-        Whether the style is compared by means as well.
+    distance : type
+        What the style is compared by, of `stylecore.losses.STYLE_LOSSES`.
     tiles : sequence of Tile
         All that will be computed.
     gradient : bool
@@ -278,10 +278,15 @@ class Passes:
     """
 
     def __init__(
-        self, network: Network, layers: Collection[str], with_mean: bool, tiles: Sequence[Tile], gradient: bool = True
+        self,
+        network: Network,
+        layers: Collection[str],
+        distance: type[Distance],
+        tiles: Sequence[Tile],
+        gradient: bool = True,
     ) -> None:
         self._network = network
-        self._with_mean = with_mean
+        self._distance = distance
         self._plans = {shape: Plan(network, *shape, layers, gradient) for shape in {tile.outer.shape for tile in tiles}}
         self.bytes = max(plan.bytes for plan in self._plans.values())
         self.scratch_bytes = max(plan.scratch_bytes for plan in self._plans.values())
@@ -417,17 +422,19 @@ class Passes:
         plan.forward(image, visit)
         self._done = tile
 
-    def _moments(self, tile: Tile, key: Key, part: Part) -> Moments:
+    def _moments(self, tile: Tile, key: Key, part: Part) -> Moments | Projections:
         """Accumulator of a tile's share, which takes whole rows of the map: positions beside the tile do not count."""
         network, (own, seen, width) = self._network, tile.maps[key[0]]
         channels = network.features_shape(*tile.outer.shape, key[0])[1]
+        if self._distance.of_positions:
+            return Projections(network.backend, (own.shape[0] * width, channels), network.dtype)
         guide = None
         if part.guide is not None or own.shape[1] < width:
             guide = np.zeros((own.shape[0], width), network.dtype)
             guide[:, seen.left : seen.right] = 1 if part.guide is None else part.guide
             guide = guide.reshape(-1)
         shape = own.shape[0] * width, channels
-        return Moments(network.backend, shape, network.dtype, guide, self._with_mean, part.total)
+        return Moments(network.backend, shape, network.dtype, guide, self._distance.with_mean, part.total)
 
     def _contents(self, targets: Mapping[str, np.ndarray | DeviceArray]) -> dict[str, ContentLoss]:
         backend = self._network.backend
@@ -445,8 +452,8 @@ class Tiles:
     network : Network
     layers : collection of str
         Those that carry a loss.
-    with_mean : bool
-        Whether the style is compared by means as well.
+    distance : type
+        What the style is compared by, of `stylecore.losses.STYLE_LOSSES`.
     tiles : sequence of Tile
         Of one picture; with a single one, everything stays in the memory of the backend.
     masks : mapping of Key to ndarray, (H, W), or None
@@ -466,7 +473,7 @@ class Tiles:
         self,
         network: Network,
         layers: Collection[str],
-        with_mean: bool,
+        distance: type[Distance],
         tiles: Sequence[Tile],
         masks: Mapping[Key, np.ndarray | None],
         gradient: bool = True,
@@ -477,7 +484,7 @@ class Tiles:
         self._edges = edges
         self._margin = 0 if edges == "zeros" else halo(network, layers)
         self._network = network
-        self._passes = Passes(network, layers, with_mean, tiles, gradient)
+        self._passes = Passes(network, layers, distance, tiles, gradient)
         self._store = Store(in_memory=len(tiles) == 1)
         self._masks = masks
         self._content_layers: Collection[str] = ()

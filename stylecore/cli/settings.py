@@ -14,7 +14,7 @@ from stylecore.losses import STYLE_LOSSES
 from stylecore.network import DTYPES, POOLINGS
 from stylecore.optimizers import OPTIMIZERS
 from stylecore.pictures.colour import COLOURS
-from stylecore.settings import LAYER_WEIGHTS, STYLE_PYRAMIDS, Settings
+from stylecore.settings import LAYER_WEIGHTS, METHODS, STYLE_PYRAMIDS, Settings
 
 if TYPE_CHECKING:
     from stylecore.cli.arguments import Group
@@ -67,6 +67,14 @@ def add_look(group: Group) -> None:
     """
     add_picture_setting(
         group,
+        "method",
+        """statistics: the whole picture gets the painting's colours and strokes, as in the paper; neighbours: each part of
+        the photograph is painted like the part of the painting nearest to it, which keeps its shapes. Of the other
+        settings, neighbours uses the size, the steps, --init, --seed, --style-scale, --colour and --network""",
+        choices=METHODS,
+    )
+    add_picture_setting(
+        group,
         "style_weight",
         """strength of the painting: 1 gives a hint of it, 20 a balance, 100 strokes that almost hide the photograph;
         auto uses 20, or less if most of the painting is nearly one dark tone. Only the ratio to --content-weight
@@ -92,8 +100,9 @@ def add_look(group: Group) -> None:
         group,
         "style_loss",
         """how to compare the picture with the painting: gram, by the colours and strokes that occur together, as in
-        the paper; mean_covariance, by their averages and their variation separately; wasserstein, by the effort to
-        transform one into the other, which is slower""",
+        the paper; mean_std, also by averages and contrast, for steadier contrast; mean_covariance, by their averages
+        and their variation separately; wasserstein, by the effort to transform one into the other, which is slower;
+        sliced_wasserstein, by the distribution of all values (slower; one painting, no regions)""",
         choices=STYLE_LOSSES,
     )
     add_picture_setting(

@@ -121,3 +121,5 @@ def test_memory_of_the_margin_is_counted():
 def test_bad_edges():
     with pytest.raises(ParameterError, match='edges "mirror" is not known'):
         objective("mirror")
+    with pytest.raises(ParameterError, match="leave edges out"):
+        objective("wrap", style_loss="sliced_wasserstein")

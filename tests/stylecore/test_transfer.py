@@ -364,7 +364,7 @@ def test_regions_at_all_scales():
     assert result.settings["regions"] == [["a ndarray", "all", "none"], ["rest", "none", "all"]]
 
 
-@pytest.mark.parametrize("style_loss", ["mean_covariance", "wasserstein"])
+@pytest.mark.parametrize("style_loss", ["mean_std", "mean_covariance", "wasserstein", "sliced_wasserstein"])
 def test_loss_falls_for_each_style_loss(style_loss):
     layers = {"content_layers": ["relu3_2"], "style_layers": ["relu1_1", "relu2_1", "relu3_1"]}
     result = shallow(size=48, pyramid=1, iterations=15, style_loss=style_loss, init="noise", **layers)
