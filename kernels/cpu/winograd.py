@@ -23,12 +23,12 @@ import inspect
 from itertools import chain, product
 
 import numpy as np
-from numba import get_thread_id, prange, types
+from numba import get_thread_id, types
 from numba.extending import intrinsic
 
 from stylecore.kernels import BLOCKED
 from stylecore.kernels.cpu.product import NEXT, multiply, panel_columns
-from stylecore.kernels.cpu.runtime import kernel, scratch, subroutine, threads
+from stylecore.kernels.cpu.runtime import for_each, kernel, scratch, subroutine, threads
 from stylecore.kernels.cpu.vectors import Code, native_lanes, wide_lanes
 
 # How a tile is read: as it is, through the mask of a ReLU, or from a pooled map by its route.
@@ -490,11 +490,40 @@ def _copy_edge(writing, edge, edge_marks, side, rows, columns, start, width, cha
 
 
 @subroutine
-def _one_group(points, v, channels, filters, reverse, group, own, bias, writing, grid, begin, end, size, y, mark):
+def _one_group(group, points, v, channels, filters, reverse, own, bias, writing, grid, begin, end, size, y, mark):
     """Compute one group of outputs of the tiles begin to end from V."""
     u, m = own, own[_matrices(points, DEPTH, WIDTH) :]
     _multiply_tiles(points, v, channels, end - begin, size, filters, reverse, group, u, m)
     _out_of_tiles(points, m, size, group, bias, writing, grid, begin, end, y, mark)
+
+
+@subroutine
+def _groups(channels):
+    return (channels + WIDTH - 1) // WIDTH
+
+
+@subroutine
+def _one_block(block, points, x, above, gate, reading, filters, reverse, bias, writing, grid, size, memory, y, mark):
+    """All steps for one block of `size` tiles."""
+    begin, end = block * size, min((block + 1) * size, x.shape[0] * grid[0] * grid[1])
+    own = memory[get_thread_id()]
+    v = own[_own(points, size) :]
+    _into_tiles(points, x, above, gate, reading, grid, begin, begin, end, size, v)
+    for group in range(_groups(y.shape[3])):
+        _one_group(group, points, v, x.shape[3], filters, reverse, own, bias, writing, grid, begin, end, size, y, mark)
+
+
+@subroutine
+def _shared_tile(tile, points, x, above, gate, reading, grid, start, size, v):
+    """V of one tile of the block of all threads."""
+    _into_tiles(points, x, above, gate, reading, grid, start, start + tile, start + tile + 1, size, v)
+
+
+@subroutine
+def _shared_group(group, points, v, channels, filters, reverse, memory, bias, writing, grid, begin, end, size, y, mark):
+    """One group of outputs of the block of all threads."""
+    own = memory[get_thread_id()]
+    _one_group(group, points, v, channels, filters, reverse, own, bias, writing, grid, begin, end, size, y, mark)
 
 
 @kernel
@@ -506,44 +535,15 @@ def _convolve(points, x, above, gate, reading, filters, reverse, bias, writing, 
     transformed twice.
     """
     tiles, channels = x.shape[0] * grid[0] * grid[1], x.shape[3]
-    groups = (y.shape[3] + WIDTH - 1) // WIDTH
-    together = shared.size > 0
-    blocks = (tiles + size - 1) // size
-    for start in range(0, tiles, size if together else tiles):
-        stop = min(start + size, tiles)
-        for phase in range(2 if together else 1):
-            items = (groups if phase else stop - start) if together else blocks
-            for number in prange(items):
-                # The number is unsigned: every function that takes it would be compiled again for its type.
-                item, own = np.intp(number), memory[get_thread_id()]
-                if together:
-                    first, last, v = start, stop, shared
-                    begin, end = start + item, start + item + 1
-                else:
-                    first, last = item * size, min((item + 1) * size, tiles)
-                    v = own[_own(points, size) :]
-                    begin, end = first, last
-                if phase == 0:
-                    _into_tiles(points, x, above, gate, reading, grid, first, begin, end, size, v)
-                if phase == 1 or not together:
-                    for group in range(item if together else 0, item + 1 if together else groups):
-                        _one_group(
-                            points,
-                            v,
-                            channels,
-                            filters,
-                            reverse,
-                            group,
-                            own,
-                            bias,
-                            writing,
-                            grid,
-                            first,
-                            last,
-                            size,
-                            y,
-                            mark,
-                        )
+    if not shared.size:
+        how = points, x, above, gate, reading, filters, reverse, bias, writing, grid, size, memory, y, mark
+        for_each((tiles + size - 1) // size, _one_block, how)
+        return
+    for begin in range(0, tiles, size):
+        end = min(begin + size, tiles)
+        for_each(end - begin, _shared_tile, (points, x, above, gate, reading, grid, begin, size, shared))
+        how = points, shared, channels, filters, reverse, memory, bias, writing, grid, begin, end, size, y, mark
+        for_each(_groups(y.shape[3]), _shared_group, how)
 
 
 # Tiles of a block for one thread, which fits into its second-level cache, and of one for all threads. Both are
@@ -667,25 +667,34 @@ def _gradient_into_tiles(dy, grid, first_tile, begin, end, size, columns, z):
             z[row + channels : row + columns] = 0
 
 
+@subroutine
+def _both_into_tiles(q, x, dy, grid, start, size, columns, v, z):
+    """V and Z of one tile."""
+    nothing, tile = np.empty((0, 0, 0, 0), np.uint8), start + q
+    _into_tiles(F4, x, np.intp(0), nothing, np.intp(PLAIN), grid, start, tile, tile + 1, size, v)
+    _gradient_into_tiles(dy, grid, start, tile, tile + 1, size, columns, z)
+
+
+@subroutine
+def _add_products(item, channels, count, size, columns, v, z, sums, add):
+    """V^T Z of one of the 36 matrices, for DEPTH channels."""
+    k, first = item % 36, item // 36 * DEPTH
+    depth = min(DEPTH, channels - first)
+    a = 36 * (size * first + GAP * (first // DEPTH)) + k * (size * depth + GAP)
+    for p in range(0, columns, panel_columns(v.dtype)):
+        b, c = k * (size * columns + GAP) + p, (k * channels + first) * columns + p
+        multiply(v, a, NEXT, depth, z, b, columns, sums, c, columns, depth, count, add)
+
+
 @kernel
 def _sum_over_tiles(x, dy, grid, size, columns, v, z, sums):
     """The 36 sums V^T Z over all tiles: (36, C, columns), flat."""
     tiles, channels = x.shape[0] * grid[0] * grid[1], x.shape[3]
-    nothing = np.empty((0, 0, 0, 0), np.uint8)
     pieces = (channels + DEPTH - 1) // DEPTH
     for start in range(0, tiles, size):
         count = min(size, tiles - start)
-        for q in prange(count):
-            tile = start + np.intp(q)
-            _into_tiles(F4, x, np.intp(0), nothing, np.intp(PLAIN), grid, start, tile, tile + 1, size, v)
-            _gradient_into_tiles(dy, grid, start, tile, tile + 1, size, columns, z)
-        for item in prange(36 * pieces):
-            k, first = item % 36, item // 36 * DEPTH
-            depth = min(DEPTH, channels - first)
-            a = 36 * (size * first + GAP * (first // DEPTH)) + k * (size * depth + GAP)
-            for p in range(0, columns, panel_columns(x.dtype)):
-                b, c = k * (size * columns + GAP) + p, (k * channels + first) * columns + p
-                multiply(v, a, NEXT, depth, z, b, columns, sums, c, columns, depth, count, start > 0)
+        for_each(count, _both_into_tiles, (x, dy, grid, start, size, columns, v, z))
+        for_each(36 * pieces, _add_products, (channels, count, size, columns, v, z, sums, start > 0))
 
 
 def filters_gradient(x: np.ndarray, dy: np.ndarray, dfilters: np.ndarray) -> None:
