@@ -9,11 +9,12 @@ and tested like any other Python.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import contextmanager
 
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
-from numba.core.cgutils import alloca_once
+from numba.core.cgutils import alloca_once, for_range
 from numba.extending import overload
 from numba.np.numpy_support import as_dtype
 from numpy.typing import DTypeLike
@@ -156,6 +157,17 @@ class Code:
         self.builder.store(self.zero().value, place)
         return self.builder.bitcast(place, self._number.as_pointer())
 
+    def room(self, vectors):
+        """Address of memory for some vectors, until the function returns."""
+        place = alloca_once(self.builder, self._vector, size=vectors)
+        return self.builder.bitcast(place, self._number.as_pointer())
+
+    @contextmanager
+    def loop(self, count):
+        """Generate what the ``with`` block contains once, to be executed for each index below `count`."""
+        with for_range(self.builder, self.index(count)) as loop:
+            yield loop.index
+
     def load(self, address):
         """Load a vector."""
         return Vector(self.builder, self._load(address, self._vector, self._bytes))
@@ -174,10 +186,13 @@ class Code:
 
     def broadcast(self, address):
         """Load one element into all elements of a vector."""
-        undefined = ir.Constant(self._vector, ir.Undefined)
-        first = self.builder.insert_element(undefined, self.builder.load(address), ir.Constant(ir.IntType(32), 0))
+        return Vector(self.builder, self._repeat(self.builder.load(address)))
+
+    def _repeat(self, value):
+        undefined = ir.Constant(ir.VectorType(value.type, self.lanes), ir.Undefined)
+        first = self.builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
         nowhere_else = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
-        return Vector(self.builder, self.builder.shuffle_vector(first, undefined, nowhere_else))
+        return self.builder.shuffle_vector(first, undefined, nowhere_else)
 
     def bits(self, address):
         """Load one bit per element, from lanes / 8 bytes of a mask."""
@@ -189,8 +204,10 @@ class Code:
         self._store(self.builder.bitcast(chosen, ir.IntType(self.lanes)), address, 1)
 
     def bytes(self, value):
-        """A vector of bytes that are all equal to a value."""
-        return ir.Constant(ir.VectorType(_BYTE, self.lanes), [value] * self.lanes)
+        """A vector of bytes that are all equal to an index."""
+        if isinstance(value, int):
+            return ir.Constant(ir.VectorType(_BYTE, self.lanes), [value] * self.lanes)
+        return self._repeat(self.builder.trunc(value, _BYTE))
 
     def load_bytes(self, address):
         """Load a vector of bytes."""

@@ -20,7 +20,6 @@ stored nor read from memory.
 from __future__ import annotations
 
 import inspect
-from itertools import chain, product
 
 import numpy as np
 from numba import get_thread_id, types
@@ -157,13 +156,34 @@ def _filter_gradient_transform(m0, m1, m2, m3, m4, m5):
     )
 
 
-def _transform_2d(transform, tile):
-    """Transform a square tile, a list of rows, along both of its sides."""
-    columns = [transform(*column) for column in zip(*tile, strict=True)]
-    return [transform(*row) for row in zip(*columns, strict=True)]
+# The innermost steps, one vector of channels at a time. They generate loops over the columns and the rows of a tile, as
+# straight code takes long to compile, and is no faster: the values of a tile do not fit into the registers.
 
 
-# The innermost steps, one vector of channels at a time.
+def _side(transform):
+    """Number of elements that a transform takes."""
+    return len(inspect.signature(transform).parameters)
+
+
+def _transform_2d(code, transform, read, write, rows=1):
+    """Generate the transform of a square tile along both of its sides.
+
+    `read` gets the coordinates of an element, a number of Python and an index of the generated code, and returns the
+    vector. `write` gets an index, and as many vectors of the result's rows as `rows` says: all rows, in such groups.
+    """
+    side = _side(transform)
+    between = code.room(8 * side)
+    with code.loop(side) as b:
+        column = transform(*(read(a, b) for a in range(side)))
+        for a, value in enumerate(column):
+            code.store(value, code.at(between, code.multiply(code.add(a * side, b), code.lanes)))
+    with code.loop(len(column) // rows) as group:
+        results = []
+        for i in range(rows):
+            first = code.multiply(code.add(code.multiply(group, rows), i), side * code.lanes)
+            row = (code.load(code.at(between, code.add(first, b * code.lanes))) for b in range(side))
+            results.append(transform(*row))
+        write(group, *results)
 
 
 def _filter_step(reverse):
@@ -184,20 +204,30 @@ def _filter_step(reverse):
             code = Code(context, builder, number, native_lanes(str(number)))
             taps = code.at(code.data(signature.args[1], filters), start)
 
-            def read(tap):
+            def read(a, b):
+                tap = code.add(3 * a, b)
                 if reverse:
-                    return code.gather(code.at(taps, (8 - tap) * WIDTH), 9 * WIDTH)
-                return code.load(code.at(taps, tap * WIDTH))
+                    return code.gather(code.at(taps, code.multiply(builder.sub(code.index(8), tap), WIDTH)), 9 * WIDTH)
+                return code.load(code.at(taps, code.multiply(tap, WIDTH)))
 
-            tile = [[read(3 * a + b) for b in range(3)] for a in range(3)]
-            target = code.at(code.data(signature.args[3], u), u_start)
-            for k, value in enumerate(chain(*_transform_2d(transform, tile))):
-                code.store(value, code.at(target, code.multiply(k, u_step)))
+            write = _writes_matrices(code, code.at(code.data(signature.args[3], u), u_start), u_step)
+            _transform_2d(code, transform, read, write)
             return context.get_dummy_value()
 
         return signature, generate
 
     return step
+
+
+def _writes_matrices(code, address, step):
+    """Make a function that stores a row of a transformed tile, each element into a matrix of its own."""
+
+    def write(a, row):
+        for b, value in enumerate(row):
+            k = code.add(code.multiply(a, len(row)), b)
+            code.store(value, code.at(address, code.multiply(k, step)))
+
+    return write
 
 
 _transform_filter, _transform_filter_backward = _filter_step(False), _filter_step(True)
@@ -214,7 +244,6 @@ def _input_step(reading, border, transform_of=lambda points: _TRANSFORMS[points]
         index = types.intp
         signature = types.void(points, x, gate, index, index, index, index, index, index, v, index, index)
         transform = transform_of(points.count)
-        side = len(inspect.signature(transform).parameters)
 
         def generate(context, builder, signature, arguments):
             _, x, gate, start, height, width, channels, top, left, v, v_start, v_step = arguments
@@ -224,9 +253,8 @@ def _input_step(reading, border, transform_of=lambda points: _TRANSFORMS[points]
 
             nothing = code.zero_vector() if border else None
 
-            def place(first, a, length):
-                """Coordinate in x of row or column a of the tile, zero if it is outside, and whether it is inside."""
-                at = code.add(first, a)
+            def place(at, length):
+                """Coordinate in x of a row or column, zero if it is outside, and whether it is inside."""
                 if reading == ROUTED:
                     at = builder.ashr(at, code.index(1))
                 if not border:
@@ -234,11 +262,10 @@ def _input_step(reading, border, transform_of=lambda points: _TRANSFORMS[points]
                 inside = builder.icmp_unsigned("<", at, length)
                 return builder.select(inside, at, code.index(0)), inside
 
-            rows = [place(top, a, height) for a in range(side)]
-            columns = [place(left, b, width) for b in range(side)]
+            rows = [place(code.add(top, a), height) for a in range(_side(transform))]
 
             def read(a, b):
-                (row, row_inside), (column, column_inside) = rows[a], columns[b]
+                (row, row_inside), (column, column_inside) = rows[a], place(code.add(left, b), width)
                 at = code.add(start, code.multiply(code.add(code.multiply(row, width), column), channels))
                 address = code.at(x, at)
                 if border:
@@ -248,15 +275,12 @@ def _input_step(reading, border, transform_of=lambda points: _TRANSFORMS[points]
                     value = value.where(code.bits(code.at(gate, builder.udiv(at, code.index(8)))), code.zero())
                 if reading == ROUTED:
                     # The tile begins at an odd row and column.
-                    here = code.bytes(2 * ((a + 1) % 2) + (b + 1) % 2)
-                    chosen = builder.icmp_unsigned("==", code.load_bytes(code.at(gate, at)), here)
+                    here = code.add(2 * ((a + 1) % 2), builder.and_(code.add(b, 1), code.index(1)))
+                    chosen = builder.icmp_unsigned("==", code.load_bytes(code.at(gate, at)), code.bytes(here))
                     value = value.where(chosen, code.zero())
                 return value
 
-            tile = [[read(a, b) for b in range(side)] for a in range(side)]
-            target = code.at(v, v_start)
-            for k, value in enumerate(chain(*_transform_2d(transform, tile))):
-                code.store(value, code.at(target, code.multiply(k, v_step)))
+            _transform_2d(code, transform, read, _writes_matrices(code, code.at(v, v_start), v_step))
             return context.get_dummy_value()
 
         return signature, generate
@@ -283,7 +307,7 @@ def _output_step(writing):
     def step(typingctx, points, m, m_start, m_step, bias, bias_start, y, y_start, y_row, y_column, mark):
         index = types.intp
         signature = types.void(points, m, index, index, bias, index, y, index, index, index, mark)
-        side, (_, _, transform) = points.count + 1, _TRANSFORMS[points.count]
+        _, _, transform = _TRANSFORMS[points.count]
 
         def generate(context, builder, signature, arguments):
             _, m, m_start, m_step, bias, bias_start, y, y_start, y_row, y_column, mark = arguments
@@ -293,11 +317,10 @@ def _output_step(writing):
                 code.data(signature.args[i], array) for i, array in ((1, m), (4, bias), (6, y), (10, mark))
             )
             bias = code.load(code.at(bias, bias_start))
-            tile = [
-                [code.load(code.at(m, code.add(m_start, code.multiply(side * a + b, m_step)))) for b in range(side)]
-                for a in range(side)
-            ]
-            values = _transform_2d(transform, tile)
+
+            def read(a, b):
+                k = code.add(a * _side(transform), b)
+                return code.load(code.at(m, code.add(m_start, code.multiply(k, m_step))))
 
             def write(a, b, value, origin=None):
                 at = code.add(y_start, code.multiply(a, y_row), code.multiply(b, y_column))
@@ -311,13 +334,18 @@ def _output_step(writing):
                     code.store_bytes(builder.select(positive, origin, code.bytes(BLOCKED)), code.at(mark, at))
                 code.store(value, code.at(y, at))
 
+            def write_row(a, row):
+                for b, value in enumerate(row):
+                    write(a, b, value)
+
+            def write_pooled(a, upper, lower):
+                for b in range(0, len(upper), 2):
+                    write(a, b // 2, *_first_maximum(code, [*upper[b : b + 2], *lower[b : b + 2]]))
+
             if writing == POOL:
-                for a, b in product(range(len(values) // 2), repeat=2):
-                    window = [values[2 * a + i][2 * b + j] for i in range(2) for j in range(2)]
-                    write(a, b, *_first_maximum(code, window))
+                _transform_2d(code, transform, read, write_pooled, rows=2)
             else:
-                for a, b in product(range(len(values)), repeat=2):
-                    write(a, b, values[a][b])
+                _transform_2d(code, transform, read, write_row)
             return context.get_dummy_value()
 
         return signature, generate
@@ -720,4 +748,5 @@ def filters_gradient(x: np.ndarray, dy: np.ndarray, dfilters: np.ndarray) -> Non
     v, z, sums = np.split(scratch(sum(lengths), x.dtype), np.cumsum(lengths)[:2])
     _sum_over_tiles(x, dy, grid, size, columns, v, z, sums)
     tile = sums.reshape(6, 6, inputs, columns)[..., :outputs]
-    dfilters[...] = _transform_2d(_filter_gradient_transform, list(tile))
+    columns = np.array(_filter_gradient_transform(*tile))
+    dfilters[...] = np.array(_filter_gradient_transform(*columns.swapaxes(0, 1))).swapaxes(0, 1)
