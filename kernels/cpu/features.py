@@ -259,8 +259,9 @@ def channel_sums_backward(row: np.ndarray, scale: float, gradient: np.ndarray, g
 @subroutine
 def _squared_distance_part(part, a, b, parts):
     step, total = (a.size + parts.size - 1) // parts.size, 0.0
-    for i in range(part * step, min((part + 1) * step, a.size)):
-        difference = a[i] - b[i]
+    some_a, some_b = a[part * step : (part + 1) * step], b[part * step : (part + 1) * step]
+    for i in range(len(some_a)):
+        difference = some_a[i] - some_b[i]
         total += np.float64(difference * difference)
     parts[part] = total
 
@@ -291,8 +292,10 @@ def half_squared_distance(a: np.ndarray, b: np.ndarray | None = None) -> float:
 
 @subroutine
 def _add_difference(part, parts, a, b, scale, gradient):
-    for i in range(part * a.size // parts, (part + 1) * a.size // parts):
-        gradient[i] += scale * (a[i] - b[i])
+    begin, end = part * a.size // parts, (part + 1) * a.size // parts
+    some_a, some_b, some = a[begin:end], b[begin:end], gradient[begin:end]
+    for i in range(len(some)):
+        some[i] += scale * (some_a[i] - some_b[i])
 
 
 @kernel

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 from numba import get_thread_id
+from numba.extending import register_jitable
 
 from stylecore.kernels.cpu.bits import bias_relu, gate
 from stylecore.kernels.cpu.product import ANEW, NEXT, multiply, pad_columns, panel_columns
@@ -66,7 +67,7 @@ def _forward_piece(piece, x, above, filters, bias, size, stride, padding, memory
                 flat[position * outputs + k] = products[q * columns + k]
 
 
-@subroutine
+@register_jitable
 def _pieces(width):
     return (width + POSITIONS - 1) // POSITIONS
 
@@ -120,16 +121,18 @@ def _add_contributions(contributions, n, first_row, top, bottom, size, stride, p
         y = first_row + u
         if y < top or y >= bottom:
             continue
-        target = dx[n, y].reshape(-1)
         # Neighbouring positions depend on the same inputs; with v outside, no addition waits for the previous one.
         for v in range(size):
             at = (u * size + v) * channels
             first = max(0, (padding - v + stride - 1) // stride)
             last = min(len(contributions), (width - 1 + padding - v) // stride + 1)
-            for j in range(first, last):
-                row, start = contributions[j], (j * stride - padding + v) * channels
+            some, targets = (
+                contributions[first:last, at : at + channels],
+                dx[n, y, first * stride - padding + v :: stride],
+            )
+            for j in range(len(some)):
                 for c in range(channels):
-                    target[start + c] += row[at + c]
+                    targets[j, c] += some[j, c]
 
 
 @subroutine

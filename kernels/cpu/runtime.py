@@ -56,8 +56,8 @@ _limit: Any = None
 _local = threading.local()
 
 
-def _compile(function: Callable, parallel: bool = False) -> Callable:
-    compiled = numba.njit(parallel=parallel, fastmath=_FAST)(function)
+def _compile(function: Callable, **options: bool) -> Callable:
+    compiled = numba.njit(fastmath=_FAST, error_model="numpy", **options)(function)
     if compiled is not function:  # They are the same with NUMBA_DISABLE_JIT.
         keep(compiled, FunctionCache)
     return compiled
@@ -65,7 +65,7 @@ def _compile(function: Callable, parallel: bool = False) -> Callable:
 
 def subroutine(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
     """Decorate a function that kernels call, and which runs on the thread that calls it."""
-    return _compile(function)
+    return _compile(function, no_cfunc_wrapper=True)
 
 
 def kernel(function: Callable[_Parameters, None]) -> Callable[_Parameters, None]:
@@ -73,7 +73,7 @@ def kernel(function: Callable[_Parameters, None]) -> Callable[_Parameters, None]
 
     A call raises a `BackendError` where kernels cannot run, see `start`.
     """
-    compiled = _compile(function)
+    compiled = _compile(function, no_cfunc_wrapper=True)
 
     @wraps(function)
     def run(*arguments: _Parameters.args, **keywords: _Parameters.kwargs) -> None:
@@ -107,7 +107,7 @@ def _over_items(body, arguments, count):
         _call(body, np.intp(item), arguments)
 
 
-_loop = _compile(_over_items, parallel=True)
+_loop = _compile(_over_items, parallel=True, no_cfunc_wrapper=True)
 
 
 @intrinsic

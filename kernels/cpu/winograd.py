@@ -23,7 +23,7 @@ import inspect
 
 import numpy as np
 from numba import get_thread_id, types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, register_jitable
 
 from stylecore.kernels import BLOCKED
 from stylecore.kernels.cpu.product import NEXT, multiply, panel_columns
@@ -156,6 +156,12 @@ def _filter_gradient_transform(m0, m1, m2, m3, m4, m5):
     )
 
 
+def _transform_2d(transform, tile):
+    """Transform a square tile, a list of rows, along both of its sides."""
+    columns = [transform(*column) for column in zip(*tile, strict=True)]
+    return [transform(*row) for row in zip(*columns, strict=True)]
+
+
 # The innermost steps, one vector of channels at a time. They generate loops over the columns and the rows of a tile, as
 # straight code takes long to compile, and is no faster: the values of a tile do not fit into the registers.
 
@@ -165,8 +171,8 @@ def _side(transform):
     return len(inspect.signature(transform).parameters)
 
 
-def _transform_2d(code, transform, read, write, rows=1):
-    """Generate the transform of a square tile along both of its sides.
+def _generate_2d(code, transform, read, write, rows=1):
+    """Generate code for `_transform_2d`, one vector at a time.
 
     `read` gets the coordinates of an element, a number of Python and an index of the generated code, and returns the
     vector. `write` gets an index, and as many vectors of the result's rows as `rows` says: all rows, in such groups.
@@ -211,7 +217,7 @@ def _filter_step(reverse):
                 return code.load(code.at(taps, code.multiply(tap, WIDTH)))
 
             write = _writes_matrices(code, code.at(code.data(signature.args[3], u), u_start), u_step)
-            _transform_2d(code, transform, read, write)
+            _generate_2d(code, transform, read, write)
             return context.get_dummy_value()
 
         return signature, generate
@@ -280,7 +286,7 @@ def _input_step(reading, border, transform_of=lambda points: _TRANSFORMS[points]
                     value = value.where(chosen, code.zero())
                 return value
 
-            _transform_2d(code, transform, read, _writes_matrices(code, code.at(v, v_start), v_step))
+            _generate_2d(code, transform, read, _writes_matrices(code, code.at(v, v_start), v_step))
             return context.get_dummy_value()
 
         return signature, generate
@@ -343,9 +349,9 @@ def _output_step(writing):
                     write(a, b // 2, *_first_maximum(code, [*upper[b : b + 2], *lower[b : b + 2]]))
 
             if writing == POOL:
-                _transform_2d(code, transform, read, write_pooled, rows=2)
+                _generate_2d(code, transform, read, write_pooled, rows=2)
             else:
-                _transform_2d(code, transform, read, write_row)
+                _generate_2d(code, transform, read, write_row)
             return context.get_dummy_value()
 
         return signature, generate
@@ -368,13 +374,13 @@ _write_sum, _write_relu, _write_pool = (_output_step(writing) for writing in (SU
 # Tiles, filters and products.
 
 
-@subroutine
+@register_jitable
 def _matrices(points, rows, columns):
     """Element count of the matrices of a tile, which may be many times DEPTH columns wide."""
     return (len(points) + 1) ** 2 * (rows * columns + GAP * ((columns + DEPTH - 1) // DEPTH))
 
 
-@subroutine
+@register_jitable
 def _own(points, size):
     """Element count of a thread's matrices for a group of filters and its products with `size` tiles."""
     return _matrices(points, DEPTH, WIDTH) + _matrices(points, size, WIDTH)
@@ -400,86 +406,62 @@ def pack_filters(filters: np.ndarray) -> np.ndarray:
 
 
 @subroutine
-def _transform_filters(points, filters, reverse, group, first, depth, u):
-    """U of one group of outputs and of the inputs from `first` on, as matrices in panels, flat."""
-    lanes, columns = native_lanes(filters.dtype), panel_columns(filters.dtype)
-    channels = filters.shape[1]
-    flat = filters.reshape(-1)
+def _transform_filters(points, filters, reverse, group, channels, first, depth, u):
+    """U of one group of outputs and of the inputs from `first` on, as matrices in panels."""
+    lanes, columns, step = native_lanes(filters.dtype), panel_columns(filters.dtype), depth * WIDTH + GAP
     for k in range(0, WIDTH, lanes):
         for c in range(depth):
             target = (k // columns * depth + c) * columns + k % columns
             if not reverse:
                 start = (group * channels + first + c) * 9 * WIDTH + k
-                _transform_filter(points, flat, start, u, target, depth * WIDTH + GAP)
+                _transform_filter(points, filters, start, u, target, step)
             elif group * WIDTH + k < channels:
                 source, lane = (first + c) // WIDTH, (first + c) % WIDTH
                 start = (source * channels + group * WIDTH + k) * 9 * WIDTH + lane
-                _transform_filter_backward(points, flat, start, u, target, depth * WIDTH + GAP)
+                _transform_filter_backward(points, filters, start, u, target, step)
 
 
 @subroutine
-def _into_tiles(points, x, above, gate, reading, grid, first_tile, begin, end, size, v):
-    """V of the tiles begin to end, into matrices of `size` rows, whose first row is that of the tile `first_tile`.
+def _into_matrices(tile, points, x, shape, above, gate, reading, grid, first_tile, size, v):
+    """V of a tile, into matrices of `size` rows, whose first row is that of the tile `first_tile`.
 
     V holds matrices of size x depth for every DEPTH channels, one after the other.
     """
-    _, height, width, channels = x.shape
-    lanes = wide_lanes(x.dtype)
+    _, height, width, channels = shape
     scale, side = 2 if reading == ROUTED else 1, len(points) + 1
-    flat, gates = x.reshape(-1), gate.reshape(-1)
-    for t in range(begin, end):
-        n, i, j = t // (grid[0] * grid[1]), t // grid[1] % grid[0], t % grid[1]
-        top, left = (side - 2) * i - 1 + above, (side - 2) * j - 1
-        inside = top >= 0 and left >= 0 and top + side <= scale * height and left + side <= scale * width
-        for first in range(0, channels, DEPTH):
-            depth = min(DEPTH, channels - first)
-            for c in range(0, depth, lanes):
-                start = n * height * width * channels + first + c
-                step = size * depth + GAP
-                target = side**2 * (size * first + GAP * (first // DEPTH)) + (t - first_tile) * depth + c
-                if reading == PLAIN:
-                    if inside:
-                        _read_plain(points, flat, gates, start, height, width, channels, top, left, v, target, step)
-                    else:
-                        _read_plain_border(
-                            points, flat, gates, start, height, width, channels, top, left, v, target, step
-                        )
-                elif reading == MASKED:
-                    if inside:
-                        _read_masked(points, flat, gates, start, height, width, channels, top, left, v, target, step)
-                    else:
-                        _read_masked_border(
-                            points, flat, gates, start, height, width, channels, top, left, v, target, step
-                        )
-                elif inside:
-                    _read_routed(points, flat, gates, start, height, width, channels, top, left, v, target, step)
-                else:
-                    _read_routed_border(points, flat, gates, start, height, width, channels, top, left, v, target, step)
-
-
-@subroutine
-def _multiply_tiles(points, v, channels, count, size, filters, reverse, group, u, m):
-    """M = V U for the first `count` of `size` tiles and one group of outputs: matrices of size x WIDTH."""
-    columns, width = np.intp(panel_columns(u.dtype)), np.intp(WIDTH)
-    square = (len(points) + 1) ** 2
+    t = first_tile + tile
+    n, i, j = t // (grid[0] * grid[1]), t // grid[1] % grid[0], t % grid[1]
+    top, left = (side - 2) * i - 1 + above, (side - 2) * j - 1
+    inside = top >= 0 and left >= 0 and top + side <= scale * height and left + side <= scale * width
     for first in range(0, channels, DEPTH):
         depth = min(DEPTH, channels - first)
-        _transform_filters(points, filters, reverse, group, first, depth, u)
-        for k in range(square):
-            a = square * (size * first + GAP * (first // DEPTH)) + k * (size * depth + GAP)
-            for p in range(0, WIDTH, columns):
-                b, c = k * (depth * WIDTH + GAP) + p * depth, k * (size * WIDTH + GAP) + p
-                multiply(v, a, depth, NEXT, u, b, columns, m, c, width, count, depth, first > 0)
+        step = size * depth + GAP
+        for c in range(0, depth, wide_lanes(x.dtype)):
+            start = n * height * width * channels + first + c
+            target = side**2 * (size * first + GAP * (first // DEPTH)) + tile * depth + c
+            if reading == PLAIN:
+                if inside:
+                    _read_plain(points, x, gate, start, height, width, channels, top, left, v, target, step)
+                else:
+                    _read_plain_border(points, x, gate, start, height, width, channels, top, left, v, target, step)
+            elif reading == MASKED:
+                if inside:
+                    _read_masked(points, x, gate, start, height, width, channels, top, left, v, target, step)
+                else:
+                    _read_masked_border(points, x, gate, start, height, width, channels, top, left, v, target, step)
+            elif inside:
+                _read_routed(points, x, gate, start, height, width, channels, top, left, v, target, step)
+            else:
+                _read_routed_border(points, x, gate, start, height, width, channels, top, left, v, target, step)
 
 
 @subroutine
-def _out_of_tiles(points, m, size, group, bias, writing, grid, begin, end, y, mark):
+def _out_of_matrices(points, m, size, group, bias, writing, grid, begin, end, y, shape, mark):
     """Outputs of the tiles begin to end, which are the first of `size` in M, the channels of one group."""
-    _, height, width, channels = y.shape
+    _, height, width, channels = shape
     lanes = wide_lanes(y.dtype)
     side = (len(points) - 1) // 2 if writing == POOL else len(points) - 1
     step = size * WIDTH + GAP
-    flat, marks = y.reshape(-1), mark.reshape(-1)
     edge, edge_marks = np.empty(side * side * lanes, y.dtype), np.empty(side * side * lanes, np.uint8)
     for t in range(begin, end):
         n, i, j = t // (grid[0] * grid[1]), t // grid[1] % grid[0], t % grid[1]
@@ -489,7 +471,7 @@ def _out_of_tiles(points, m, size, group, bias, writing, grid, begin, end, y, ma
             source, first = (t - begin) * WIDTH + c, group * WIDTH + c
             start = ((n * height + side * i) * width + side * j) * channels + first
             if whole:
-                target, target_marks, at, row, column = flat, marks, start, width * channels, channels
+                target, target_marks, at, row, column = y, mark, start, width * channels, channels
             else:
                 target, target_marks, at, row, column = edge, edge_marks, 0, side * lanes, lanes
             if writing == RELU:
@@ -499,7 +481,7 @@ def _out_of_tiles(points, m, size, group, bias, writing, grid, begin, end, y, ma
             else:
                 _write_sum(points, m, source, step, bias, first, target, at, row, column, target_marks)
             if not whole:
-                _copy_edge(writing, edge, edge_marks, side, rows, columns, start, width, channels, flat, marks)
+                _copy_edge(writing, edge, edge_marks, side, rows, columns, start, width, channels, y, mark)
 
 
 @subroutine
@@ -518,60 +500,68 @@ def _copy_edge(writing, edge, edge_marks, side, rows, columns, start, width, cha
 
 
 @subroutine
-def _one_group(group, points, v, channels, filters, reverse, own, bias, writing, grid, begin, end, size, y, mark):
-    """Compute one group of outputs of the tiles begin to end from V."""
+def _one_group(
+    group, points, v, channels, filters, reverse, bias, writing, grid, begin, end, size, memory, y, shape, mark
+):
+    """One group of outputs of the tiles begin to end, which are the first of `size` in V, by M = V U."""
+    own = memory[get_thread_id()]
     u, m = own, own[_matrices(points, DEPTH, WIDTH) :]
-    _multiply_tiles(points, v, channels, end - begin, size, filters, reverse, group, u, m)
-    _out_of_tiles(points, m, size, group, bias, writing, grid, begin, end, y, mark)
+    panel, width, square = np.intp(panel_columns(u.dtype)), np.intp(WIDTH), (len(points) + 1) ** 2
+    inputs = shape[3] if reverse else channels
+    for first in range(0, channels, DEPTH):
+        depth = min(DEPTH, channels - first)
+        _transform_filters(points, filters, reverse, group, inputs, first, depth, u)
+        for k in range(square):
+            a = square * (size * first + GAP * (first // DEPTH)) + k * (size * depth + GAP)
+            for p in range(0, WIDTH, panel):
+                b, c = k * (depth * WIDTH + GAP) + p * depth, k * (size * WIDTH + GAP) + p
+                multiply(v, a, depth, NEXT, u, b, panel, m, c, width, end - begin, depth, first > 0)
+    _out_of_matrices(points, m, size, group, bias, writing, grid, begin, end, y, shape, mark)
 
 
 @subroutine
+def _one_block(
+    block, points, x, x_shape, above, gate, reading, filters, reverse, bias, writing, grid, size, memory, y, shape, mark
+):
+    """All steps for one block of `size` tiles."""
+    begin, end = block * size, min((block + 1) * size, shape[0] * grid[0] * grid[1])
+    v = memory[get_thread_id()][_own(points, size) :]
+    for tile in range(end - begin):
+        _into_matrices(tile, points, x, x_shape, above, gate, reading, grid, begin, size, v)
+    channels = x_shape[3]
+    for group in range(_groups(shape[3])):
+        _one_group(
+            group, points, v, channels, filters, reverse, bias, writing, grid, begin, end, size, memory, y, shape, mark
+        )
+
+
+@register_jitable
 def _groups(channels):
     return (channels + WIDTH - 1) // WIDTH
 
 
-@subroutine
-def _one_block(block, points, x, above, gate, reading, filters, reverse, bias, writing, grid, size, memory, y, mark):
-    """All steps for one block of `size` tiles."""
-    begin, end = block * size, min((block + 1) * size, x.shape[0] * grid[0] * grid[1])
-    own = memory[get_thread_id()]
-    v = own[_own(points, size) :]
-    _into_tiles(points, x, above, gate, reading, grid, begin, begin, end, size, v)
-    for group in range(_groups(y.shape[3])):
-        _one_group(group, points, v, x.shape[3], filters, reverse, own, bias, writing, grid, begin, end, size, y, mark)
-
-
-@subroutine
-def _shared_tile(tile, points, x, above, gate, reading, grid, start, size, v):
-    """V of one tile of the block of all threads."""
-    _into_tiles(points, x, above, gate, reading, grid, start, start + tile, start + tile + 1, size, v)
-
-
-@subroutine
-def _shared_group(group, points, v, channels, filters, reverse, memory, bias, writing, grid, begin, end, size, y, mark):
-    """One group of outputs of the block of all threads."""
-    own = memory[get_thread_id()]
-    _one_group(group, points, v, channels, filters, reverse, own, bias, writing, grid, begin, end, size, y, mark)
-
-
 @kernel
-def _convolve(points, x, above, gate, reading, filters, reverse, bias, writing, grid, size, shared, memory, y, mark):
-    """All steps, for blocks of `size` tiles: one block for each thread, or one for all whose V is in `shared`.
+def _convolve(
+    points, x, x_shape, above, gate, reading, filters, reverse, bias, writing, grid, size, v, memory, y, shape, mark
+):
+    """All steps, for blocks of `size` tiles: one block for each thread, or one for all whose V is in `v`.
 
     A thread with its own block waits for no other, and the block is so small that it fits into its cache. Where the
     filters are large, a large block for all is better: the threads divide the groups of filters, and few filters are
     transformed twice.
     """
-    tiles, channels = x.shape[0] * grid[0] * grid[1], x.shape[3]
-    if not shared.size:
-        how = points, x, above, gate, reading, filters, reverse, bias, writing, grid, size, memory, y, mark
-        for_each((tiles + size - 1) // size, _one_block, how)
+    tiles, channels = shape[0] * grid[0] * grid[1], x_shape[3]
+    reads, writes = (points, x, x_shape, above, gate, reading), (memory, y, shape, mark)
+    if not v.size:
+        everything = (*reads, filters, reverse, bias, writing, grid, size, *writes)
+        for_each((tiles + size - 1) // size, _one_block, everything)
         return
     for begin in range(0, tiles, size):
         end = min(begin + size, tiles)
-        for_each(end - begin, _shared_tile, (points, x, above, gate, reading, grid, begin, size, shared))
-        how = points, shared, channels, filters, reverse, memory, bias, writing, grid, begin, end, size, y, mark
-        for_each(_groups(y.shape[3]), _shared_group, how)
+        of_tiles = (*reads, grid, begin, size, v)
+        for_each(end - begin, _into_matrices, of_tiles)
+        of_groups = (points, v, channels, filters, reverse, bias, writing, grid, begin, end, size, *writes)
+        for_each(_groups(shape[3]), _one_group, of_groups)
 
 
 # Tiles of a block for one thread, which fits into its second-level cache, and of one for all threads. Both are
@@ -665,7 +655,9 @@ def convolve(
     grid, size, own, shared = _plan(points, inputs, outputs, positions)
     memory = scratch(threads() * own + shared, x.dtype)
     common, private = memory[:shared], memory[shared:].reshape(threads(), own)
-    _convolve(points, x, above, gate, reading, filters, reverse, bias, writing, grid, size, common, private, y, mark)
+    source = x.reshape(-1), x.shape, above, gate.reshape(-1), reading
+    steps = filters.reshape(-1), reverse, bias, writing, grid, size, common, private
+    _convolve(points, *source, *steps, y.reshape(-1), y.shape, mark.reshape(-1))
 
 
 # The gradient with respect to the filters, by F4.
@@ -675,32 +667,22 @@ TILES = 256
 
 
 @subroutine
-def _gradient_into_tiles(dy, grid, first_tile, begin, end, size, columns, z):
-    """Z = A dy A^T of the tiles begin to end, into 36 matrices of size x columns, whose first row is `first_tile`'s."""
-    _, height, width, channels = dy.shape
-    lanes, step = wide_lanes(dy.dtype), size * columns + GAP
-    flat, nothing = dy.reshape(-1), np.empty(0, np.uint8)
-    for t in range(begin, end):
-        n, i, j = t // (grid[0] * grid[1]), t // grid[1] % grid[0], t % grid[1]
-        top, left = 4 * i, 4 * j
-        inside = top + 4 <= height and left + 4 <= width
-        for c in range(0, channels, lanes):
-            start, target = n * height * width * channels + c, (t - first_tile) * columns + c
-            if inside:
-                _read_gradient(F4, flat, nothing, start, height, width, channels, top, left, z, target, step)
-            else:
-                _read_gradient_border(F4, flat, nothing, start, height, width, channels, top, left, z, target, step)
-        for k in range(36 if columns > channels else 0):
-            row = k * step + (t - first_tile) * columns
-            z[row + channels : row + columns] = 0
-
-
-@subroutine
-def _both_into_tiles(q, x, dy, grid, start, size, columns, v, z):
-    """V and Z of one tile."""
-    nothing, tile = np.empty((0, 0, 0, 0), np.uint8), start + q
-    _into_tiles(F4, x, np.intp(0), nothing, np.intp(PLAIN), grid, start, tile, tile + 1, size, v)
-    _gradient_into_tiles(dy, grid, start, tile, tile + 1, size, columns, z)
+def _gradient_into_matrices(tile, dy, shape, nothing, grid, first_tile, size, columns, z):
+    """Z = A dy A^T of a tile, into 36 matrices of size x columns, whose first row is that of the tile `first_tile`."""
+    _, height, width, channels = shape
+    step, t = size * columns + GAP, first_tile + tile
+    n, i, j = t // (grid[0] * grid[1]), t // grid[1] % grid[0], t % grid[1]
+    top, left = 4 * i, 4 * j
+    inside = top + 4 <= height and left + 4 <= width
+    for c in range(0, channels, wide_lanes(dy.dtype)):
+        start, target = n * height * width * channels + c, tile * columns + c
+        if inside:
+            _read_gradient(F4, dy, nothing, start, height, width, channels, top, left, z, target, step)
+        else:
+            _read_gradient_border(F4, dy, nothing, start, height, width, channels, top, left, z, target, step)
+    for k in range(36 if columns > channels else 0):
+        row = k * step + tile * columns
+        z[row + channels : row + columns] = 0
 
 
 @subroutine
@@ -715,13 +697,14 @@ def _add_products(item, channels, count, size, columns, v, z, sums, add):
 
 
 @kernel
-def _sum_over_tiles(x, dy, grid, size, columns, v, z, sums):
+def _sum_over_tiles(x, x_shape, dy, shape, nothing, grid, size, columns, v, z, sums):
     """The 36 sums V^T Z over all tiles: (36, C, columns), flat."""
-    tiles, channels = x.shape[0] * grid[0] * grid[1], x.shape[3]
-    pieces = (channels + DEPTH - 1) // DEPTH
+    tiles, channels, pieces = shape[0] * grid[0] * grid[1], x_shape[3], (x_shape[3] + DEPTH - 1) // DEPTH
+    plain, above = np.intp(PLAIN), np.intp(0)
     for start in range(0, tiles, size):
         count = min(size, tiles - start)
-        for_each(count, _both_into_tiles, (x, dy, grid, start, size, columns, v, z))
+        for_each(count, _into_matrices, (F4, x, x_shape, above, nothing, plain, grid, start, size, v))
+        for_each(count, _gradient_into_matrices, (dy, shape, nothing, grid, start, size, columns, z))
         for_each(36 * pieces, _add_products, (channels, count, size, columns, v, z, sums, start > 0))
 
 
@@ -746,7 +729,7 @@ def filters_gradient(x: np.ndarray, dy: np.ndarray, dfilters: np.ndarray) -> Non
     columns = -(-outputs // panel) * panel
     lengths = _matrices(F4, size, inputs), 36 * (size * columns + GAP), 36 * inputs * columns
     v, z, sums = np.split(scratch(sum(lengths), x.dtype), np.cumsum(lengths)[:2])
-    _sum_over_tiles(x, dy, grid, size, columns, v, z, sums)
+    nothing = np.empty(0, np.uint8)
+    _sum_over_tiles(x.reshape(-1), x.shape, dy.reshape(-1), dy.shape, nothing, grid, size, columns, v, z, sums)
     tile = sums.reshape(6, 6, inputs, columns)[..., :outputs]
-    columns = np.array(_filter_gradient_transform(*tile))
-    dfilters[...] = np.array(_filter_gradient_transform(*columns.swapaxes(0, 1))).swapaxes(0, 1)
+    dfilters[...] = _transform_2d(_filter_gradient_transform, list(tile))
