@@ -197,5 +197,7 @@ def _reset_peak() -> None:
 
 
 if __name__ == "__main__":
-    TASKS: dict[str, Any] = {task.__name__: task for task in (startup, evaluation_memory, predicted_memory, tiles_memory)}
+    TASKS: dict[str, Any] = {
+        task.__name__: task for task in (startup, evaluation_memory, predicted_memory, tiles_memory)
+    }
     print(json.dumps(TASKS[sys.argv[1]](**json.loads(sys.argv[2]))))
