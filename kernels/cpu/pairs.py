@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numba.extending import register_jitable
 
 from stylecore.kernels.cpu.runtime import for_each, kernel, subroutine
 
@@ -17,7 +18,7 @@ from stylecore.kernels.cpu.runtime import for_each, kernel, subroutine
 PART = 2**11
 
 
-@subroutine
+@register_jitable
 def _parts(size):
     return (size + PART - 1) // PART
 

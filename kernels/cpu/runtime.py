@@ -64,8 +64,8 @@ def _compile(function: Callable, **options: bool) -> Callable:
 
 
 def subroutine(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
-    """Decorate a function that kernels call, and which runs on the thread that calls it."""
-    return _compile(function, no_cfunc_wrapper=True)
+    """Decorate a function that kernels call, and which runs on the thread that calls it; Python cannot call it."""
+    return _compile(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 def kernel(function: Callable[_Parameters, None]) -> Callable[_Parameters, None]:
@@ -107,7 +107,7 @@ def _over_items(body, arguments, count):
         _call(body, np.intp(item), arguments)
 
 
-_loop = _compile(_over_items, parallel=True, no_cfunc_wrapper=True)
+_loop = _compile(_over_items, parallel=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 @intrinsic
