@@ -10,7 +10,7 @@ import numpy as np
 from numba import get_thread_id
 from numpy.typing import DTypeLike
 
-from stylecore.kernels.cpu.product import ANEW, NEXT, multiply, pad_columns, panel_columns
+from stylecore.kernels.cpu.product import NEXT, multiply, pad_columns, panel_columns
 from stylecore.kernels.cpu.runtime import for_each, kernel, scratch, subroutine, threads
 
 # Values of a piece of the map that is multiplied at a time, and fits into the second-level cache.
@@ -49,7 +49,7 @@ def _gram_part(part, features, guide, rows, pieces, sums):
     positions, channels = features.shape
     parts, columns, _ = sums.shape
     first, last = part * positions // parts, (part + 1) * positions // parts
-    total, add = sums[part].reshape(-1), ANEW
+    total, added = sums[part].reshape(-1), 0
     for begin in range(first, last, rows):
         end = min(begin + rows, last)
         piece, start, depth = features.reshape(-1), begin * channels, end - begin
@@ -59,9 +59,9 @@ def _gram_part(part, features, guide, rows, pieces, sums):
         if depth:
             for p in range(0, columns, panel_columns(features.dtype)):
                 b, height = start + p, p + panel_columns(features.dtype)
-                multiply(piece, start, NEXT, columns, piece, b, columns, total, p, columns, height, depth, add)
-            add = np.bool_(True)
-    if not add:
+                multiply(piece, start, NEXT, columns, piece, b, columns, total, p, columns, height, depth, added > 0)
+            added += 1
+    if not added:
         total[:] = 0
 
 
