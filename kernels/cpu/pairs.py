@@ -73,10 +73,16 @@ def combine(
 
 @subroutine
 def _move_part(part, x, direction, length, gradient, moved, sums):
-    total = x.dtype.type(0)
-    for k in range(part * PART, min((part + 1) * PART, x.size)):
-        moved[k] = min(max(x[k] + length * direction[k], x.dtype.type(0)), x.dtype.type(1))
-        total += gradient[k] * (moved[k] - x[k])
+    begin, end = part * PART, min((part + 1) * PART, x.size)
+    start, along, slope, point = x[begin:end], direction[begin:end], gradient[begin:end], moved[begin:end]
+    zero, one = x.dtype.type(0), x.dtype.type(1)
+    for k in range(end - begin):
+        point[k] = min(max(start[k] + length * along[k], zero), one)
+    # In one loop with what is stored, this sum would be vectorised, and so ordered, only where the arrays are found not
+    # to overlap, by a rough check of their addresses.
+    total = zero
+    for k in range(end - begin):
+        total += slope[k] * (point[k] - start[k])
     sums[part] = total
 
 
