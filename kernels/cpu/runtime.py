@@ -56,8 +56,8 @@ _limit: Any = None
 _local = threading.local()
 
 
-def _compile(function: Callable, **options: bool) -> Callable:
-    compiled = numba.njit(fastmath=_FAST, error_model="numpy", **options)(function)
+def _compile(function: Callable, **options: Any) -> Callable:
+    compiled = numba.njit(error_model="numpy", **{"fastmath": _FAST, **options})(function)
     if compiled is not function:  # They are the same with NUMBA_DISABLE_JIT.
         keep(compiled, FunctionCache)
     return compiled
@@ -66,6 +66,11 @@ def _compile(function: Callable, **options: bool) -> Callable:
 def subroutine(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
     """Decorate a function that kernels call, and which runs on the thread that calls it; Python cannot call it."""
     return _compile(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
+def exact_subroutine(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
+    """Decorate a subroutine whose sums are not reordered, so that it rounds the same each time that it is compiled."""
+    return _compile(function, fastmath=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 def kernel(function: Callable[_Parameters, None]) -> Callable[_Parameters, None]:
@@ -133,6 +138,12 @@ def for_each(typingctx, count, function, arguments):
         item, address = context.call_conv.get_arguments(body)
         unpacked = cgutils.unpack_tuple(inside, inside.load(inside.inttoptr(address, packed.type.as_pointer())))
         context.get_function(function, function_signature)(inside, [item, *unpacked])
+        # Inlined, so that a process that compiles runs the same code as one that loads the kernel: the former has the
+        # function twice, and would call the other, which LLVM has optimised once less, and may round otherwise.
+        for block in body.blocks:
+            for instruction in block.instructions:
+                if isinstance(instruction, ir.CallInstr):
+                    instruction.attributes.add("alwaysinline")
         context.call_conv.return_value(inside, context.get_dummy_value())
 
         place = cgutils.alloca_once_value(builder, packed)

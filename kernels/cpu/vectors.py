@@ -14,14 +14,13 @@ from contextlib import contextmanager
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
-from numba.core.cgutils import alloca_once, for_range
+from numba.core.cgutils import alloca_once, for_range, get_or_insert_function
 from numba.extending import overload
 from numba.np.numpy_support import as_dtype
 from numpy.typing import DTypeLike
 
 _INDEX = ir.IntType(64)
 _BYTE = ir.IntType(8)
-_CONTRACT = ("contract",)  # A multiplication and an addition may be fused, and rounded once.
 
 
 def _vector_registers():
@@ -67,24 +66,43 @@ constant_in_compiled_code(wide_lanes)
 
 
 class Vector:
-    """A vector in the code that is being generated; it can be added, subtracted and multiplied, also with numbers."""
+    """A vector in the code that is being generated; it can be added, subtracted and multiplied, also with numbers.
+
+    A product is fused with what it is added to, and both are rounded once, where the processor can do that. Which of
+    two products is fused is not left to LLVM, which may choose differently each time it optimises a function.
+    """
 
     def __init__(self, builder, value):
         self.builder, self.value = builder, value
 
-    def _combine(self, other, operation):
-        if not isinstance(other, Vector):
-            other = Vector(self.builder, ir.Constant(self.value.type, [float(other)] * self.value.type.count))
-        return Vector(self.builder, operation(self.value, other.value, flags=_CONTRACT))
+    def _vector(self, other):
+        if isinstance(other, Vector):
+            return other
+        return Vector(self.builder, ir.Constant(self.value.type, [float(other)] * self.value.type.count))
+
+    def _times_plus(self, factor, other):
+        kind = self.value.type
+        name = f"llvm.fmuladd.v{kind.count}{'f32' if isinstance(kind.element, ir.FloatType) else 'f64'}"
+        function = get_or_insert_function(self.builder.module, ir.FunctionType(kind, [kind] * 3), name)
+        return Vector(self.builder, self.builder.call(function, [self.value, factor.value, other.value]))
+
+    def __neg__(self):
+        return Vector(self.builder, self.builder.fneg(self.value))
 
     def __add__(self, other):
-        return self._combine(other, self.builder.fadd)
+        other = self._vector(other)
+        if isinstance(other, _Product):
+            return other.plus(self)
+        return Vector(self.builder, self.builder.fadd(self.value, other.value))
 
     def __sub__(self, other):
-        return self._combine(other, self.builder.fsub)
+        other = self._vector(other)
+        if isinstance(other, _Product):
+            return (-other).plus(self)
+        return Vector(self.builder, self.builder.fsub(self.value, other.value))
 
     def __mul__(self, other):
-        return self._combine(other, self.builder.fmul)
+        return _Product(self, self._vector(other))
 
     __rmul__ = __mul__
 
@@ -95,6 +113,34 @@ class Vector:
     def where(self, chosen, other):
         """The elements of this vector where a bit is set, and those of the other elsewhere."""
         return Vector(self.builder, self.builder.select(chosen, self.value, other.value))
+
+
+class _Product(Vector):
+    """A product of two vectors, which is multiplied where it is used, or fused with an addition or subtraction."""
+
+    def __init__(self, a, b):
+        self.builder, self._factors = a.builder, (a, b)
+
+    @property
+    def value(self):
+        """The product itself."""
+        a, b = self._factors
+        return self.builder.fmul(a.value, b.value)
+
+    def plus(self, other):
+        """The sum with another vector."""
+        a, b = self._factors
+        return a._times_plus(b, other)
+
+    def __neg__(self):
+        a, b = self._factors
+        return _Product(-a, b)
+
+    def __add__(self, other):
+        return self.plus(self._vector(other))
+
+    def __sub__(self, other):
+        return self.plus(-self._vector(other))
 
 
 class Code:

@@ -27,7 +27,7 @@ from numba.extending import intrinsic, register_jitable
 
 from stylecore.kernels import BLOCKED
 from stylecore.kernels.cpu.product import NEXT, multiply, panel_columns
-from stylecore.kernels.cpu.runtime import for_each, kernel, scratch, subroutine, threads
+from stylecore.kernels.cpu.runtime import exact_subroutine, for_each, kernel, scratch, subroutine, threads
 from stylecore.kernels.cpu.vectors import Code, native_lanes, wide_lanes
 
 # How a tile is read: as it is, through the mask of a ReLU, or from a pooled map by its route.
@@ -405,7 +405,7 @@ def pack_filters(filters: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(packed.reshape(inputs, 9, groups, WIDTH).transpose(2, 0, 1, 3))
 
 
-@subroutine
+@exact_subroutine
 def _transform_filters(points, filters, reverse, group, channels, first, depth, u):
     """U of one group of outputs and of the inputs from `first` on, as matrices in panels."""
     lanes, columns, step = native_lanes(filters.dtype), panel_columns(filters.dtype), depth * WIDTH + GAP
@@ -421,7 +421,7 @@ def _transform_filters(points, filters, reverse, group, channels, first, depth, 
                 _transform_filter_backward(points, filters, start, u, target, step)
 
 
-@subroutine
+@exact_subroutine
 def _into_matrices(tile, points, x, shape, above, gate, reading, grid, first_tile, size, v):
     """V of a tile, into matrices of `size` rows, whose first row is that of the tile `first_tile`.
 
@@ -455,7 +455,7 @@ def _into_matrices(tile, points, x, shape, above, gate, reading, grid, first_til
                 _read_routed_border(points, x, gate, start, height, width, channels, top, left, v, target, step)
 
 
-@subroutine
+@exact_subroutine
 def _out_of_matrices(points, m, size, group, bias, writing, grid, begin, end, y, shape, mark):
     """Outputs of the tiles begin to end, which are the first of `size` in M, the channels of one group."""
     _, height, width, channels = shape
@@ -666,7 +666,7 @@ def convolve(
 TILES = 256
 
 
-@subroutine
+@exact_subroutine
 def _gradient_into_matrices(tile, dy, shape, nothing, grid, first_tile, size, columns, z):
     """Z = A dy A^T of a tile, into 36 matrices of size x columns, whose first row is that of the tile `first_tile`."""
     _, height, width, channels = shape
