@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import ClassVar, Protocol
 
 import numpy as np
+import scipy
 from numpy.typing import DTypeLike
-from scipy.linalg import eigh
 
 from stylecore.kernels.backend import Backend, DeviceArray
 from stylecore.kernels.cpu.runtime import one_blas_thread
@@ -530,7 +530,7 @@ class WassersteinDistance(_CovarianceDistance):
         super().__init__(second, backend)
         covariance = _covariance(mean, second)
         with one_blas_thread():
-            values, vectors = eigh(covariance, driver="evd")
+            values, vectors = scipy.linalg.eigh(covariance, driver="evd")
         values = values.clip(0)
         kept = values >= 1e-6 * values[-1]
         self._mean, self._trace = mean, float(values[kept].sum())
@@ -541,7 +541,7 @@ class WassersteinDistance(_CovarianceDistance):
     def _compare(self, mean: np.ndarray, covariance: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         shift, root = mean - self._mean, self._root
         with one_blas_thread():
-            values, vectors = eigh(root.T @ covariance @ root, driver="evd")
+            values, vectors = scipy.linalg.eigh(root.T @ covariance @ root, driver="evd")
             roots = np.sqrt(values.clip(0) + self._smoothing)
             half = root @ (vectors / np.sqrt(roots))
             by_covariance = np.eye(len(mean)) - half @ half.T

@@ -37,6 +37,7 @@ from stylecore.studies.experiments import EXPERIMENTS, experiments
 from stylecore.studies.presets import load_presets
 from stylecore.video.film import PaintedFrame
 from stylecore.video.sources import open_source
+from stylecore.warming import compiling
 
 if TYPE_CHECKING:
     pass
@@ -101,7 +102,7 @@ def _transfer(given: Namespace, watch: Watch) -> int:
     inputs = read_inputs(_opened(given.content), [_opened(style) for style in given.style], settings)
     _check_output(given, inputs.shape)
     views = _views(given, files, settings.iterations)
-    _fetch_once(settings.network, watch)
+    _fetch_once(settings.network, watch, settings.device)
     checkpoint = None
     if given.checkpoint:
         output = None if given.output == STREAM else given.output
@@ -204,10 +205,10 @@ def _views(given: Namespace, inputs: Sequence[str], iterations: int | Sequence[i
 
 def _video(given: Namespace, watch: Watch) -> int:
     watch.introduce(f"film {given.film}; {_paintings(given.style)}")
-    network = given_settings(given).get("network", DEFAULTS["network"])
+    settings = {**DEFAULTS, **given_settings(given)}
     open_source(given.film)
     _check_readable(given.style)
-    _fetch_once(network, watch)
+    _fetch_once(settings["network"], watch, settings["device"])
 
     def report(painted: PaintedFrame, picture: np.ndarray) -> bool:
         return watch.count(painted.number, painted.count, painted.seconds, painted.seconds_left)
@@ -402,13 +403,17 @@ def _check_readable(paths: Iterable[str]) -> None:
         read_image(path)
 
 
-def _fetch_once(network: Any, watch: Watch) -> None:
-    """Download the network, with a report, if it is in the catalogue and not yet in the cache."""
+def _fetch_once(network: Any, watch: Watch, device: str = DEFAULTS["device"]) -> None:
+    """Download the network, with a report, if it is in the catalogue and not yet in the cache.
+
+    Meanwhile the kernels of the CPU are compiled, if they will be needed and have not been.
+    """
     if network not in weights.CATALOGUE or os.path.isfile(weights.cached_file(network)):
         return
     size = weights.CATALOGUE[network].megabytes
     watch.say(f"Downloading the network {network} ({size} MB) to {weights.cache_folder()}, once.")
-    weights.fetch(network, progress=watch.bar)
+    with compiling(progress=watch.bar) if device == "cpu" else nullcontext():
+        weights.fetch(network, progress=watch.bar)
 
 
 def _report(result: Result, written: str) -> int:
