@@ -39,8 +39,8 @@ def check_network(network: Network) -> None:
 class Hypercolumns:
     """The features of pictures of one size: a row for each square of 4 x 4 pixels, with the channels of all layers.
 
-    Each layer is divided by its number of channels. Maps larger than a quarter of the picture are averaged over squares,
-    and smaller ones are repeated.
+    Each layer is divided by its number of channels. Maps larger than a quarter of the picture are averaged over
+    squares, and smaller ones are repeated.
 
     Parameters
     ----------
