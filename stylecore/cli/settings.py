@@ -68,8 +68,8 @@ def add_look(group: Group) -> None:
     add_picture_setting(
         group,
         "method",
-        """statistics: the whole picture gets the painting's colours and strokes, as in the paper; neighbours: each part of
-        the photograph is painted like the part of the painting nearest to it, which keeps its shapes. Of the other
+        """statistics: the whole picture gets the painting's colours and strokes, as in the paper; neighbours: each part
+        of the photograph is painted like the part of the painting nearest to it, which keeps its shapes. Of the other
         settings, neighbours uses the size, the steps, --init, --seed, --style-scale, --colour and --network""",
         choices=METHODS,
     )

@@ -39,14 +39,14 @@ def check_network(network: Network) -> None:
 class Hypercolumns:
     """The features of pictures of one size: a row for each square of 4 x 4 pixels, with the channels of all layers.
 
-    Each layer is divided by its number of channels. Maps larger than a quarter of the picture are averaged over squares,
-    and smaller ones are repeated.
+    Each layer is divided by its number of channels. Maps larger than a quarter of the picture are averaged over
+    squares, and smaller ones are repeated.
 
     Parameters
     ----------
     network : Network
-    height, width : int
-        Of the picture in pixels, multiples of `MULTIPLE`.
+    size : tuple of int
+        (height, width) of the pictures, multiples of `MULTIPLE`.
     gradient : bool
         Whether `backward` will be called.
 
@@ -64,7 +64,8 @@ class Hypercolumns:
     Kolkin et al. (2022), section 3.1.
     """
 
-    def __init__(self, network: Network, height: int, width: int, gradient: bool = True) -> None:
+    def __init__(self, network: Network, size: tuple[int, int], gradient: bool = True) -> None:
+        height, width = size
         self._plan = Plan(network, height, width, LAYERS, gradient)
         self.bytes = self._plan.bytes + self._plan.scratch_bytes
         self._sides = {layer: network.map_shape(height, width, layer)[1:] for layer in LAYERS}
@@ -93,7 +94,7 @@ class Hypercolumns:
 
         def visit(layer: str, features: DeviceArray, start: int) -> None:
             _, width, channels = self._sides[layer]
-            rows = features.reshape(-1, width, channels)
+            rows = np.asarray(features).reshape(-1, width, channels)
             columns = result.reshape(*self._map, -1)[:, :, self.columns[layer]]
             if width < self._map[1]:
                 columns[...] = rows.repeat(2, axis=0).repeat(2, axis=1)
@@ -121,7 +122,7 @@ class Hypercolumns:
 
         def add_gradient(layer: str, features: DeviceArray, gradient: DeviceArray, start: int) -> None:
             _, width, channels = self._sides[layer]
-            rows = gradient.reshape(-1, width, channels)
+            rows = np.asarray(gradient).reshape(-1, width, channels)
             given = by_features.reshape(*self._map, -1)[:, :, self.columns[layer]]
             if width < self._map[1]:
                 rows += (given[::2, ::2] + given[::2, 1::2] + given[1::2, ::2] + given[1::2, 1::2]) / channels

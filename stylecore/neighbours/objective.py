@@ -76,16 +76,15 @@ class Objective:
     ----------
     columns : Hypercolumns
     loss : CosineLoss
-
-    Attributes
-    ----------
-    term_weights : dict of str to float
-        Factor of each term in the loss: there is one.
     """
 
     def __init__(self, columns: Hypercolumns, loss: CosineLoss) -> None:
         self._columns, self._loss = columns, loss
-        self.term_weights = {"neighbours": 1.0}
+
+    @property
+    def term_weights(self) -> dict[str, float]:
+        """Factor of each term in the loss: there is one."""
+        return {"neighbours": 1.0}
 
     def evaluate(self, x: np.ndarray) -> tuple[float, np.ndarray, dict[str, float]]:
         """Loss of a picture (H, W, 3), its gradient and the terms."""

@@ -86,7 +86,7 @@ def paint(inputs: Inputs, settings: Settings, run: Run) -> np.ndarray:
         for i, (shape, count) in enumerate(passes):
             x = _padded(resize(x, shape))
             targets, parts = _targets(shape, x, inputs, settings, network, i, is_last=i == len(passes) - 1)
-            columns = Hypercolumns(network, *x.shape[:2])
+            columns = Hypercolumns(network, x.shape[:2])
             objective = Objective(columns, CosineLoss(targets, parts))
 
             def finish(picture: np.ndarray, shape: tuple[int, int] = shape) -> np.ndarray:
@@ -111,7 +111,7 @@ def predicted_bytes(network: Network, shape: tuple[int, int]) -> int:
     -------
     int
     """
-    columns = Hypercolumns(network, *(side + -side % MULTIPLE for side in shape))
+    columns = Hypercolumns(network, (shape[0] + -shape[0] % MULTIPLE, shape[1] + -shape[1] % MULTIPLE))
     return columns.bytes + 4 * prod(columns.shape) * network.dtype.itemsize
 
 
@@ -144,7 +144,7 @@ def _targets(
     shape: tuple[int, int], x: np.ndarray, inputs: Inputs, settings: Settings, network: Network, i: int, is_last: bool
 ) -> tuple[np.ndarray, list[slice]]:
     """The painting's features nearest to those of a pass, and the columns that are compared together."""
-    columns = Hypercolumns(network, *x.shape[:2], gradient=False)
+    columns = Hypercolumns(network, x.shape[:2], gradient=False)
     parts = list(columns.columns.values()) if is_last else [slice(0, columns.shape[1])]
     if is_last:
         features = columns.forward(x)
@@ -161,7 +161,7 @@ def _targets(
     mean = None
     for turn in range(4):
         turned = np.ascontiguousarray(np.rot90(style, turn))
-        features = Hypercolumns(network, *turned.shape[:2], gradient=False).forward(turned)
+        features = Hypercolumns(network, turned.shape[:2], gradient=False).forward(turned)
         mean = features.mean(axis=0) if mean is None else mean
         search.add(features, mean)
     return search.nearest, parts

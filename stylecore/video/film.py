@@ -252,6 +252,8 @@ def _split(given: dict[str, Any]) -> tuple[Settings, FilmSettings]:
         raise ParameterError(
             'init of a film must be "content" or "noise"; each later frame starts from those before it.'
         )
+    if pictures.get("method", Settings.method) != Settings.method:
+        raise ParameterError(f'a film is painted by method "{Settings.method}" only; leave method out.')
     chosen = Settings.of(pictures).with_layers()
     return chosen, FilmSettings(**{name: value for name, value in given.items() if name in own})
 

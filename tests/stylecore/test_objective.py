@@ -65,6 +65,7 @@ _OTHERS = [
     {"style_loss": "mean_std"},
     {"style_loss": "mean_covariance"},
     {"style_loss": "wasserstein"},
+    {"style_loss": "sliced_wasserstein"},
     {"regions": "three"},
 ]
 

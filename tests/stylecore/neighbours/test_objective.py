@@ -27,7 +27,7 @@ def pictures(*shapes, seed=0):
 def test_features_are_those_of_the_layers(strip_values, monkeypatch, network):
     monkeypatch.setattr(cpu, "STRIP_VALUES", strip_values)
     (picture,) = pictures(SHAPE)
-    columns = Hypercolumns(network, *SHAPE, gradient=False)
+    columns = Hypercolumns(network, SHAPE, gradient=False)
     features = columns.forward(picture)
     assert features.shape == columns.shape == (6 * 10, 2688)
     maps = {}
@@ -49,7 +49,7 @@ def test_features_are_those_of_the_layers(strip_values, monkeypatch, network):
 def test_gradient(split, strip_values, monkeypatch, network):
     monkeypatch.setattr(cpu, "STRIP_VALUES", strip_values)
     picture, other = pictures(SHAPE, SHAPE, seed=1)
-    columns = Hypercolumns(network, *SHAPE)
+    columns = Hypercolumns(network, SHAPE)
     parts = list(columns.columns.values()) if split else [slice(0, columns.shape[1])]
     objective = Objective(columns, CosineLoss(columns.forward(other), parts))
     loss, gradient, terms = objective.evaluate(picture)
