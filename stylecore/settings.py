@@ -149,8 +149,8 @@ class ObjectiveSettings:
                 )
             if self.edges != "zeros":
                 raise ParameterError(
-                    f'style_loss "{self.style_loss}" compares all positions of a layer, and so those beyond the edges as '
-                    "well; leave edges out, or choose another style loss."
+                    f'style_loss "{self.style_loss}" compares all positions of a layer, and so those beyond the '
+                    "edges as well; leave edges out, or choose another style loss."
                 )
             self._set("tile", None)
 
