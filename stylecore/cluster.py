@@ -56,7 +56,8 @@ def workers(count: int) -> Iterator[Any]:
         raise ParameterError(f"the number of workers is {count}; it must be one or more.")
     distributed, dask = _distributed(), optional("dask", "dask", "clusters")
     given = {
-        "distributed.nanny.pre-spawn-environ": {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+        # Not "pre-spawn-environ", which is set in this process: Numba is first imported by a worker's first task.
+        "distributed.nanny.environ": {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
         "distributed.worker.multiprocessing-method": "spawn",
         "distributed.scheduler.work-stealing": False,  # Tiles stay where their targets are.
     }

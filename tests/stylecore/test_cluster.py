@@ -36,9 +36,16 @@ def expected():
     return transfer(PHOTOGRAPH, PAINTING, **QUICK).array
 
 
-def test_workers_have_one_thread(client):
-    numbers = client.run(lambda: (os.environ["NUMBA_NUM_THREADS"], threading.active_count() > 0))
-    assert len(numbers) == 2 and all(number == "1" for number, _ in numbers.values())
+def threads():
+    import numba
+
+    return numba.config.NUMBA_NUM_THREADS, numba.get_num_threads()
+
+
+def test_workers_have_one_thread_and_this_process_keeps_its_own(client):
+    before = os.environ.get("NUMBA_NUM_THREADS")
+    assert list(client.run(threads).values()) == [(1, 1)] * 2
+    assert os.environ.get("NUMBA_NUM_THREADS") == before != "1"
 
 
 def test_a_picture_over_workers_has_the_same_bits(client, expected):
