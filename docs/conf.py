@@ -1,6 +1,7 @@
 """How Sphinx builds the documentation; see ``make docs``."""
 
 import re
+from typing import TypeVar, get_origin
 
 import stylecore
 
@@ -16,7 +17,8 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
 ]
-exclude_patterns = ["build"]
+exclude_patterns = ["build", "templates"]
+templates_path = ["templates"]
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 suppress_warnings = ["myst.xref_missing"]  # Links of the included benchmarks/README.md to folders of the repository.
@@ -40,6 +42,12 @@ def _escape_bars(app, what, name, obj, options, lines):
             lines[i] = "".join(part if part.startswith("`") else part.replace("|", r"\|") for part in parts)
 
 
+def _skip_type_names(app, what, name, obj, skip, options):
+    """Leave out type variables and aliases of types, which numpydoc cannot inspect."""
+    return True if isinstance(obj, TypeVar) or get_origin(obj) is not None else None
+
+
 def setup(app):
-    """Connect the hook to autodoc, before numpydoc's own."""
+    """Connect the hooks to autodoc, the first before numpydoc's own."""
+    app.connect("autodoc-skip-member", _skip_type_names)
     app.connect("autodoc-process-docstring", _escape_bars, priority=100)
