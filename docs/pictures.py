@@ -1,7 +1,7 @@
 """Make the pictures of the how-to pages in ``docs/pictures``: run this file from the top of the repository.
 
-The photograph and the painting are the samples of the project, drawn by the programs in ``stylecore/samples``; the mask of
-the water and the dark painting are made from them here. Names on the command line choose pictures; without, all are made.
+The photograph and the painting are the samples of the project, drawn by the programs in ``stylecore/samples``.
+The mask of the water and the dark painting are made from them here. Names on the command line choose pictures.
 """
 
 import shlex
