@@ -205,13 +205,23 @@ def divide(
         )
     rows, columns = ([(0, length)] if side is None else _intervals(length, side, stride, wide) for length in shape)
     margin = 0 if edges == "zeros" else wide
+    # The same for all tiles, or for all of one shape.
+    maps_of_all = {layer: network.map_shape(*shape, layer) for layer in layers}
+    widths: dict[tuple[int, int], dict[str, int]] = {}
     tiles = []
     for top, bottom in rows:
         for left, right in columns:
             inner = Window(top, bottom, left, right)
             moved = Window(top + margin, bottom + margin, left + margin, right + margin)
             outer = moved.widened(wide, (shape[0] + 2 * margin, shape[1] + 2 * margin))
-            maps = {layer: _own(network, layer, inner, outer, shape, found[layer].stride, margin) for layer in layers}
+            if outer.shape not in widths:
+                widths[outer.shape] = {layer: network.map_shape(*outer.shape, layer)[2] for layer in layers}
+            maps = {
+                layer: _own(
+                    inner, outer, shape, maps_of_all[layer], widths[outer.shape][layer], found[layer].stride, margin
+                )
+                for layer in layers
+            }
             tiles.append(Tile(inner, outer, maps))
     return tiles
 
@@ -227,18 +237,29 @@ def _intervals(length: int, side: int, stride: int, margin: int) -> list[tuple[i
 
 
 def _own(
-    network: Network, layer: str, inner: Window, outer: Window, shape: tuple[int, int], stride: int, margin: int
+    inner: Window,
+    outer: Window,
+    shape: tuple[int, int],
+    whole_map: tuple[int, ...],
+    width: int,
+    stride: int,
+    margin: int,
 ) -> Own:
-    """Positions of a layer that belong to a tile of a picture that is continued by a margin."""
-    height, width = network.map_shape(*shape, layer)[1:3]
+    """Positions of a layer that belong to a tile of a picture that is continued by a margin.
+
+    `whole_map` is the shape of the layer's map of the whole picture, and `width` that of the tile with its halo.
+    """
     top, bottom, left, right = (edge // stride for edge in inner)
     # The last tile has all positions up to the end, of which there may be more or fewer than the pixels suggest.
     whole = Window(
-        top, height if inner.bottom == shape[0] else bottom, left, width if inner.right == shape[1] else right
+        top,
+        whole_map[1] if inner.bottom == shape[0] else bottom,
+        left,
+        whole_map[2] if inner.right == shape[1] else right,
     )
     down, across = (outer.top - margin) // stride, (outer.left - margin) // stride
     seen = Window(whole.top - down, whole.bottom - down, whole.left - across, whole.right - across)
-    return Own(whole, seen, network.map_shape(*outer.shape, layer)[2])
+    return Own(whole, seen, width)
 
 
 class Part(NamedTuple):
@@ -428,10 +449,11 @@ class Passes:
         channels = network.features_shape(*tile.outer.shape, key[0])[1]
         if self._distance.of_positions:
             return Projections(network.backend, (own.shape[0] * width, channels), network.dtype)
-        guide = None
-        if part.guide is not None or own.shape[1] < width:
+        guide: Any = part.guide
+        if own.shape[1] < width:
             guide = np.zeros((own.shape[0], width), network.dtype)
             guide[:, seen.left : seen.right] = 1 if part.guide is None else part.guide
+        if isinstance(guide, np.ndarray):
             guide = guide.reshape(-1)
         shape = own.shape[0] * width, channels
         return Moments(network.backend, shape, network.dtype, guide, self._distance.with_mean, part.total)
@@ -502,7 +524,9 @@ class Tiles:
                     continue
                 guide = area_average(mask, whole[key[0]], own.slices).astype(self._network.dtype)
                 totals[key] += float(guide.sum(dtype=np.float64))
-                self._store.put((i, *key), guide)
+                # On a GPU it stays in its memory.
+                stored = self._network.backend.upload(guide.reshape(-1)) if self.in_one_piece else guide
+                self._store.put((i, *key), stored)
         return totals
 
     def part(self, i: int) -> dict[Key, Part]:

@@ -36,13 +36,12 @@ def expected():
     return transfer(PHOTOGRAPH, PAINTING, **QUICK).array
 
 
-def threads():
-    import numba
-
-    return numba.config.NUMBA_NUM_THREADS, numba.get_num_threads()
-
-
 def test_workers_have_one_thread_and_this_process_keeps_its_own(client):
+    def threads():
+        import numba
+
+        return numba.config.NUMBA_NUM_THREADS, numba.get_num_threads()
+
     before = os.environ.get("NUMBA_NUM_THREADS")
     assert list(client.run(threads).values()) == [(1, 1)] * 2
     assert os.environ.get("NUMBA_NUM_THREADS") == before != "1"

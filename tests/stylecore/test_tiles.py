@@ -159,7 +159,7 @@ def test_tiles_change_nothing_where_windows_overlap():
 
 
 def test_the_reference_in_tiles():
-    check_same(*both(24, network=load_network("small", "reference")))
+    check_same(*both(24, X[:40, :48], network=load_network("small", "reference")))
 
 
 def test_single_precision_in_tiles():

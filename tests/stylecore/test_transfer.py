@@ -302,6 +302,7 @@ def test_settings_are_stored(tmp_path):
         "dpi": None,
         "edges": "zeros",
         "tile": "auto",
+        "method": "statistics",
         "style_pyramid": "scaled",
         "colour": "style",
         "pooling": "max",
