@@ -11,6 +11,8 @@ from stylecore.edges import fold, positions
 from stylecore.network import load_network
 from stylecore.tiles import divide, halo
 
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(0)
 CONTENT, STYLE, X = (RNG.random((height, width, 3)) for height, width in ((40, 48), (36, 44), (48, 64)))
 LEFT = np.arange(48) < 20 * np.ones((40, 1))

@@ -8,6 +8,8 @@ from PIL import Image
 from stylecore import ImageError, ParameterError, transfer, transfer_many
 from stylecore.samples import PAINTING, PHOTOGRAPH
 
+pytestmark = pytest.mark.slow
+
 QUICK = {"network": "small", "size": 48, "iterations": 3, "pyramid": 1, "optimizer": "lbfgs"}
 
 

@@ -4,6 +4,8 @@ import pytest
 from stylecore import ParameterError, texture, transfer
 from stylecore.samples import PAINTING
 
+pytestmark = pytest.mark.slow
+
 QUICK = {"network": "small", "size": 64, "iterations": 12, "pyramid": 2, "optimizer": "lbfgs"}
 
 

@@ -6,6 +6,8 @@ import pytest
 from stylecore import cli
 from stylecore.samples import PAINTING, PHOTOGRAPH
 
+pytestmark = pytest.mark.slow
+
 QUICK = ["--network", "small", "--size", "48", "--iterations", "2", "--pyramid", "1", "--quiet"]
 
 

@@ -8,6 +8,8 @@ import stylecore
 from stylecore import cli
 from stylecore.samples import PAINTING
 
+pytestmark = pytest.mark.slow
+
 QUICK = ["--network", "small", "--size", "64", "--iterations", "6", "--optimizer", "lbfgs", "--quiet"]
 
 
