@@ -257,14 +257,16 @@ def _run(
     Returns None if this worker neither has nor was given the constants of the tile and its image in this evaluation.
     """
     work = _stored(spec, i, constants)
-    tile = work.tiles[i]
-    if image is not None:
+    tile, is_new = work.tiles[i], image is not None
+    if is_new:
         work.images[i] = evaluation, image
     number, image = work.images.get(i, (None, None))
     if i not in work.parts or image is None or number != evaluation:
         return None
-    if given is None:
+    # Before a backward pass, too: the features that the worker has may be those of the content or an earlier image.
+    if given is None or is_new:
         moments, contents = work.passes.forward(tile, image, work.parts[i], work.targets[i])
+    if given is None:
         return {key: tuple(map(np.array, pair)) for key, pair in moments.items()}, contents
     differences, weights = given
     return np.array(work.passes.backward(tile, image, work.parts[i], differences, work.targets[i], weights))

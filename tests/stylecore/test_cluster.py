@@ -77,6 +77,22 @@ def test_a_worker_that_is_killed_changes_nothing(client, expected):
     assert killed and killed[0] not in client.run(os.getpid).values()
 
 
+@pytest.mark.parametrize("name", ["_forward_each", "_backward_each"])
+def test_a_worker_that_is_killed_within_an_evaluation_changes_nothing(client, expected, monkeypatch, name):
+    killed, original, passes = [], getattr(cluster.ClusterTiles, name), [0]
+
+    def kills(tiles, *given):
+        passes[0] += 1
+        if passes[0] == 2:  # The picture is no longer the content image, and another evaluation follows.
+            killed.append(process_of(client, 0))
+            os.kill(killed[0], signal.SIGKILL)
+        return original(tiles, *given)
+
+    monkeypatch.setattr(cluster.ClusterTiles, name, kills)
+    np.testing.assert_array_equal(transfer(PHOTOGRAPH, PAINTING, client=client, **QUICK).array, expected)
+    assert killed and killed[0] not in client.run(os.getpid).values()
+
+
 def test_a_scheduler_that_goes_away_ends_in_a_sentence(tmp_path, expected):
     with cluster.workers(1) as client:
 
