@@ -258,7 +258,7 @@ def _run(
     """
     work = _stored(spec, i, constants)
     tile, is_new = work.tiles[i], image is not None
-    if is_new:
+    if image is not None:
         work.images[i] = evaluation, image
     number, image = work.images.get(i, (None, None))
     if i not in work.parts or image is None or number != evaluation:
