@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 OLDEST := .venv/oldest
 
-.PHONY: help setup demo test test-web test-oldest lint bench bench-peers bench-cuda clean
+.PHONY: help setup demo test test-web test-oldest lint docs bench bench-peers bench-cuda clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,14 @@ lint: setup  ## check the style of the code with Ruff and its types with mypy
 	cd .venv/typed/stylecore && ln -s ../../../stylecore/* ../../../kernels ../../../weights .
 	$(BIN)/mypy
 
+.venv/docs: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable '.[test,docs]'
+	touch $@
+
+docs: .venv/docs  ## build the documentation in docs/build, where a warning is an error
+	rm -rf docs/build docs/reference/generated
+	$(BIN)/python -m sphinx -W --keep-going -n -q docs docs/build
+
 bench: setup  ## measure speed and memory, next to PyTorch if it is installed; pass options as BENCH="..."
 	$(BIN)/python -m benchmarks $(BENCH)
 
@@ -63,5 +71,5 @@ bench-cuda: setup .venv/cuda  ## measure an NVIDIA GPU next to the CPU, and next
 	$(BIN)/python -m benchmarks --only cuda --sizes 256 512 1024 2048 $(BENCH)
 
 clean:  ## remove everything that these targets create; downloaded networks stay in the user's cache
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis demo.png demo-sheet.png
+	rm -rf .venv build dist docs/build docs/reference/generated *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis demo.png demo-sheet.png
 	find stylecore kernels weights tests benchmarks -name __pycache__ -prune -exec rm -rf {} +

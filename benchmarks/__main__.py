@@ -14,11 +14,13 @@ from benchmarks import (
     evaluation,
     layers,
     machine,
+    machines,
     memory,
     record,
     sketch,
     startup,
     threads,
+    tiles,
     training,
     transfer,
     video,
@@ -37,6 +39,8 @@ SECTIONS = {
     "memory": memory,
     "startup": startup,
     "threads": threads,
+    "tiles": tiles,
+    "machines": machines,
     "cuda": cuda,
     "training": training,
     "sketch": sketch,
@@ -121,8 +125,10 @@ def _missing(given):
         missing["video"] = "PyAV or OpenCV is not installed"
     if not find_spec("uvicorn"):
         missing["web"] = "the page needs uvicorn and Starlette"
+    if not find_spec("distributed"):
+        missing["machines"] = "Dask is not installed"
     if sys.platform != "linux":
-        missing["memory"] = "only Linux reports the peak memory of a process"
+        missing["memory"] = missing["tiles"] = "only Linux reports the peak memory of a process"
     if given.sketches is None or given.photographs is None:
         missing["sketch"] = "--sketches and --photographs name no folders"
     return missing

@@ -1,4 +1,4 @@
-"""Evaluations in tiles: their agreement with one piece, their time beside it, and their memory beside its prediction."""
+"""Evaluations in tiles: their agreement with one piece, their time beside it, and their memory."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def tables(section: dict[str, Any]) -> Iterator[str]:
     )
     megabytes = 1 / 2**20
     yield table(
-        "Peak memory of one evaluation in tiles",
+        "Peak memory of a first evaluation in tiles, with the targets of the content",
         ["px", "tile", "above import MB", "beyond network and images MB", "predicted MB", "predicted / measured", "s"],
         [
             [

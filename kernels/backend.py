@@ -432,7 +432,7 @@ class TrainingBackend(Backend[Array, Conv], Protocol[Array, Conv]):
     def instance_norm(
         self, x: Array, scale: Array, shift: Array, relu: bool, y: Array, mean: Array, variance: Array
     ) -> None:
-        """Normalise each channel of each image to mean `shift` and standard deviation `scale`, and maybe apply the ReLU.
+        """Normalise each channel of each image to mean `shift` and deviation `scale`, and apply the ReLU if `relu`.
 
         Parameters
         ----------

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-ONCE = "compiling the kernels; this takes about half a minute, once"
-EVERY_TIME = "compiling the kernels; this takes about half a minute, and the code cannot be kept on disk"
+ONCE = "compiling the kernels; this takes about a quarter of a minute, once"
+EVERY_TIME = "compiling the kernels; this takes about a quarter of a minute, and the code cannot be kept on disk"
 
 _callbacks: list[Callable[[bool], None]] = []
 
@@ -34,11 +34,24 @@ def on_compile(callback: Callable[[str], object]) -> Iterator[None]:
             reported = True
             callback(ONCE if kept else EVERY_TIME)
 
-    _callbacks.append(report_once)
+    with each_compiled(report_once):
+        yield
+
+
+@contextmanager
+def each_compiled(callback: Callable[[bool], None]) -> Iterator[None]:
+    """Call a function whenever a function of the kernels has to be compiled inside the ``with`` block, by any thread.
+
+    Parameters
+    ----------
+    callback : callable
+        Gets whether the code will be kept on disk. An error that it raises ends the compilation.
+    """
+    _callbacks.append(callback)
     try:
         yield
     finally:
-        _callbacks.remove(report_once)
+        _callbacks.remove(callback)
 
 
 def report(kept: bool) -> None:

@@ -650,7 +650,7 @@ def instance_norm(
     mean: np.ndarray,
     variance: np.ndarray,
 ) -> None:
-    """Normalise each channel of each image to mean `shift` and standard deviation `scale`, and maybe apply the ReLU.
+    """Normalise each channel of each image to mean `shift` and deviation `scale`, and apply the ReLU if `relu`.
 
     Mean and variance are over the positions: y = scale (x - mean) / sqrt(variance + EPSILON) + shift.
 

@@ -22,13 +22,17 @@ if TYPE_CHECKING:
         TrainingError,
         WeightsError,
     )
+    from stylecore.many import Made, transfer_many
     from stylecore.objective import Objective
+    from stylecore.painter.painting import Painter
+    from stylecore.painter.training import PainterTraining, train_styles
     from stylecore.pictures.reading import read_settings
     from stylecore.runs.checkpoint import Checkpoint
     from stylecore.runs.history import Evaluation, History
     from stylecore.settings import Settings
     from stylecore.sketch import ColouredSketch, colour_sketch
     from stylecore.studies.presets import preset
+    from stylecore.textures import texture
     from stylecore.training import Training, train_autoencoder, train_classifier
     from stylecore.video import FilmResult, transfer_video
 
@@ -49,19 +53,24 @@ _MODULES = {
         "TrainingError",
         "WeightsError",
     ),
+    "stylecore.many": ("Made", "transfer_many"),
     "stylecore.objective": ("Objective",),
+    "stylecore.painter.painting": ("Painter",),
+    "stylecore.painter.training": ("PainterTraining", "train_styles"),
     "stylecore.pictures.reading": ("read_settings",),
     "stylecore.runs.checkpoint": ("Checkpoint",),
     "stylecore.runs.history": ("Evaluation", "History"),
     "stylecore.settings": ("Settings",),
     "stylecore.sketch": ("ColouredSketch", "colour_sketch"),
     "stylecore.studies.presets": ("preset",),
+    "stylecore.textures": ("texture",),
     "stylecore.training": ("Training", "train_autoencoder", "train_classifier"),
     "stylecore.video": ("FilmResult", "transfer_video"),
 }
 _SUBPACKAGES = (
     "cli",
     "kernels",
+    "painter",
     "pictures",
     "runs",
     "samples",
@@ -82,7 +91,10 @@ __all__ = [
     "FilmResult",
     "History",
     "ImageError",
+    "Made",
     "Objective",
+    "Painter",
+    "PainterTraining",
     "ParameterError",
     "Result",
     "Settings",
@@ -96,9 +108,12 @@ __all__ = [
     "preset",
     "read_settings",
     "resume",
+    "texture",
     "train_autoencoder",
     "train_classifier",
+    "train_styles",
     "transfer",
+    "transfer_many",
     "transfer_video",
 ]
 

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -15,6 +15,7 @@ from PIL import Image
 from stylecore.budget import Budget
 from stylecore.errors import ParameterError
 from stylecore.inputs import Inputs, read_inputs
+from stylecore.neighbours import painting as neighbours
 from stylecore.network import Network, load_network
 from stylecore.objective import Objective
 from stylecore.optimizers import OPTIMIZERS
@@ -30,6 +31,10 @@ from stylecore.runs.run import Run
 from stylecore.runs.watching import NotebookPicture, together
 from stylecore.schedule import schedule, style_shape
 from stylecore.settings import Settings, describe, keywords_of, without_folders
+from stylecore.tiles import SIDE, Tiles
+
+if TYPE_CHECKING:
+    from stylecore.cluster import Cluster
 
 METADATA = ("names", "paths", "none")
 """What the metadata of a picture can contain; see `Result.metadata`."""
@@ -112,7 +117,8 @@ class Result:
         ParameterError
             If `metadata` is not known.
         """
-        write_image(path, self.array, alpha=self.alpha, settings=self.metadata(metadata), format=format)
+        record, dpi = self.metadata(metadata), self.settings.get("dpi")
+        write_image(path, self.array, alpha=self.alpha, settings=record, format=format, dpi=dpi)
 
 
 @keywords_of(Settings)
@@ -123,6 +129,7 @@ def transfer(
     callback: Callable[[Evaluation, np.ndarray], Any] | None = None,
     progress: bool | str = False,
     checkpoint: Any = None,
+    client: Any = None,
     **settings: Any,
 ) -> Result:
     """Make a picture with the content of one image and the style of another, or of several.
@@ -144,6 +151,8 @@ def transfer(
         File to which the state of the run is written every ten seconds, or as often as the `Checkpoint` specifies. If
         it exists and is of the same run, the run resumes from it; see also `resume`. The file is kept when the run
         ends.
+    client : dask.distributed.Client, optional
+        A Dask cluster whose workers compute the tiles of the picture, at sizes above one tile.
     **settings
         The fields of `stylecore.settings.Settings`, where they are documented: ``size``, ``iterations``,
         ``style_weight``, ``optimizer`` and so on.
@@ -183,7 +192,7 @@ def transfer(
     """
     chosen = Settings.of(settings).with_layers()
     inputs = read_inputs(content, style, chosen)
-    watching = {"callback": callback, "progress": progress, "checkpoint": checkpoint}
+    watching = {"callback": callback, "progress": progress, "checkpoint": checkpoint, "client": client}
     return paint(inputs, chosen, optimizer_named="optimizer" in settings, **watching)
 
 
@@ -223,6 +232,7 @@ def paint(
     callback: Callable[[Evaluation, np.ndarray], Any] | None = None,
     progress: bool | str = False,
     checkpoint: Any = None,
+    client: Any = None,
 ) -> Result:
     """Run the loop over the scales, with input images that have been read already.
 
@@ -233,7 +243,7 @@ def paint(
         With layers.
     optimizer_named : bool
         Whether the user named the optimizer, so that it must not be replaced by another.
-    callback, progress, checkpoint
+    callback, progress, checkpoint, client
         As in `transfer`.
 
     Returns
@@ -249,6 +259,8 @@ def paint(
         raise ParameterError(f'progress is {progress!r}; it must be True, False or "notebook".')
     if progress == "notebook":
         callback = together(callback, NotebookPicture())
+    if settings.method == "neighbours":
+        return _paint_by_neighbours(inputs, settings, callback, progress, checkpoint)
     chosen = settings.optimizer
     if checkpoint is not None:
         settings = _resumable(settings, optimizer_named)
@@ -261,27 +273,61 @@ def paint(
     _check_styles(inputs, settings, network)
     budget = _budget(inputs, settings, network)
     settings = _within_memory(inputs.shape, settings, budget, optimizer_named)
+    make_tiles = Tiles if client is None else _cluster(client, settings).tiles
     scales = schedule(inputs.shape, settings.iterations, settings.pyramid, network.smallest_size(settings.layers))
     with run.over(scales):
         first, _ = scales[run.first]
         x = inputs.noise_at(first, settings.seed) if inputs.start is None else inputs.start
         alpha = inputs.start_alpha
+        wraps = settings.edges == "wrap" and alpha is None and inputs.alpha is None
         for shape, count in scales[run.first :]:
-            x = resize(x, shape, alpha)
+            x = resize(x, shape, alpha, wraps=wraps)
             alpha = inputs.alpha_at(shape)
             optimizer = OPTIMIZERS[settings.optimizer](x, count, settings.averaging)
             finish = partial(colours.restore, settings.colour, content=inputs.content_at(shape))
-            at_scale = replace(settings, tile=budget.tile(shape, settings.optimizer))
-            x = run.minimize(objective_at(shape, inputs, at_scale, network), optimizer, finish)
+            tile = budget.tile(shape, settings.optimizer) if client is None else _tile_on_workers(settings, shape)
+            at_scale = replace(settings, tile=tile)
+            x = run.minimize(objective_at(shape, inputs, at_scale, network, make_tiles), optimizer, finish)
             if run.stopped:
                 break
-    picture = resize(x, inputs.shape, alpha)
+    picture = resize(x, inputs.shape, alpha, wraps=wraps)
     picture = colours.restore(settings.colour, picture, inputs.content_at(inputs.shape))
     record = describe(inputs.names["content"], inputs.names["style"], settings)
     return Result(picture, inputs.alpha_at(inputs.shape), run.history, record, run.stopped)
 
 
-def objective_at(shape: tuple[int, int], inputs: Inputs, settings: Settings, network: Network) -> Objective:
+def _paint_by_neighbours(
+    inputs: Inputs, settings: Settings, callback: Callable | None, progress: bool | str, checkpoint: Any
+) -> Result:
+    if checkpoint is not None:
+        raise ParameterError('method "neighbours" cannot be resumed; leave the checkpoint out.')
+    run = Run(callback, progress, None, {})
+    picture = neighbours.paint(inputs, settings, run)
+    record = describe(inputs.names["content"], inputs.names["style"], settings)
+    return Result(picture, inputs.alpha_at(inputs.shape), run.history, record, run.stopped)
+
+
+def _cluster(client: Any, settings: Settings) -> Cluster:
+    if settings.device != "cpu":
+        raise ParameterError(f'device is "{settings.device}", but workers compute on "cpu"; leave it out.')
+    from stylecore.cluster import Cluster
+
+    return Cluster(client, settings.network)
+
+
+def _tile_on_workers(settings: Settings, shape: tuple[int, int]) -> int | None:
+    """Side of the tiles that workers compute; None for a picture of the size of a tile, which is not sent to them."""
+    side = SIDE if settings.tile is None or isinstance(settings.tile, str) else settings.tile
+    return side if max(shape) > side else None
+
+
+def objective_at(
+    shape: tuple[int, int],
+    inputs: Inputs,
+    settings: Settings,
+    network: Network,
+    make_tiles: Callable[..., Tiles] = Tiles,
+) -> Objective:
     """Make the objective at a scale, with the style images at the size for that scale.
 
     Parameters
@@ -292,21 +338,24 @@ def objective_at(shape: tuple[int, int], inputs: Inputs, settings: Settings, net
     settings : Settings
         With layers, and with a number as its style weight.
     network : Network
+    make_tiles : callable
+        As in `Objective.of_arrays`.
 
     Returns
     -------
     Objective
     """
-    side = max(shape if settings.style_pyramid == "scaled" else inputs.shape) * settings.style_scale
-    shapes = _style_shapes(side, inputs, settings, network)
+    shapes = _style_shapes(settings.style_side(max(shape), max(inputs.shape)), inputs, settings, network)
     styles = [resize(style, size) for style, size in zip(inputs.styles, shapes, strict=True)]
-    return Objective.of_arrays(inputs.seen_at(shape), styles, inputs.regions, network, settings, inputs.grey)
+    seen = inputs.seen_at(shape)
+    return Objective.of_arrays(seen, styles, inputs.regions, network, settings, inputs.grey, make_tiles)
 
 
 def _style_shapes(side: float, inputs: Inputs, settings: Settings, network: Network) -> list[tuple[int, int]]:
     """Sizes of the style images whose longer side is `side`, as far as `style_shape` allows."""
     smallest = network.smallest_size(settings.style_layers) if settings.style_layers else 1
-    return [style_shape(style.shape, side, smallest) for style in inputs.styles]
+    enlarges = settings.stroke is not None
+    return [style_shape(style.shape, side, smallest, enlarges=enlarges) for style in inputs.styles]
 
 
 def _check_styles(inputs: Inputs, settings: Settings, network: Network) -> None:
@@ -331,7 +380,7 @@ def _resumable(settings: Settings, optimizer_named: bool) -> Settings:
 
 def _budget(inputs: Inputs, settings: Settings, network: Network) -> Budget:
     def styles_at(longer_side: float) -> list[tuple[int, int]]:
-        return _style_shapes(longer_side * settings.style_scale, inputs, settings, network)
+        return _style_shapes(settings.style_side(longer_side, longer_side), inputs, settings, network)
 
     return Budget(network, settings, styles_at, len(inputs.regions))
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from stylecore import memory
 from stylecore.errors import ParameterError, TooLargeError
+from stylecore.losses import STYLE_LOSSES
 from stylecore.network import Network
 from stylecore.optimizers import bytes_needed
 from stylecore.pictures.geometry import fit
@@ -33,6 +34,7 @@ def evaluation_bytes(
     style_loss: str = "gram",
     regions: int = 1,
     tile: int | None = None,
+    edges: str = "zeros",
 ) -> int:
     """Predict the memory that an evaluation of an objective needs besides the network.
 
@@ -42,11 +44,13 @@ def evaluation_bytes(
     content_layers, style_layers : collection of str
     height, width : int
         Of the image, in pixels.
-    style_loss : {"gram", "mean_covariance", "wasserstein"}
+    style_loss : {"gram", "mean_std", "mean_covariance", "wasserstein", "sliced_wasserstein"}
     regions : int
         Number of regions.
     tile : int, optional
         Longest side of the tiles in pixels; None for one piece.
+    edges : {"zeros", "reflect", "wrap"}
+        As in `stylecore.tiles.divide`.
 
     Returns
     -------
@@ -59,7 +63,7 @@ def evaluation_bytes(
         If the network lacks a layer, the image is too small for one, or a tile is smaller than its halo.
     """
     layers = {*content_layers, *style_layers}
-    tiles = divide(network, (height, width), layers, tile)
+    tiles = divide(network, (height, width), layers, tile, edges)
     largest = max((each.outer.shape for each in tiles), key=prod)
     plans = [Plan(network, *shape, layers) for shape in {each.outer.shape for each in tiles}]
     matrices = [network.features_shape(*largest, layer) for layer in style_layers]
@@ -69,9 +73,12 @@ def evaluation_bytes(
     values += 3 * 3 * prod(largest)
     # The style's second moment, the image's, and the gradient with respect to the latter; the guides.
     moments = 3 * regions * sum(channels**2 for _, channels in matrices)
-    values += moments if style_loss == "gram" else 2 * moments  # In float64.
+    if STYLE_LOSSES[style_loss].of_positions:
+        # The style's projections, the image's, and their gradient.
+        moments = 3 * sum(prod(m) for m in matrices)
+    values += moments if style_loss in ("gram", "sliced_wasserstein") else 2 * moments  # In float64.
     values += regions * sum(positions for positions, _ in matrices) if regions > 1 else 0
-    if len(tiles) > 1:
+    if len(tiles) > 1 or edges != "zeros":
         # The gradient of the picture, a tile's share of the moments, and the guides that mark its own positions.
         values += 3 * height * width + moments + sum(positions for positions, _ in matrices)
     return (
@@ -118,6 +125,7 @@ def predicted_bytes(
     style_loss: str = "gram",
     regions: int = 1,
     tile: int | None = None,
+    edges: str = "zeros",
 ) -> dict[str, int]:
     """Predict the memory that a transfer needs at its largest scale, besides the images and the network.
 
@@ -128,10 +136,10 @@ def predicted_bytes(
     shape, style_shape : tuple of int
         (height, width) of the result and of the style image.
     optimizer : {"lbfgsb", "lbfgs", "adam"}
-    style_loss : {"gram", "mean_covariance", "wasserstein"}
+    style_loss : {"gram", "mean_std", "mean_covariance", "wasserstein", "sliced_wasserstein"}
     regions : int
         Number of regions.
-    tile : int, optional
+    tile, edges
         As in `evaluation_bytes`.
 
     Returns
@@ -145,13 +153,16 @@ def predicted_bytes(
         As from `evaluation_bytes`, also for the style image.
     """
     layers = content_layers, style_layers
-    evaluation = evaluation_bytes(network, *layers, *shape, style_loss, regions, tile)
+    evaluation = evaluation_bytes(network, *layers, *shape, style_loss, regions, tile, edges)
     analysis = 0
     if style_layers:
         network.check_size(*style_shape, style_layers, "style image")
-        outer = {each.outer.shape for each in divide(network, style_shape, style_layers, tile)}
+        outer = {each.outer.shape for each in divide(network, style_shape, style_layers, tile, edges)}
         plans = [Plan(network, *each, style_layers, gradient=False) for each in outer]
         analysis = max(plan.bytes + plan.scratch_bytes for plan in plans)
+        if STYLE_LOSSES[style_loss].of_positions:
+            projections = sum(prod(network.features_shape(*style_shape, layer)) for layer in style_layers)
+            analysis += 2 * projections * network.dtype.itemsize  # Unsorted and sorted.
     optimiser = bytes_needed(optimizer, network.dtype, 3 * shape[0] * shape[1])
     in_tiles = len(divide(network, shape, {*content_layers, *style_layers}, tile)) > 1
     needed = {DISK: disk_bytes(network, *layers, shape, regions)} if in_tiles else {}
@@ -185,7 +196,7 @@ class Budget:
         self._settings = settings
         self._style_shapes = style_shapes
         self._regions = regions
-        self._tiles = [None, SIDE] if settings.tile == "auto" else [settings.tile]
+        self._tiles: list[int | None] = [None, SIDE] if isinstance(settings.tile, str) else [settings.tile]
         self._free = {
             "memory": memory.available(),
             GPU_MEMORY: network.backend.available_bytes(),
@@ -231,9 +242,18 @@ class Budget:
 
     def _needed(self, shape: tuple[int, int], optimizer: str, tile: int | None) -> dict[str, int]:
         layers = self._settings.content_layers or (), self._settings.style_layers or ()
-        style_loss, regions = self._settings.style_loss, self._regions
         needs = [
-            predicted_bytes(self._network, *layers, shape, style_shape, optimizer, style_loss, regions, tile)
+            predicted_bytes(
+                self._network,
+                *layers,
+                shape,
+                style_shape,
+                optimizer,
+                self._settings.style_loss,
+                self._regions,
+                tile,
+                self._settings.edges,
+            )
             for style_shape in self._style_shapes(max(shape))
         ]
         return {kind: max(need[kind] for need in needs) for kind in needs[0]}

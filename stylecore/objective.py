@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import copy
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from stylecore import memory
 from stylecore.budget import evaluation_bytes
+from stylecore.edges import seam_variation, seam_variation_backward
 from stylecore.errors import ParameterError
 from stylecore.kernels.backend import DeviceArray
 from stylecore.losses import (
@@ -127,6 +128,7 @@ class Objective:
         network: Network,
         settings: ObjectiveSettings,
         grey: bool = False,
+        make_tiles: Callable[..., Tiles] = Tiles,
     ) -> Objective:
         """Make an objective from images that have been read already, such as those of one scale of a transfer.
 
@@ -141,13 +143,15 @@ class Objective:
             With layers; its regions, labels and network are ignored.
         grey : bool
             Whether to average the gradient over the channels, so that a grey image stays grey.
+        make_tiles : callable
+            `Tiles`, or a function with the same parameters that computes them elsewhere.
 
         Returns
         -------
         Objective
         """
         objective = cls.__new__(cls)
-        objective._set_up(content, styles, regions, network, settings, grey)
+        objective._set_up(content, styles, regions, network, settings, grey, make_tiles)
         return objective
 
     def for_frame(
@@ -188,8 +192,10 @@ class Objective:
         network: Network,
         settings: ObjectiveSettings,
         grey: bool = False,
+        make_tiles: Callable[..., Tiles] = Tiles,
     ) -> None:
         self.network = network
+        self._make_tiles = make_tiles
         self._settings = settings
         self._content = content
         self._regions = regions
@@ -199,6 +205,7 @@ class Objective:
         self._temporal_weight = 0.0
         network.check_layers(self.layers)
         self._check_layer_weights()
+        self._check_style_loss(len(styles))
         self._distances = self._distances_from(styles, settings.blend(len(styles)))
 
     def _check_layer_weights(self) -> None:
@@ -206,6 +213,20 @@ class Objective:
         for layer in self.layers if isinstance(weights, Mapping) else ():
             if layer not in weights:
                 raise ParameterError(f"layer_weights has no weight for {layer}; add one.")
+
+    def _check_style_loss(self, styles: int) -> None:
+        """Refuse what a style loss that compares all positions at once cannot be combined with."""
+        name = self._settings.style_loss
+        if not STYLE_LOSSES[name].of_positions:
+            return
+        if styles > 1:
+            raise ParameterError(
+                f'style_loss "{name}" takes a single style image; choose another for {styles} of them.'
+            )
+        if any(region.mask is not None or region.styles.get(0) is not None for region in self._regions):
+            raise ParameterError(
+                f'style_loss "{name}" compares whole images; choose another for regions and transparent style images.'
+            )
 
     @property
     def layers(self) -> list[str]:
@@ -330,7 +351,8 @@ class Objective:
         height, width = self._scale.shape
         values = 3 * height * width if self._settings.layer_weights in ("relative", "normalized") else 1
         return {
-            **{term.name: term.weight for term in [*self._scale.contents.values(), *self._scale.styles.values()]},
+            **{term.name: term.weight for term in self._scale.contents.values()},
+            **{term.name: term.weight for term in self._scale.styles.values()},
             "regularization": self._settings.regularization_weight / values,
             "tv": self._settings.tv_weight / values,
             **({} if self._temporal is None else {"temporal": self._temporal_weight}),
@@ -366,8 +388,11 @@ class Objective:
         }
         if not masks:
             return {}
-        self.network.check_size(*style.shape[:2], self._style_layers, style_name(i, count))
-        tiles = self._tiles(style.shape[:2], self._style_layers, masks, gradient=False)
+        height, width = style.shape[:2]
+        self.network.check_size(height, width, self._style_layers, style_name(i, count))
+        # A painting does not repeat.
+        edges = "reflect" if self._settings.edges == "wrap" else self._settings.edges
+        tiles = self._tiles((height, width), self._style_layers, masks, edges, gradient=False)
         moments, _ = tiles.forward(style)
         download = self.network.backend.download
         return {key: (download(mean), download(second)) for key, (mean, second) in moments.items()}
@@ -377,12 +402,13 @@ class Objective:
         shape: tuple[int, int],
         layers: Collection[str],
         masks: Mapping[Key, np.ndarray | None],
+        edges: str,
         gradient: bool = True,
     ) -> Tiles:
         """Passes through the network for pictures of this shape."""
-        tiles = divide(self.network, shape, layers, self._side(shape))
-        with_mean = STYLE_LOSSES[self._settings.style_loss].with_mean
-        return Tiles(self.network, layers, with_mean, tiles, masks, gradient)
+        tiles = divide(self.network, shape, layers, self._side(shape), edges)
+        distance = STYLE_LOSSES[self._settings.style_loss]
+        return self._make_tiles(self.network, layers, distance, tiles, masks, gradient, edges)
 
     def _side(self, shape: tuple[int, int]) -> int | None:
         """Longest side of the tiles for pictures of this shape; None for one piece."""
@@ -394,7 +420,8 @@ class Objective:
 
     def _bytes(self, shape: tuple[int, int], side: int | None) -> int:
         layers = self._content_layers, self._style_layers
-        return evaluation_bytes(self.network, *layers, *shape, self._settings.style_loss, len(self._regions), side)
+        style_loss, regions, edges = self._settings.style_loss, len(self._regions), self._settings.edges
+        return evaluation_bytes(self.network, *layers, *shape, style_loss, regions, side, edges)
 
     def _prepare(self, x: np.ndarray) -> _Scale:
         """If the size of x is new, build what depends on the size; raise ParameterError if x is not an image."""
@@ -411,7 +438,9 @@ class Objective:
 
     def _build_scale(self, shape: tuple[int, int]) -> _Scale:
         regions = {(layer, region.name): region for layer in self._style_layers for region in self._regions}
-        tiles = self._tiles(shape, self.layers, {key: region.mask for key, region in regions.items()})
+        tiles = self._tiles(
+            shape, self.layers, {key: region.mask for key, region in regions.items()}, self._settings.edges
+        )
         content = resize(self._content, shape)
         blanks = tiles.set_content(content, list(self._content_layers))
         moments = tiles.forward(content)[0] if self._settings.layer_weights == "normalized" else {}
@@ -424,11 +453,10 @@ class Objective:
             strength = loss.gradient_strength(*moments[layer, name]) if moments else 0.0
             weight = share * self._weight("style", layer, 1 / loss.relative_weight, strength)
             styles[layer, name] = _StyleTerm(f"style:{layer}:{name}" if name else f"style:{layer}", weight, loss)
-        in_one_piece = len(tiles.tiles) == 1
-        rows = shape[0] if in_one_piece else min(max(1, BAND_VALUES // (3 * shape[1])), shape[0])
+        rows = shape[0] if tiles.in_one_piece else min(max(1, BAND_VALUES // (3 * shape[1])), shape[0])
         mean = self.network.empty((rows, shape[1], 3))
         mean[...] = np.broadcast_to(self.network.mean, mean.shape)
-        image = self.network.empty((*shape, 3)) if in_one_piece else None
+        image = self.network.empty((*shape, 3)) if tiles.in_one_piece else None
         return _Scale(shape, tiles, contents, styles, image, mean)
 
     def _weight(self, kind: str, layer: str, blank: float, strength: float) -> float:
@@ -470,7 +498,7 @@ class Objective:
             key: (weights[term.name], *term.loss.gradients) for key, term in scale.styles.items() if term.name in values
         }
         contents = {layer: weights[term.name] for layer, term in scale.contents.items() if term.name in values}
-        gradient = scale.tiles.backward(image, differences, contents)
+        gradient: Any = scale.tiles.backward(image, differences, contents)
         values.update(self._image_terms(scale, image, weights, gradient))
         result = self.network.backend.download(gradient) if scale.image is not None else gradient
         if self._temporal is not None and weights.get("temporal"):
@@ -507,6 +535,10 @@ class Objective:
                         variation.add_gradient(last, -weights["tv"], change[end - begin :])
             if change is not None and scale.image is None:
                 gradient[begin:below] = backend.download(change)
+        if "tv" in values and self._settings.edges == "wrap":
+            values["tv"] += seam_variation(image)
+            if gradient is not None:
+                seam_variation_backward(image, weights["tv"], gradient)
         return values
 
 

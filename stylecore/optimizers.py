@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.optimize import minimize
+import scipy
 
 from stylecore.kernels.cpu import pairs
 from stylecore.kernels.cpu.runtime import one_blas_thread
@@ -340,7 +340,7 @@ class LBFGSB(Optimizer):
             self._finish_iteration()
 
         with one_blas_thread():
-            minimize(
+            scipy.optimize.minimize(
                 evaluate,
                 unfold(self._x, scale),
                 # SciPy requests it right after the loss. With jac=True, it would keep one more copy of the variables.

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
+import scipy
 
 from stylecore.errors import ImageError, ParameterError
 from stylecore.pictures.geometry import crop
@@ -86,7 +86,7 @@ def _read_style(source: Any, name: str) -> tuple[np.ndarray, np.ndarray | None]:
         raise ImageError(
             f"{_path_or(name, source)} is fully transparent, so it has no style; make a part of it opaque."
         )
-    nearest = distance_transform_edt(alpha == 0, return_distances=False, return_indices=True)
+    nearest = scipy.ndimage.distance_transform_edt(alpha == 0, return_distances=False, return_indices=True)
     return np.ascontiguousarray(colours[tuple(nearest)]), alpha
 
 

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import numpy as np
 
 from stylecore.errors import ParameterError
 from stylecore.pictures.geometry import fit
 
+PRINT = 1536
+"""Longer side in pixels above which a picture is for print: there, the work is done at smaller scales."""
+
 Scale = tuple[tuple[int, int], int]
 """(height, width) and number of evaluations."""
 
 
 def schedule(
-    shape: tuple[int, int], iterations: int | Sequence[int], pyramid: int | Sequence[int], smallest: int
+    shape: tuple[int, int], iterations: int | Sequence[int], pyramid: int | str | Sequence[int], smallest: int
 ) -> list[Scale]:
     """Choose the scales of a coarse-to-fine run, and the number of evaluations at each.
 
     Large shapes emerge at the small scales, where an evaluation is fast, so that the large scales only add detail: each
-    scale gets two thirds of the evaluations of the scale before it.
+    scale gets two thirds of the evaluations of the scale before it. At print sizes, above `PRINT`, where an evaluation
+    takes minutes and only the grain is left to paint, it gets half of them.
 
     Parameters
     ----------
@@ -28,9 +34,10 @@ def schedule(
         (height, width) of the result.
     iterations : int or sequence of int
         Number of evaluations in total, or at each scale.
-    pyramid : int or sequence of int
+    pyramid : int, "auto" or sequence of int
         Number of scales, each twice the size of the one before it; scales that are too small for the network are left
-        out, and so are the smallest ones if there are fewer evaluations than scales. Or the longer sides, in pixels, of
+        out, and so are the smallest ones if there are fewer evaluations than scales. "auto" is three scales up to
+        `PRINT`, and as many more as it takes to halve a larger picture down to it. Or the longer sides, in pixels, of
         all scales but the last.
     smallest : int
         Shorter side, in pixels, of the smallest image that reaches the network's deepest layer.
@@ -56,29 +63,36 @@ def schedule(
             )
         return list(zip(reversed(sizes), map(int, iterations), strict=True))
     sizes = sizes[:iterations]
-    shares = np.array([1.5**i for i in range(len(sizes))])
+    prints = sum(max(size) > PRINT for size in sizes) if pyramid == "auto" else 0
+    shares = np.cumprod([1.0, *(2.0 if i <= prints else 1.5 for i in range(1, len(sizes)))])
     counts = 1 + np.floor((iterations - len(sizes)) * shares / shares.sum()).astype(int)
     counts[-1] += iterations - counts.sum()
     return [(size, int(count)) for size, count in zip(sizes, counts, strict=True)][::-1]
 
 
-def _sizes(shape: tuple[int, int], pyramid: int | Sequence[int], smallest: int) -> list[tuple[int, int]]:
+def _sizes(shape: tuple[int, int], pyramid: int | str | Sequence[int], smallest: int) -> list[tuple[int, int]]:
     """Sizes of the scales, from the largest to the smallest."""
-    if isinstance(pyramid, Sequence):
-        if any(larger <= smaller for smaller, larger in pairwise([*pyramid, max(shape)])):
+    longer = max(shape)
+    if isinstance(pyramid, str):
+        count = 3 + max(0, math.ceil(math.log2(longer / PRINT)))
+    elif isinstance(pyramid, Sequence):
+        if any(larger <= smaller for smaller, larger in pairwise([*pyramid, longer])):
             sides = ", ".join(map(str, pyramid))
             raise ParameterError(
-                f"the scales {sides} do not increase up to the result's {max(shape)} px; leave out the larger ones."
+                f"the scales {sides} do not increase up to the result's {longer} px; leave out the larger ones."
             )
-        return [shape, *(fit(shape, side) for side in reversed(pyramid))]
-    # More halvings than the size has binary digits would leave no pixel.
-    longer, count = max(shape), min(pyramid, int(max(shape)).bit_length())
+        return [shape, *(fit(shape, cast(int, side)) for side in reversed(pyramid))]
+    else:
+        # More halvings than the size has binary digits would leave no pixel.
+        count = min(pyramid, int(longer).bit_length())
     sizes = (fit(shape, round(longer / 2**i)) for i in range(1, count))
     # If the deepest layer is only a few positions wide, its statistics do not describe the style.
     return [shape, *(size for size in sizes if min(size) >= 4 * smallest)]
 
 
-def style_shape(shape: tuple[int, ...], longer_side: float, smallest: int) -> tuple[int, int]:
+def style_shape(
+    shape: tuple[int, ...], longer_side: float, smallest: int, *, enlarges: bool = False
+) -> tuple[int, int]:
     """Choose the size of a style image at a scale.
 
     Parameters
@@ -89,13 +103,16 @@ def style_shape(shape: tuple[int, ...], longer_side: float, smallest: int) -> tu
         Desired longer side in pixels.
     smallest : int
         Shorter side, in pixels, of the smallest image that reaches the network's deepest style layer.
+    enlarges : bool
+        Whether the style image may become larger than it is.
 
     Returns
     -------
     tuple of int
-        (height, width) of the same aspect ratio: at most the size of the image and, unless the image itself is too
-        small, large enough for the network, for which a panorama would soon be too small.
+        (height, width) of the same aspect ratio: unless it `enlarges`, at most the size of the image; and, unless the
+        image itself is too small, large enough for the network, for which a panorama would soon be too small.
     """
     longest, shortest = max(shape[:2]), min(shape[:2])
     enough = -(-smallest * longest // shortest)
-    return fit(shape, min(max(1, round(longer_side), enough), longest))
+    side = max(1, round(longer_side), enough)
+    return fit(shape, side if enlarges else min(side, longest))

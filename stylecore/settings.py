@@ -15,6 +15,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+from stylecore.edges import EDGES
 from stylecore.errors import ParameterError
 from stylecore.losses import STYLE_LOSSES
 from stylecore.messages import near_matches
@@ -29,6 +30,7 @@ Layers = Mapping[str, float] | Sequence[str]
 
 LAYER_WEIGHTS = ("relative", "normalized", "paper")
 STYLE_PYRAMIDS = ("scaled", "full")
+METHODS = ("statistics", "neighbours")
 
 MOST = 2**31 - 1
 """The largest count and random seed."""
@@ -51,9 +53,10 @@ class ObjectiveSettings:
         `stylecore.regions.read_regions` takes them. Each region has its own term at each style layer, weighted by the
         region's share of the picture, so that a small region is painted as strongly as a large one. Several styles in
         one region are blended; outside all regions, only the content term has an effect.
-    style_loss : {"gram", "mean_covariance", "wasserstein"}
-        How the image's features are compared with the style's: by `GramDistance` (the paper's),
-        `MeanCovarianceDistance` or `WassersteinDistance` of `stylecore.losses`.
+    style_loss : {"gram", "mean_std", "mean_covariance", "wasserstein", "sliced_wasserstein"}
+        How the image's features are compared with the style's: by `GramDistance` (the paper's), `MeanStdDistance`,
+        `MeanCovarianceDistance`, `WassersteinDistance` or `SlicedWassersteinDistance` of `stylecore.losses`. The last
+        compares the features of all positions at once: it takes a single style image, no regions, and no tiles.
     network : str, path, Weights or Network
         Name of a network, such as "vgg19", or a file in the project's HDF5 layout.
     content_layers, style_layers : sequence of str, or mapping of str to float, optional
@@ -83,6 +86,10 @@ class ObjectiveSettings:
     pooling : {"max", "average"}
     device : {"cpu", "auto", "cuda", "cuda:1", "reference"}
     dtype : {"float32", "float64"}
+    edges : {"zeros", "reflect", "wrap"}
+        What the network sees beyond the edges of the picture: nothing, as the paper's networks do; the picture's
+        reflection, with which its rim is painted like the rest; or its other side, so that the result repeats without
+        seams. See `stylecore.edges`.
     tile : "auto", int or None
         How an image that is too large for the memory is evaluated: in tiles of at most this many pixels a side, with
         the exact gradient of the whole (see `stylecore.tiles`). None evaluates it in one piece, which takes less time;
@@ -113,6 +120,7 @@ class ObjectiveSettings:
     pooling: str = "max"
     device: str = "cpu"
     dtype: str = "float32"
+    edges: str = "zeros"
     tile: str | int | None = "auto"
 
     INPUTS: ClassVar[tuple[str, ...]] = ("regions", "labels", "network")
@@ -128,10 +136,23 @@ class ObjectiveSettings:
         self._set("layer_weights", _checked_layer_weights(self.layer_weights))
         _check_choice("pooling", self.pooling, POOLINGS)
         _check_choice("dtype", self.dtype, DTYPES)
+        _check_choice("edges", self.edges, EDGES)
         if self.tile not in ("auto", None):
             if isinstance(self.tile, str):
                 raise ParameterError(f'tile is "{self.tile}"; it must be a number of pixels, "auto" or None.')
             _check_count("tile", self.tile, least=1)
+        if STYLE_LOSSES[self.style_loss].of_positions:
+            if self.tile not in ("auto", None):
+                raise ParameterError(
+                    f'style_loss "{self.style_loss}" compares all positions of a layer at once and is not possible in '
+                    "tiles; leave tile out, or choose another style loss."
+                )
+            if self.edges != "zeros":
+                raise ParameterError(
+                    f'style_loss "{self.style_loss}" compares all positions of a layer, and so those beyond the '
+                    "edges as well; leave edges out, or choose another style loss."
+                )
+            self._set("tile", None)
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -251,7 +272,7 @@ class Settings(ObjectiveSettings):
     Parameters
     ----------
     style_blend, regions, labels, style_loss, network, content_layers, style_layers, content_weight, style_weight, \
-regularization_weight, tv_weight, layer_weights, pooling, device, dtype, tile
+regularization_weight, tv_weight, layer_weights, pooling, device, dtype, edges, tile
         As in `ObjectiveSettings`.
     size : int, (int, int) or str
         Of the result: its longer side in pixels; its width and height in pixels, to whose aspect ratio the content
@@ -264,9 +285,10 @@ regularization_weight, tv_weight, layer_weights, pooling, device, dtype, tile
         result's aspect ratio. In this way, with ``pyramid=1``, a finished picture is continued at a larger size.
     seed : int
         Random seed of the white noise.
-    pyramid : int or sequence of int
+    pyramid : int, "auto" or sequence of int
         Number of scales, each twice the size of the one before it (1 uses the final size only); or the longer sides of
-        the scales before the final one, in pixels.
+        the scales before the final one, in pixels. "auto" is 3, and more for print sizes (see
+        `stylecore.schedule.schedule`).
     optimizer : {"lbfgsb", "lbfgs", "adam"}
         SciPy's L-BFGS-B; the project's own limited-memory BFGS, whose state can be stored in a checkpoint and which
         needs less memory for large pictures; or Adam. If no optimizer is named, `transfer` uses "lbfgs" in place of
@@ -277,9 +299,21 @@ regularization_weight, tv_weight, layer_weights, pooling, device, dtype, tile
     style_scale : float
         Longer side of the style image relative to that of the result; values above 1 give larger strokes. The style
         image is never enlarged beyond its own size.
+    stroke : float or str, optional
+        In place of `style_scale`: the longer side of the style image in the result, in pixels or, such as "300mm", in
+        millimetres of the print, for which `dpi` is needed. The strokes then have the same size whatever the size of
+        the picture, for which the style image is enlarged if necessary.
+    dpi : float, optional
+        Resolution of the print in pixels per inch, which is also written into the picture's file.
     style_pyramid : {"scaled", "full"}
         Whether the style image is scaled down with the picture at the smaller scales, so that all scales paint the
         same strokes, or keeps its full size at all scales, so that the small scales lay out large strokes.
+    method : {"statistics", "neighbours"}
+        How the picture is painted: so that its features have the style's statistics, as in the paper; or so that each
+        is like the nearest feature of the style (see `stylecore.neighbours`). The latter keeps the content's shapes,
+        paints it in pieces of the style, and uses, of the settings, ``size``, ``iterations`` (the steps at each scale,
+        and in a last pass), ``init``, ``seed``, ``style_scale``, ``colour``, ``network``, ``pooling`` and ``dtype``.
+        Its network is "vgg16" unless another is named.
     colour : {"style", "content", "match", "histogram"}
         Colours of the picture: those of the style image ("style"); those of the content image, pixel by pixel, so that
         only luminance is transferred ("content"); or those of the content image as a whole, to which the style image is
@@ -296,11 +330,14 @@ regularization_weight, tv_weight, layer_weights, pooling, device, dtype, tile
     iterations: int | Sequence[int] = 200
     init: Any = "content"
     seed: int = 0
-    pyramid: int | Sequence[int] = 3
+    pyramid: int | str | Sequence[int] = "auto"
     optimizer: str = "lbfgsb"
     averaging: float = 0.0
     style_scale: float = 1.0
+    stroke: float | str | None = None
+    dpi: float | None = None
     style_pyramid: str = "scaled"
+    method: str = "statistics"
     colour: str = "style"
 
     INPUTS: ClassVar[tuple[str, ...]] = (*ObjectiveSettings.INPUTS, "init")
@@ -312,19 +349,69 @@ regularization_weight, tv_weight, layer_weights, pooling, device, dtype, tile
             if isinstance(value, np.ndarray):
                 value = value.tolist()
             for count in value if isinstance(value, list | tuple) else [value]:
-                _check_count(name, count, least=1)
+                if name != "pyramid" or value != "auto":
+                    _check_count(name, count, least=1)
         _check_count("seed", self.seed, least=0)
         _check_choice("optimizer", self.optimizer, list(OPTIMIZERS))
         if not (isinstance(self.averaging, Real) and 0 <= self.averaging < 1):
             raise ParameterError(f"averaging is {self.averaging!r}; it must be a number from zero to below one.")
         if not (isinstance(self.style_scale, Real) and 0 < self.style_scale < np.inf):
             raise ParameterError(f"style_scale is {self.style_scale!r}; it must be a number above zero.")
+        self._check_stroke()
         _check_choice("style_pyramid", self.style_pyramid, STYLE_PYRAMIDS)
+        _check_choice("method", self.method, METHODS)
         colours.check(self.colour)
+
+    def _check_stroke(self) -> None:
+        for name in ("dpi", "stroke"):
+            value = getattr(self, name)
+            number = _millimetres(value) if name == "stroke" and isinstance(value, str) else value
+            if number is not None and not (isinstance(number, Real) and 0 < float(number) < np.inf):
+                more = ' of pixels, or such as "300mm"' if name == "stroke" else ""
+                raise ParameterError(f"{name} is {value!r}; it must be a number above zero{more}.")
+        if self.stroke is not None and self.style_scale != 1:
+            raise ParameterError("stroke and style_scale both set the size of the strokes; give only one of them.")
+        if isinstance(self.stroke, str) and self.dpi is None:
+            raise ParameterError(f"stroke is {self.stroke!r}, in millimetres; give dpi, the resolution of the print.")
+
+    def style_side(self, side: float, final: float) -> float:
+        """Longer side of the style images at a scale, before `stylecore.schedule.style_shape` limits it.
+
+        Parameters
+        ----------
+        side, final : float
+            Longer sides of the picture at the scale and of the result, in pixels.
+
+        Returns
+        -------
+        float
+            In pixels.
+        """
+        if self.style_pyramid == "full":
+            side = final
+        if self.stroke is None:
+            return side * self.style_scale
+        stroke = self.stroke
+        if isinstance(stroke, str):
+            stroke = (_millimetres(stroke) or 0) / 25.4 * (self.dpi or 0)
+        return float(stroke) * side / final
+
+    @classmethod
+    def of(cls: type[_Self], given: Mapping[str, Any]) -> _Self:
+        """As `ObjectiveSettings.of`; the default network depends on the method."""
+        return super().of({"network": "vgg16", **given} if given.get("method") == "neighbours" else given)
 
     def _checked_weight(self, name: str) -> float | str:
         value = getattr(self, name)
         return value if name == "style_weight" and value == "auto" else checked_weight(name, value)
+
+
+def _millimetres(text: str) -> float | None:
+    """The number in a length such as "300mm"; NaN if it is none."""
+    try:
+        return float(text.removesuffix("mm")) if text.endswith("mm") else np.nan
+    except ValueError:
+        return np.nan
 
 
 _FORMER_OPTIMIZERS = {"scipy": "lbfgsb"}

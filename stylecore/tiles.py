@@ -19,9 +19,10 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from stylecore.edges import fold, positions
 from stylecore.errors import ParameterError, StylecoreError
 from stylecore.kernels.backend import DeviceArray
-from stylecore.losses import ContentLoss, Moments
+from stylecore.losses import ContentLoss, Distance, Moments, Projections
 from stylecore.network import Network
 from stylecore.plan import Plan, Visit
 from stylecore.regions import area_average
@@ -89,7 +90,8 @@ class Tile(NamedTuple):
     inner : Window
         The part itself. The inner windows of all tiles cover the picture without overlap.
     outer : Window
-        The part with its halo, which ends where the picture ends.
+        The part with its halo, which ends where the picture ends; of the continued picture, if it is (see
+        `stylecore.edges`).
     maps : dict of str to Own
         The positions of each layer that belong to the tile.
     """
@@ -163,7 +165,9 @@ def halo(network: Network, layers: Collection[str]) -> int:
     return -(-widest // stride) * stride
 
 
-def divide(network: Network, shape: tuple[int, int], layers: Collection[str], side: int | None) -> list[Tile]:
+def divide(
+    network: Network, shape: tuple[int, int], layers: Collection[str], side: int | None, edges: str = "zeros"
+) -> list[Tile]:
     """Divide a picture into tiles that begin at multiples of the network's stride.
 
     All tiles of a picture are about equally large. A last one that would be narrower than the halo is part of the tile
@@ -178,6 +182,8 @@ def divide(network: Network, shape: tuple[int, int], layers: Collection[str], si
         Those that carry a loss.
     side : int or None
         Longest side of a tile in pixels, without its halo; None for a single tile.
+    edges : {"zeros", "reflect", "wrap"}
+        How the picture is continued beyond its edges, by the width of the halo.
 
     Returns
     -------
@@ -191,24 +197,31 @@ def divide(network: Network, shape: tuple[int, int], layers: Collection[str], si
     """
     network.check_size(*shape, layers)
     found = reaches(network, layers)
-    stride, margin = max(reach.stride for reach in found.values()), halo(network, layers)
-    if side is not None and side < max(margin, stride):
+    stride, wide = max(reach.stride for reach in found.values()), halo(network, layers)
+    if side is not None and side < max(wide, stride):
         raise ParameterError(
             f"tiles of {side} px are smaller than what {network.name} sees beside a tile; "
-            f"give a tile of at least {max(margin, stride)} px."
+            f"give a tile of at least {max(wide, stride)} px."
         )
-    rows, columns = ([(0, length)] if side is None else _intervals(length, side, stride, margin) for length in shape)
+    rows, columns = ([(0, length)] if side is None else _intervals(length, side, stride, wide) for length in shape)
+    margin = 0 if edges == "zeros" else wide
+    # The same for all tiles, or for all of one shape.
+    maps_of_all = {layer: network.map_shape(*shape, layer) for layer in layers}
+    widths: dict[tuple[int, int], dict[str, int]] = {}
     tiles = []
     for top, bottom in rows:
         for left, right in columns:
             inner = Window(top, bottom, left, right)
-            outer = Window(
-                max(top - margin, 0),
-                min(bottom + margin, shape[0]),
-                max(left - margin, 0),
-                min(right + margin, shape[1]),
-            )
-            maps = {layer: _own(network, layer, inner, outer, shape, found[layer].stride) for layer in layers}
+            moved = Window(top + margin, bottom + margin, left + margin, right + margin)
+            outer = moved.widened(wide, (shape[0] + 2 * margin, shape[1] + 2 * margin))
+            if outer.shape not in widths:
+                widths[outer.shape] = {layer: network.map_shape(*outer.shape, layer)[2] for layer in layers}
+            maps = {
+                layer: _own(
+                    inner, outer, shape, maps_of_all[layer], widths[outer.shape][layer], found[layer].stride, margin
+                )
+                for layer in layers
+            }
             tiles.append(Tile(inner, outer, maps))
     return tiles
 
@@ -223,17 +236,30 @@ def _intervals(length: int, side: int, stride: int, margin: int) -> list[tuple[i
     return list(zip(starts, [*starts[1:], length], strict=True))
 
 
-def _own(network: Network, layer: str, inner: Window, outer: Window, shape: tuple[int, int], stride: int) -> Own:
-    """Positions of a layer that belong to a tile."""
-    height, width = network.map_shape(*shape, layer)[1:3]
+def _own(
+    inner: Window,
+    outer: Window,
+    shape: tuple[int, int],
+    whole_map: tuple[int, ...],
+    width: int,
+    stride: int,
+    margin: int,
+) -> Own:
+    """Positions of a layer that belong to a tile of a picture that is continued by a margin.
+
+    `whole_map` is the shape of the layer's map of the whole picture, and `width` that of the tile with its halo.
+    """
     top, bottom, left, right = (edge // stride for edge in inner)
     # The last tile has all positions up to the end, of which there may be more or fewer than the pixels suggest.
     whole = Window(
-        top, height if inner.bottom == shape[0] else bottom, left, width if inner.right == shape[1] else right
+        top,
+        whole_map[1] if inner.bottom == shape[0] else bottom,
+        left,
+        whole_map[2] if inner.right == shape[1] else right,
     )
-    down, across = outer.top // stride, outer.left // stride
+    down, across = (outer.top - margin) // stride, (outer.left - margin) // stride
     seen = Window(whole.top - down, whole.bottom - down, whole.left - across, whole.right - across)
-    return Own(whole, seen, network.map_shape(*outer.shape, layer)[2])
+    return Own(whole, seen, width)
 
 
 class Part(NamedTuple):
@@ -259,8 +285,8 @@ class Passes:
     network : Network
     layers : collection of str
         Those that carry a loss.
-    with_mean : bool
-        Whether the style is compared by means as well.
+    distance : type
+        What the style is compared by, of `stylecore.losses.STYLE_LOSSES`.
     tiles : sequence of Tile
         All that will be computed.
     gradient : bool
@@ -273,10 +299,15 @@ class Passes:
     """
 
     def __init__(
-        self, network: Network, layers: Collection[str], with_mean: bool, tiles: Sequence[Tile], gradient: bool = True
+        self,
+        network: Network,
+        layers: Collection[str],
+        distance: type[Distance],
+        tiles: Sequence[Tile],
+        gradient: bool = True,
     ) -> None:
         self._network = network
-        self._with_mean = with_mean
+        self._distance = distance
         self._plans = {shape: Plan(network, *shape, layers, gradient) for shape in {tile.outer.shape for tile in tiles}}
         self.bytes = max(plan.bytes for plan in self._plans.values())
         self.scratch_bytes = max(plan.scratch_bytes for plan in self._plans.values())
@@ -382,10 +413,10 @@ class Passes:
         array of the backend, (H, W, 3)
             To be added to the picture's in ``tile.outer``.
         """
-        upload = self._network.backend.upload
+        upload, factors = self._network.backend.upload, dict(weights or {})
         moments = {key: self._moments(tile, key, parts[key]) for key in differences}
         given = {key: (weight, upload(mean), upload(second)) for key, (weight, mean, second) in differences.items()}
-        contents = self._contents({layer: target for layer, target in (targets or {}).items() if layer in weights})
+        contents = self._contents({layer: target for layer, target in (targets or {}).items() if layer in factors})
         if self._done is not tile:
             self._forward(tile, image, lambda *_: None)
         self._done = None  # A backward pass overwrites the features.
@@ -397,7 +428,7 @@ class Passes:
                     moments[key].add_gradient(features[band], by_mean, by_second, weight, gradient[band], at)
             if layer in contents:
                 for own, at in _own_positions(tile, layer, start, len(features)):
-                    contents[layer].add_gradient(features[own], weights[layer], gradient[own], at)
+                    contents[layer].add_gradient(features[own], factors[layer], gradient[own], at)
 
         return self._plans[tile.outer.shape].backward(add_gradient)
 
@@ -412,17 +443,20 @@ class Passes:
         plan.forward(image, visit)
         self._done = tile
 
-    def _moments(self, tile: Tile, key: Key, part: Part) -> Moments:
+    def _moments(self, tile: Tile, key: Key, part: Part) -> Moments | Projections:
         """Accumulator of a tile's share, which takes whole rows of the map: positions beside the tile do not count."""
         network, (own, seen, width) = self._network, tile.maps[key[0]]
         channels = network.features_shape(*tile.outer.shape, key[0])[1]
-        guide = None
-        if part.guide is not None or own.shape[1] < width:
+        if self._distance.of_positions:
+            return Projections(network.backend, (own.shape[0] * width, channels), network.dtype)
+        guide: Any = part.guide
+        if own.shape[1] < width:
             guide = np.zeros((own.shape[0], width), network.dtype)
             guide[:, seen.left : seen.right] = 1 if part.guide is None else part.guide
+        if isinstance(guide, np.ndarray):
             guide = guide.reshape(-1)
         shape = own.shape[0] * width, channels
-        return Moments(network.backend, shape, network.dtype, guide, self._with_mean, part.total)
+        return Moments(network.backend, shape, network.dtype, guide, self._distance.with_mean, part.total)
 
     def _contents(self, targets: Mapping[str, np.ndarray | DeviceArray]) -> dict[str, ContentLoss]:
         backend = self._network.backend
@@ -440,28 +474,39 @@ class Tiles:
     network : Network
     layers : collection of str
         Those that carry a loss.
-    with_mean : bool
-        Whether the style is compared by means as well.
+    distance : type
+        What the style is compared by, of `stylecore.losses.STYLE_LOSSES`.
     tiles : sequence of Tile
         Of one picture; with a single one, everything stays in the memory of the backend.
     masks : mapping of Key to ndarray, (H, W), or None
         Region of each style term, at any size.
     gradient : bool
         Whether `backward` will be called.
+    edges : {"zeros", "reflect", "wrap"}
+        With which the tiles were made.
+
+    Attributes
+    ----------
+    in_one_piece : bool
+        Whether the picture is evaluated as it is, in the memory of the backend.
     """
 
     def __init__(
         self,
         network: Network,
         layers: Collection[str],
-        with_mean: bool,
+        distance: type[Distance],
         tiles: Sequence[Tile],
         masks: Mapping[Key, np.ndarray | None],
         gradient: bool = True,
+        edges: str = "zeros",
     ) -> None:
         self.tiles = tiles
+        self.in_one_piece = len(tiles) == 1 and edges == "zeros"
+        self._edges = edges
+        self._margin = 0 if edges == "zeros" else halo(network, layers)
         self._network = network
-        self._passes = Passes(network, layers, with_mean, tiles, gradient)
+        self._passes = Passes(network, layers, distance, tiles, gradient)
         self._store = Store(in_memory=len(tiles) == 1)
         self._masks = masks
         self._content_layers: Collection[str] = ()
@@ -479,7 +524,9 @@ class Tiles:
                     continue
                 guide = area_average(mask, whole[key[0]], own.slices).astype(self._network.dtype)
                 totals[key] += float(guide.sum(dtype=np.float64))
-                self._store.put((i, *key), guide)
+                # On a GPU it stays in its memory.
+                stored = self._network.backend.upload(guide.reshape(-1)) if self.in_one_piece else guide
+                self._store.put((i, *key), stored)
         return totals
 
     def part(self, i: int) -> dict[Key, Part]:
@@ -523,7 +570,7 @@ class Tiles:
         Parameters
         ----------
         image : ndarray or array of the backend, (H, W, 3)
-            An array of the host, if there are several tiles.
+            An array of the host, unless it is evaluated in one piece.
 
         Returns
         -------
@@ -533,7 +580,7 @@ class Tiles:
         """
         shares = self._forward_each(image)
         moments, contents = next(shares)
-        if len(self.tiles) == 1:
+        if self.in_one_piece:
             return moments, contents
         sums = {key: [np.asarray(part, np.float64) for part in pair] for key, pair in moments.items()}
         for moments, more in shares:
@@ -561,15 +608,16 @@ class Tiles:
 
         Returns
         -------
-        array of the backend, or ndarray if there are several tiles, (H, W, 3)
+        array of the backend if the picture is evaluated in one piece, otherwise ndarray, (H, W, 3)
         """
         gradients = self._backward_each(image, differences, weights)
-        if len(self.tiles) == 1:
+        if self.in_one_piece:
             return next(gradients)[1]
-        total = np.zeros(image.shape, self._network.dtype)
+        height, width, channels = image.shape
+        total = np.zeros((height + 2 * self._margin, width + 2 * self._margin, channels), self._network.dtype)
         for tile, gradient in gradients:
             total[tile.outer.slices] += gradient
-        return total
+        return np.ascontiguousarray(fold(total, self._margin, self._edges)) if self._margin else total
 
     def _forward_each(self, image: Any) -> Iterator[tuple[dict[Key, tuple[Any, Any]], dict[str, float]]]:
         """Yield the result of `Passes.forward` for each tile, in their order; on the host, if there are several."""
@@ -584,10 +632,16 @@ class Tiles:
             yield tile, self._on_host(self._passes.backward(tile, self._part_of(image, tile), *given))
 
     def _part_of(self, image: Any, tile: Tile) -> Any:
-        return image if len(self.tiles) == 1 else np.ascontiguousarray(image[tile.outer.slices])
+        if self.in_one_piece:
+            return image
+        if not self._margin:
+            return np.ascontiguousarray(image[tile.outer.slices])
+        rows, columns = (positions(length, self._margin, self._edges) for length in image.shape[:2])
+        down, across = tile.outer.slices
+        return image[rows[down, None], columns[across]]
 
     def _on_host(self, arrays: Any) -> Any:
-        if len(self.tiles) == 1:
+        if self.in_one_piece:
             return arrays
         if isinstance(arrays, dict):
             return {key: tuple(map(self._network.backend.download, pair)) for key, pair in arrays.items()}

@@ -54,6 +54,12 @@ def random_networks(request):
         yield
 
 
+@pytest.fixture(scope="session")
+def weights_at_random():
+    """The function `random_weights`."""
+    return random_weights
+
+
 def random_weights(network):
     """Weights with which the activations of all layers are of the order of 1."""
     rng = np.random.default_rng(0)

@@ -170,6 +170,7 @@ STYLECORE = [(line, words[1:]) for line, words in COMMANDS if words[0] == "style
 QUICK = {
     "transfer": ["--size", "64", "--iterations", "2", "--pyramid", "1", "--network", "small"],
     "video": ["--size", "64", "--iterations", "2", "--pyramid", "1", "--network", "small", "--frame-iterations", "1"],
+    "texture": ["--size", "64", "--iterations", "2", "--network", "small"],
     "demo": ["--size", "64", "--iterations", "2"],
     "devices": [],
     "weights list": [],

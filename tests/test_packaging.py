@@ -110,7 +110,7 @@ def test_wheel_has_the_command_the_licence_and_the_readme(wheel):
     assert "LICENSE" in texts
     metadata = message_from_bytes(texts["METADATA"])
     assert metadata.get_payload().startswith("# stylecore")
-    assert {"colour", "cuda", "heif", "notebook", "plot", "sketch", "test", "video", "web"} == set(
+    assert {"colour", "cuda", "dask", "docs", "heif", "notebook", "plot", "sketch", "test", "video", "web"} == set(
         metadata.get_all("Provides-Extra")
     )
 

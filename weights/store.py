@@ -36,7 +36,8 @@ LARGEST_FILE = 10 * MOST_PARAMETERS
 """Bytes; twice as many as the parameters have."""
 _LARGEST_ATTRIBUTE = 2**16
 """Bytes; HDF5's own limit for attributes that are stored the usual way."""
-_BLOCK = 512
+BLOCK = 512
+"""Bytes of the user block."""
 _MAGIC = FORMAT.encode() + b"\n"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
@@ -82,27 +83,32 @@ def encode(weights: Weights, dtype: str = "float32") -> memoryview:
     import h5py
 
     buffer = io.BytesIO()
-    with h5py.File(buffer, "w", userblock_size=_BLOCK) as file:
-        file.attrs["format"] = _bytes(FORMAT)
+    with h5py.File(buffer, "w", userblock_size=BLOCK) as file:
+        file.attrs["format"] = text_attribute(FORMAT)
         file.attrs["format_version"] = FORMAT_VERSION
-        file.attrs["network"] = _bytes(weights.network)
-        file.attrs["architecture"] = _bytes(to_json(weights.layers))
-        file.attrs["channel_order"] = _bytes(weights.preprocessing.channel_order)
+        file.attrs["network"] = text_attribute(weights.network)
+        file.attrs["architecture"] = text_attribute(to_json(weights.layers))
+        file.attrs["channel_order"] = text_attribute(weights.preprocessing.channel_order)
         for name in ("scale", "mean", "std"):
             file.attrs[name] = getattr(weights.preprocessing, name)
-        file.attrs["source"] = _bytes(weights.source)
-        file.attrs["sha256"] = _bytes(weights.sha256)
+        file.attrs["source"] = text_attribute(weights.source)
+        file.attrs["sha256"] = text_attribute(weights.sha256)
         for conv in weights.convolutions:
             group = file.create_group(conv.name)
             group.create_dataset("filters", data=weights.filters[conv.name], dtype=dtype)
             group.create_dataset("bias", data=weights.biases[conv.name], dtype=dtype)
+    return sealed(buffer)
+
+
+def sealed(buffer: io.BytesIO) -> memoryview:
+    """The content of a finished HDF5 file in memory, with its digest in the user block of `BLOCK` bytes."""
     content = buffer.getbuffer()
-    block = _MAGIC + hashlib.sha256(content[_BLOCK:]).hexdigest().encode() + b"\n"
+    block = _MAGIC + hashlib.sha256(content[BLOCK:]).hexdigest().encode() + b"\n"
     content[: len(block)] = block
     return content
 
 
-def _bytes(text: str) -> np.bytes_:
+def text_attribute(text: str) -> np.bytes_:
     """Text of fixed length: in a damaged file, the HDF5 library may never return from one of variable length."""
     return np.bytes_(text.encode(errors="backslashreplace"))
 
@@ -142,8 +148,8 @@ def read(path: str | os.PathLike[str], layers: Collection[str] | None = None) ->
     WeightsError
         If the file is missing, damaged, of another format or of a newer version, or its parts do not fit together.
     """
-    if _has_digest(path):
-        _check_digest(path)
+    if has_digest(path):
+        check_digest(path)
         return _open(path, layers)
     return decode(isolated(_recode, path, layers=None if layers is None else list(layers)))
 
@@ -160,8 +166,8 @@ def check(path: str | os.PathLike[str]) -> None:
     WeightsError
         If it cannot be read.
     """
-    if _has_digest(path):
-        _check_digest(path)
+    if has_digest(path):
+        check_digest(path)
     else:
         read(path)
 
@@ -178,7 +184,7 @@ def add_digest(path: str | os.PathLike[str]) -> None:
     WeightsError
         If the file cannot be read.
     """
-    if not _has_digest(path):
+    if not has_digest(path):
         weights = read(path)
         with suppress(WeightsError):
             write(weights, path)
@@ -203,7 +209,7 @@ def is_hdf5(path: str | os.PathLike[str]) -> bool:
     return _head(path).startswith((_MAGIC, _HDF5))
 
 
-def _has_digest(path: str | os.PathLike[str]) -> bool:
+def has_digest(path: str | os.PathLike[str]) -> bool:
     """Tell files with a digest from those of older versions, and reject what is neither."""
     head = _head(path)
     if not head.startswith((_MAGIC, _HDF5)):
@@ -224,10 +230,11 @@ def _head(path: str | os.PathLike[str]) -> bytes:
         raise WeightsError(f"{path} cannot be read ({error.strerror}); change its permissions.") from error
 
 
-def _check_digest(path: str | os.PathLike[str]) -> None:
+def check_digest(path: str | os.PathLike[str]) -> None:
+    """Raise WeightsError if the content of a file with a digest is not what was written."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
-        expected = file.read(_BLOCK)[len(_MAGIC) :].partition(b"\n")[0]
+        expected = file.read(BLOCK)[len(_MAGIC) :].partition(b"\n")[0]
         while block := file.read(2**20):
             digest.update(block)
     if digest.hexdigest().encode() != expected:
@@ -244,7 +251,7 @@ def _open(path: str | os.PathLike[str], layers: Collection[str] | None) -> Weigh
 
     try:
         with h5py.File(path, "r") as file:
-            if "format" not in file.attrs or _attribute(file, "format") != _bytes(FORMAT):
+            if "format" not in file.attrs or _attribute(file, "format") != text_attribute(FORMAT):
                 raise _foreign(path)
             version = int(_attribute(file, "format_version"))
             if version > FORMAT_VERSION:
@@ -274,8 +281,8 @@ def _damaged(path: str | os.PathLike[str]) -> WeightsError:
 
 
 def _weights(file: Any, names: Collection[str] | None) -> Weights:
-    network = _text(file, "network")
-    layers = tuple(until(from_json(_text(file, "architecture")), names or ()))
+    network = read_text(file, "network")
+    layers = tuple(until(from_json(read_text(file, "architecture")), names or ()))
     convolutions = [layer for layer in layers if isinstance(layer, Conv)]
     groups = {conv.name: member(file, conv.name) for conv in convolutions}
     filters = {name: stored(member(group, "filters")) for name, group in groups.items()}
@@ -285,16 +292,16 @@ def _weights(file: Any, names: Collection[str] | None) -> Weights:
     return Weights(
         network=network,
         layers=layers,
-        filters={name: _read(array) for name, array in filters.items()},
-        biases={name: _read(array) for name, array in biases.items()},
+        filters={name: read_floats(array) for name, array in filters.items()},
+        biases={name: read_floats(array) for name, array in biases.items()},
         preprocessing=Preprocessing(
-            channel_order=_text(file, "channel_order"),
+            channel_order=read_text(file, "channel_order"),
             scale=_numbers(file, "scale")[0],
             mean=_numbers(file, "mean"),
             std=_numbers(file, "std"),
         ),
-        source=_text(file, "source"),
-        sha256=_text(file, "sha256"),
+        source=read_text(file, "source"),
+        sha256=read_text(file, "sha256"),
     )
 
 
@@ -304,7 +311,8 @@ def _attribute(file: Any, name: str) -> Any:
     return file.attrs[name]
 
 
-def _text(file: Any, name: str) -> str:
+def read_text(file: Any, name: str) -> str:
+    """An attribute of a file that `text_attribute` made."""
     return _attribute(file, name).decode()
 
 
@@ -312,7 +320,8 @@ def _numbers(file: Any, name: str) -> tuple[float, ...]:
     return tuple(np.ravel(_attribute(file, name)).astype(float).tolist())
 
 
-def _read(array: Stored) -> np.ndarray:
+def read_floats(array: Stored) -> np.ndarray:
+    """The numbers of an array, in single precision if they are stored in half; ValueError if they are no floats."""
     if array.dtype.kind != "f":
         raise ValueError("an array does not hold floating-point numbers")
     numbers = array.read()

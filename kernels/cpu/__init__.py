@@ -286,9 +286,7 @@ def convolve_backward(dy: np.ndarray, conv: Convolution, dx: np.ndarray) -> None
         _convolve_backward(dy, 0, _NOTHING, winograd.PLAIN, conv, dx, winograd.F4)
     elif conv.way == "narrow":
         # As there are few outputs, the rotated filters make a convolution of few inputs.
-        lowering.forward(
-            dy, 0, conv.filters[3], conv.bias, conv.size, 1, conv.size - 1 - conv.padding, dx, _NOTHING
-        )
+        lowering.forward(dy, 0, conv.filters[3], conv.bias, conv.size, 1, conv.size - 1 - conv.padding, dx, _NOTHING)
     else:
         lowering.backward(dy, 0, _NOTHING, conv.filters[1], conv.size, conv.stride, conv.padding, dx)
 

@@ -1,83 +1,98 @@
 """What training does to each channel separately: bias, batch or instance normalisation, and the ReLU after them.
 
-All are y = max(factor x + offset, least) with a factor and an offset for each channel, and zero as the least value, or
-minus infinity where there is no ReLU. Instance normalisation is batch normalisation of a batch of one. The backward pass needs two sums
-over the batch and all positions: of the gradient that passes the ReLU, and of that times x. Whether the ReLU was
-positive is computed again from x, which costs less than reading y from memory. All sums are over parts whose number
+All are y = max(factor x + offset, least), with a factor and an offset for each channel; the least value is zero, or
+minus infinity where there is no ReLU. Instance normalisation is batch normalisation of a batch of one. The backward
+pass takes two sums over the positions: of the gradient that passes the ReLU, and of that times x. Whether the ReLU was
+positive is computed again from x, which costs less than to read y from memory. All sums are over parts whose number
 depends only on the shape, so that the results are the same bits for any number of threads.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
 from stylecore.kernels import EPSILON
-from stylecore.kernels.cpu.runtime import kernel
+from stylecore.kernels.cpu.runtime import for_each, kernel, subroutine
 
 # Parts of the map that threads sum separately, and positions that are summed in the precision of the values.
 PARTS, POSITIONS = 64, 32
 
 
+@subroutine
+def _scale_shift_part(part, x, factor, offset, least, y):
+    for i in range(part * len(x) // PARTS, (part + 1) * len(x) // PARTS):
+        row, result = x[i], y[i]
+        for c in range(row.size):
+            result[c] = max(factor[c] * row[c] + offset[c], least)
+
+
 @kernel
 def _scale_shift(x, factor, offset, least, y):
     """y = max(factor x + offset, least) of matrices of positions x channels."""
-    for part in prange(PARTS):
-        for i in range(part * len(x) // PARTS, (part + 1) * len(x) // PARTS):
-            row, result = x[i], y[i]
-            for c in range(row.size):
-                result[c] = max(factor[c] * row[c] + offset[c], least)
+    for_each(PARTS, _scale_shift_part, (x, factor, offset, least, y))
+
+
+@subroutine
+def _sums_part(part, x, sums):
+    channels = x.shape[1]
+    first, last = part * len(x) // len(sums), (part + 1) * len(x) // len(sums)
+    some = np.empty((2, channels), x.dtype)
+    sums[part] = 0
+    for begin in range(first, last, POSITIONS):
+        some[:] = 0
+        for i in range(begin, min(begin + POSITIONS, last)):
+            row = x[i]
+            for c in range(channels):
+                some[0, c] += row[c]
+                some[1, c] += row[c] * row[c]
+        sums[part] += some
 
 
 @kernel
 def _sums(x, sums):
     """Sums of x and of x^2 by channel, (parts, 2, C) float64."""
-    channels = x.shape[1]
-    for part in prange(len(sums)):
-        first, last = part * len(x) // len(sums), (part + 1) * len(x) // len(sums)
-        some = np.empty((2, channels), x.dtype)
-        sums[part] = 0
-        for begin in range(first, last, POSITIONS):
-            some[:] = 0
-            for i in range(begin, min(begin + POSITIONS, last)):
-                row = x[i]
-                for c in range(channels):
-                    some[0, c] += row[c]
-                    some[1, c] += row[c] * row[c]
-            sums[part] += some
+    for_each(len(sums), _sums_part, (x, sums))
+
+
+@subroutine
+def _gated_sums_part(part, dy, x, factor, offset, least, sums):
+    channels, zero = x.shape[1], x.dtype.type(0)
+    first, last = part * len(x) // len(sums), (part + 1) * len(x) // len(sums)
+    some = np.empty((2, channels), x.dtype)
+    sums[part] = 0
+    for begin in range(first, last, POSITIONS):
+        some[:] = 0
+        for i in range(begin, min(begin + POSITIONS, last)):
+            row, gradient = x[i], dy[i]
+            for c in range(channels):
+                value = gradient[c]
+                passed = value if factor[c] * row[c] + offset[c] > least else zero
+                some[0, c] += passed
+                some[1, c] += passed * row[c]
+        sums[part] += some
 
 
 @kernel
 def _gated_sums(dy, x, factor, offset, least, sums):
     """Sums of dy and of dy x by channel where factor x + offset exceeds the least value, (parts, 2, C) float64."""
-    channels, zero = x.shape[1], x.dtype.type(0)
-    for part in prange(len(sums)):
-        first, last = part * len(x) // PARTS, (part + 1) * len(x) // PARTS
-        some = np.empty((2, channels), x.dtype)
-        sums[part] = 0
-        for begin in range(first, last, POSITIONS):
-            some[:] = 0
-            for i in range(begin, min(begin + POSITIONS, last)):
-                row, gradient = x[i], dy[i]
-                for c in range(channels):
-                    value = gradient[c]
-                    passed = value if factor[c] * row[c] + offset[c] > least else zero
-                    some[0, c] += passed
-                    some[1, c] += passed * row[c]
-            sums[part] += some
+    for_each(len(sums), _gated_sums_part, (dy, x, factor, offset, least, sums))
+
+
+@subroutine
+def _combine_gated_part(part, dy, x, factor, offset, least, slope, rest, dx):
+    zero = x.dtype.type(0)
+    for i in range(part * len(x) // PARTS, (part + 1) * len(x) // PARTS):
+        row, gradient, result = x[i], dy[i], dx[i]
+        for c in range(row.size):
+            value = gradient[c]
+            passed = value if factor[c] * row[c] + offset[c] > least else zero
+            result[c] = factor[c] * passed + slope[c] * row[c] + rest[c]
 
 
 @kernel
 def _combine_gated(dy, x, factor, offset, least, slope, rest, dx):
     """dx = factor dy + slope x + rest, with dy only where factor x + offset exceeds the least value."""
-    zero = x.dtype.type(0)
-    for part in prange(PARTS):
-        for i in range(part * len(x) // PARTS, (part + 1) * len(x) // PARTS):
-            row, gradient, result = x[i], dy[i], dx[i]
-            for c in range(row.size):
-                value = gradient[c]
-                passed = value if factor[c] * row[c] + offset[c] > least else zero
-                result[c] = factor[c] * passed + slope[c] * row[c] + rest[c]
+    for_each(PARTS, _combine_gated_part, (dy, x, factor, offset, least, slope, rest, dx))
 
 
 def _matrix(x):
@@ -198,7 +213,7 @@ def instance_norm(
     mean: np.ndarray,
     variance: np.ndarray,
 ) -> None:
-    """Normalise each channel of each image to mean `shift` and standard deviation `scale`, and maybe apply the ReLU.
+    """Normalise each channel of each image to mean `shift` and deviation `scale`, and apply the ReLU if `relu`.
 
     Parameters
     ----------

@@ -7,11 +7,11 @@ are the same bits for any number of threads.
 from __future__ import annotations
 
 import numpy as np
-from numba import get_thread_id, prange
+from numba import get_thread_id
 from numpy.typing import DTypeLike
 
 from stylecore.kernels.cpu.product import NEXT, multiply, pad_columns, panel_columns
-from stylecore.kernels.cpu.runtime import kernel, scratch, subroutine, threads
+from stylecore.kernels.cpu.runtime import for_each, kernel, scratch, subroutine, threads
 
 # Values of a piece of the map that is multiplied at a time, and fits into the second-level cache.
 PIECE = 2**16
@@ -43,41 +43,44 @@ def _copy_padded(features, guide, begin, end, columns, piece):
     return rows
 
 
-@kernel
-def _gram(features, guide, rows, pieces, sums):
-    """The upper right panels of F^T diag(g) F of each part, in `sums` (parts, padded channels, padded channels)."""
+@subroutine
+def _gram_part(part, features, guide, rows, pieces, sums):
+    """The upper right panels of F^T diag(g) F of one part."""
     positions, channels = features.shape
     parts, columns, _ = sums.shape
-    panel = panel_columns(features.dtype)
-    for part in prange(parts):
-        first, last = part * positions // parts, (part + 1) * positions // parts
-        total, add = sums[part].reshape(-1), False
-        for begin in range(first, last, rows):
-            end = min(begin + rows, last)
-            piece, start, depth = features.reshape(-1), begin * channels, end - begin
-            if columns > channels or guide.size:
-                piece, start = pieces[get_thread_id()], 0
-                depth = _copy_padded(features, guide, begin, end, columns, piece)
-            if depth:
-                for p in range(0, columns, panel):
-                    b, height = start + p, p + panel
-                    multiply(piece, start, NEXT, columns, piece, b, columns, total, p, columns, height, depth, add)
-                add = True
-        if not add:
-            total[:] = 0
+    first, last = part * positions // parts, (part + 1) * positions // parts
+    total, added = sums[part].reshape(-1), 0
+    for begin in range(first, last, rows):
+        end = min(begin + rows, last)
+        piece, start, depth = features.reshape(-1), begin * channels, end - begin
+        if columns > channels or guide.size:
+            piece, start = pieces[get_thread_id()], 0
+            depth = _copy_padded(features, guide, begin, end, columns, piece)
+        if depth:
+            for p in range(0, columns, panel_columns(features.dtype)):
+                b, height = start + p, p + panel_columns(features.dtype)
+                multiply(piece, start, NEXT, columns, piece, b, columns, total, p, columns, height, depth, added > 0)
+            added += 1
+    if not added:
+        total[:] = 0
+
+
+@subroutine
+def _add_row(i, sums, scale, total):
+    """Add row i of the sum of the upper right triangles of the parts, in order, to both sides of the diagonal."""
+    for j in range(i, len(total)):
+        value = total.dtype.type(0)
+        for part in range(len(sums)):
+            value += sums[part, i, j]
+        value = total[i, j] + scale * value
+        total[i, j] = value
+        total[j, i] = value
 
 
 @kernel
-def _add_symmetric(sums, scale, total):
-    """Add the sum of the upper right triangles of the parts, in order, to both sides of the diagonal."""
-    for i in prange(len(total)):
-        for j in range(i, len(total)):
-            value = total.dtype.type(0)
-            for part in range(len(sums)):
-                value += sums[part, i, j]
-            value = total[i, j] + scale * value
-            total[i, j] = value
-            total[j, i] = value
+def _gram(features, guide, rows, pieces, sums, scale, total):
+    for_each(len(sums), _gram_part, (features, guide, rows, pieces, sums))
+    for_each(len(total), _add_row, (sums, scale, total))
 
 
 def _gram_plan(positions, channels, dtype):
@@ -118,8 +121,7 @@ def gram(features: np.ndarray, scale: float, total: np.ndarray, guide: np.ndarra
     memory = scratch(parts * columns**2 + threads() * rows * columns, features.dtype)
     sums = memory[: parts * columns**2].reshape(parts, columns, columns)
     pieces = memory[sums.size :].reshape(-1, rows * columns)
-    _gram(features, _guide(guide, features), rows, pieces, sums)
-    _add_symmetric(sums, features.dtype.type(scale), total)
+    _gram(features, _guide(guide, features), rows, pieces, sums, features.dtype.type(scale), total)
 
 
 def _guide(guide, features):
@@ -127,23 +129,30 @@ def _guide(guide, features):
     return np.empty(0, features.dtype) if guide is None else guide
 
 
-@kernel
-def _gram_backward(features, guide, difference, rows, products, gradient):
+@subroutine
+def _gram_backward_block(block, features, guide, difference, rows, products, gradient):
     positions, channels = features.shape
     columns = difference.shape[1]
+    begin, end = block * rows, min((block + 1) * rows, positions)
+    if not _any_weight(guide, begin, end):
+        return
     whole = columns == channels and not guide.size
+    product, start = (gradient.reshape(-1), begin * channels) if whole else (products[get_thread_id()], 0)
     flat, flat_difference = features.reshape(-1), difference.reshape(-1)
-    for block in prange((positions + rows - 1) // rows):
-        begin, end = block * rows, min((block + 1) * rows, positions)
-        if not guide.size or guide[begin:end].any():
-            product, start = (gradient.reshape(-1), begin * channels) if whole else (products[get_thread_id()], 0)
-            for p in range(0, columns, panel_columns(difference.dtype)):
-                a, c, count = begin * channels, start + p, end - begin
-                multiply(
-                    flat, a, channels, NEXT, flat_difference, p, columns, product, c, columns, count, channels, whole
-                )
-            if not whole:
-                _add_rows(product, guide, begin, end, columns, gradient)
+    for p in range(0, columns, panel_columns(difference.dtype)):
+        a, c, count = begin * channels, start + p, end - begin
+        multiply(flat, a, channels, NEXT, flat_difference, p, columns, product, c, columns, count, channels, whole)
+    if not whole:
+        _add_rows(product, guide, begin, end, columns, gradient)
+
+
+@subroutine
+def _any_weight(guide, begin, end):
+    """Whether a position of these has a weight."""
+    for i in range(begin, min(end, guide.size)):
+        if guide[i] > 0:
+            return True
+    return not guide.size
 
 
 @subroutine
@@ -154,6 +163,12 @@ def _add_rows(product, guide, begin, end, columns, gradient):
         row, first = gradient[i], (i - begin) * columns
         for k in range(len(row)):
             row[k] += weight * product[first + k]
+
+
+@kernel
+def _gram_backward(features, guide, difference, rows, products, gradient):
+    blocks = (len(features) + rows - 1) // rows
+    for_each(blocks, _gram_backward_block, (features, guide, difference, rows, products, gradient))
 
 
 def gram_backward(
@@ -179,17 +194,20 @@ def gram_backward(
     _gram_backward(features, _guide(guide, features), scaled, rows, products, gradient)
 
 
+@subroutine
+def _channel_sums_part(part, features, guide, parts):
+    positions, total = len(features), parts[part]
+    total[:] = 0
+    for i in range(part * positions // len(parts), (part + 1) * positions // len(parts)):
+        weight = guide[i] if guide.size else guide.dtype.type(1)
+        row = features[i]
+        for c in range(len(row)):
+            total[c] += np.float64(weight * row[c])
+
+
 @kernel
 def _channel_sums(features, guide, parts):
-    positions = len(features)
-    for part in prange(len(parts)):
-        total = parts[part]
-        total[:] = 0
-        for i in range(part * positions // len(parts), (part + 1) * positions // len(parts)):
-            weight = guide[i] if guide.size else guide.dtype.type(1)
-            row = features[i]
-            for c in range(len(row)):
-                total[c] += np.float64(weight * row[c])
+    for_each(len(parts), _channel_sums_part, (features, guide, parts))
 
 
 def channel_sums(features: np.ndarray, scale: float, total: np.ndarray, guide: np.ndarray | None = None) -> None:
@@ -209,13 +227,17 @@ def channel_sums(features: np.ndarray, scale: float, total: np.ndarray, guide: n
     total += scale * parts.sum(axis=0)
 
 
+@subroutine
+def _add_to_position(i, row, guide, gradient):
+    weight = guide[i] if guide.size else guide.dtype.type(1)
+    target = gradient[i]
+    for c in range(len(row)):
+        target[c] += weight * row[c]
+
+
 @kernel
 def _channel_sums_backward(row, guide, gradient):
-    for i in prange(len(gradient)):
-        weight = guide[i] if guide.size else guide.dtype.type(1)
-        target = gradient[i]
-        for c in range(len(row)):
-            target[c] += weight * row[c]
+    for_each(len(gradient), _add_to_position, (row, guide, gradient))
 
 
 def channel_sums_backward(row: np.ndarray, scale: float, gradient: np.ndarray, guide: np.ndarray | None = None) -> None:
@@ -234,15 +256,19 @@ def channel_sums_backward(row: np.ndarray, scale: float, gradient: np.ndarray, g
     _channel_sums_backward((scale * row).astype(gradient.dtype), _guide(guide, gradient), gradient)
 
 
+@subroutine
+def _squared_distance_part(part, a, b, parts):
+    step, total = (a.size + parts.size - 1) // parts.size, 0.0
+    some_a, some_b = a[part * step : (part + 1) * step], b[part * step : (part + 1) * step]
+    for i in range(len(some_a)):
+        difference = some_a[i] - some_b[i]
+        total += np.float64(difference * difference)
+    parts[part] = total
+
+
 @kernel
-def _half_squared_distance(a, b, parts):
-    step = (a.size + parts.size - 1) // parts.size
-    for p in prange(parts.size):
-        total = 0.0
-        for i in range(p * step, min((p + 1) * step, a.size)):
-            difference = a[i] - b[i]
-            total += np.float64(difference * difference)
-        parts[p] = total
+def _squared_distance(a, b, parts):
+    for_each(len(parts), _squared_distance_part, (a, b, parts))
 
 
 def half_squared_distance(a: np.ndarray, b: np.ndarray | None = None) -> float:
@@ -260,14 +286,21 @@ def half_squared_distance(a: np.ndarray, b: np.ndarray | None = None) -> float:
     """
     parts = np.empty(64)
     b = np.zeros_like(a) if b is None else b
-    _half_squared_distance(a.reshape(-1), b.reshape(-1), parts)
+    _squared_distance(a.reshape(-1), b.reshape(-1), parts)
     return 0.5 * float(parts.sum())
+
+
+@subroutine
+def _add_difference(part, parts, a, b, scale, gradient):
+    begin, end = part * a.size // parts, (part + 1) * a.size // parts
+    some_a, some_b, some = a[begin:end], b[begin:end], gradient[begin:end]
+    for i in range(len(some)):
+        some[i] += scale * (some_a[i] - some_b[i])
 
 
 @kernel
 def _half_squared_distance_backward(a, b, scale, gradient):
-    for i in prange(a.size):
-        gradient[i] += scale * (a[i] - b[i])
+    for_each(PARTS, _add_difference, (PARTS, a, b, scale, gradient))
 
 
 def half_squared_distance_backward(a: np.ndarray, b: np.ndarray, scale: float, gradient: np.ndarray) -> None:
@@ -281,17 +314,21 @@ def half_squared_distance_backward(a: np.ndarray, b: np.ndarray, scale: float, g
     _half_squared_distance_backward(a.reshape(-1), b.reshape(-1), a.dtype.type(scale), gradient.reshape(-1))
 
 
-@kernel
-def _total_variation(x, parts):
+@subroutine
+def _total_variation_row(i, x, rows):
     height, width, channels = x.shape
-    for i in prange(height):
-        total = 0.0
-        row, below = x[i].reshape(-1), x[min(i + 1, height - 1)].reshape(-1)
-        for k in range(row.size):
-            right = row[k + channels] - row[k] if k < (width - 1) * channels else x.dtype.type(0)
-            down = below[k] - row[k]
-            total += np.float64(right * right) + np.float64(down * down)
-        parts[i] = total
+    total = 0.0
+    row, below = x[i].reshape(-1), x[min(i + 1, height - 1)].reshape(-1)
+    for k in range(row.size):
+        right = row[k + channels] - row[k] if k < (width - 1) * channels else x.dtype.type(0)
+        down = below[k] - row[k]
+        total += np.float64(right * right) + np.float64(down * down)
+    rows[i] = total
+
+
+@kernel
+def _total_variation(x, rows):
+    for_each(len(x), _total_variation_row, (x, rows))
 
 
 def total_variation(x: np.ndarray) -> float:
@@ -306,23 +343,27 @@ def total_variation(x: np.ndarray) -> float:
     float
         Summed in float64.
     """
-    parts = np.empty(len(x))
-    _total_variation(np.ascontiguousarray(x), parts)
-    return 0.5 * float(parts.sum())
+    rows = np.empty(len(x))
+    _total_variation(np.ascontiguousarray(x), rows)
+    return 0.5 * float(rows.sum())
+
+
+@subroutine
+def _total_variation_backward_row(i, x, scale, gradient):
+    height, width, channels = x.shape
+    row, result = x[i].reshape(-1), gradient[i]
+    above, below = x[max(i - 1, 0)].reshape(-1), x[min(i + 1, height - 1)].reshape(-1)
+    for j in range(width):
+        for c in range(channels):
+            k = j * channels + c
+            left = row[k] - row[k - channels] if j > 0 else x.dtype.type(0)
+            right = row[k + channels] - row[k] if j < width - 1 else x.dtype.type(0)
+            result[j, c] += scale * (left - right + (row[k] - above[k]) - (below[k] - row[k]))
 
 
 @kernel
 def _total_variation_backward(x, scale, gradient):
-    height, width, channels = x.shape
-    for i in prange(height):
-        row, result = x[i].reshape(-1), gradient[i]
-        above, below = x[max(i - 1, 0)].reshape(-1), x[min(i + 1, height - 1)].reshape(-1)
-        for j in range(width):
-            for c in range(channels):
-                k = j * channels + c
-                left = row[k] - row[k - channels] if j > 0 else x.dtype.type(0)
-                right = row[k + channels] - row[k] if j < width - 1 else x.dtype.type(0)
-                result[j, c] += scale * (left - right + (row[k] - above[k]) - (below[k] - row[k]))
+    for_each(len(x), _total_variation_backward_row, (x, scale, gradient))
 
 
 def total_variation_backward(x: np.ndarray, scale: float, gradient: np.ndarray) -> None:

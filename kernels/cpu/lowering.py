@@ -11,11 +11,12 @@ the contributions are summed.
 from __future__ import annotations
 
 import numpy as np
-from numba import get_thread_id, prange
+from numba import get_thread_id
+from numba.extending import register_jitable
 
 from stylecore.kernels.cpu.bits import bias_relu, gate
 from stylecore.kernels.cpu.product import ANEW, NEXT, multiply, pad_columns, panel_columns
-from stylecore.kernels.cpu.runtime import kernel, scratch, subroutine, threads
+from stylecore.kernels.cpu.runtime import for_each, kernel, scratch, subroutine, threads
 
 # Output positions that are computed at a time.
 POSITIONS = 112
@@ -35,81 +36,81 @@ def copy_padded(x, n, y, left, columns, row):
         row[c] = 0
 
 
-@kernel
-def _forward(x, above, filters, bias, size, stride, padding, memory, y, mask):
+@subroutine
+def _forward_piece(piece, x, above, filters, bias, size, stride, padding, memory, y, mask):
+    """Outputs of some neighbouring positions of a row."""
     _, height, width, outputs = y.shape
     channels, columns, bytes_ = x.shape[3], filters.shape[1], mask.shape[3]
-    depth = size * channels
+    depth, step = size * channels, stride * channels
     flat, marks, flat_filters = y.reshape(-1), mask.reshape(-1), filters.reshape(-1)
-    pieces = (width + POSITIONS - 1) // POSITIONS
-    for piece in prange(y.shape[0] * height * pieces):
-        n, i, begin = piece // (height * pieces), piece // pieces % height, piece % pieces * POSITIONS
-        count = min(POSITIONS, width - begin)
-        products, row = memory[get_thread_id()][: POSITIONS * columns], memory[get_thread_id()][POSITIONS * columns :]
-        # The rows of the filters that overlap the map; a window that is all padding has none, and sums to zero.
-        first, last = max(0, padding - above - i * stride), min(size, x.shape[1] + padding - above - i * stride)
-        if first >= last:
-            for k in range(products.size):
-                products[k] = 0
-        for u in range(first, last):
-            left = begin * stride - padding
-            copy_padded(x, n, i * stride - padding + above + u, left, (count - 1) * stride + size, row)
-            for p in range(0, columns, panel_columns(y.dtype)):
-                at = u * depth * columns + p
-                step = stride * channels
-                multiply(
-                    row,
-                    np.intp(0),
-                    step,
-                    NEXT,
-                    flat_filters,
-                    at,
-                    columns,
-                    products,
-                    p,
-                    columns,
-                    count,
-                    depth,
-                    u > first,
-                )
-        for q in range(count):
-            position = (n * height + i) * width + begin + q
-            if mask.size:
-                bias_relu(products, q * columns, bias, flat, position * outputs, marks, position * bytes_)
-            else:
-                for k in range(outputs):
-                    flat[position * outputs + k] = products[q * columns + k]
+    pieces = _pieces(width)
+    n, i, begin = piece // (height * pieces), piece // pieces % height, piece % pieces * POSITIONS
+    count = min(POSITIONS, width - begin)
+    products, row = memory[get_thread_id()][: POSITIONS * columns], memory[get_thread_id()][POSITIONS * columns :]
+    # The rows of the filters that overlap the map; a window that is all padding has none, and sums to zero.
+    first, last = max(0, padding - above - i * stride), min(size, x.shape[1] + padding - above - i * stride)
+    if first >= last:
+        for k in range(products.size):
+            products[k] = 0
+    for u in range(first, last):
+        left = begin * stride - padding
+        copy_padded(x, n, i * stride - padding + above + u, left, (count - 1) * stride + size, row)
+        for p in range(0, columns, panel_columns(y.dtype)):
+            b, add, start = u * depth * columns + p, u > first, np.intp(0)
+            multiply(row, start, step, NEXT, flat_filters, b, columns, products, p, columns, count, depth, add)
+    for q in range(count):
+        position = (n * height + i) * width + begin + q
+        if mask.size:
+            bias_relu(products, q * columns, bias, flat, position * outputs, marks, position * bytes_)
+        else:
+            for k in range(outputs):
+                flat[position * outputs + k] = products[q * columns + k]
+
+
+@register_jitable
+def _pieces(width):
+    return (width + POSITIONS - 1) // POSITIONS
+
+
+@kernel
+def _forward(x, above, filters, bias, size, stride, padding, memory, y, mask):
+    pieces = y.shape[0] * y.shape[1] * _pieces(y.shape[2])
+    for_each(pieces, _forward_piece, (x, above, filters, bias, size, stride, padding, memory, y, mask))
 
 
 # Parts of the output rows that threads sum separately; each takes the memory of the filters.
 PARTS = 16
 
 
-@kernel
-def _sum_over_rows(x, dy, size, stride, padding, memory, sums):
-    """Sums of (receptive field of a filter row)^T dy over each part of the rows, in `sums` (parts, k k C columns)."""
+@subroutine
+def _sum_over_part(part, x, dy, size, stride, padding, memory, sums):
+    """Sums of (receptive field of a filter row)^T dy over a part of the rows."""
     _, height, width, outputs = dy.shape
     channels, parts = x.shape[3], len(sums)
     depth, step, lines = size * channels, stride * channels, x.shape[0] * height
     columns = sums.shape[1] // (size * depth)
-    panel = panel_columns(x.dtype)
-    for part in prange(parts):
-        own, total = memory[get_thread_id()], sums[part]
-        total[:] = 0
-        gradients, row = own[: width * columns], own[width * columns :]
-        for line in range(part * lines // parts, (part + 1) * lines // parts):
-            n, i = line // height, line % height
-            for j in range(width):
-                for k in range(outputs):
-                    gradients[j * columns + k] = dy[n, i, j, k]
-                for k in range(outputs, columns):
-                    gradients[j * columns + k] = 0
-            top = i * stride - padding
-            for u in range(max(0, -top), min(size, x.shape[1] - top)):
-                copy_padded(x, n, top + u, -padding, (width - 1) * stride + size, row)
-                for p in range(0, columns, panel):
-                    at = u * depth * columns + p
-                    multiply(row, np.intp(0), NEXT, step, gradients, p, columns, total, at, columns, depth, width, True)
+    own, total = memory[get_thread_id()], sums[part]
+    total[:] = 0
+    gradients, row = own[: width * columns], own[width * columns :]
+    for line in range(part * lines // parts, (part + 1) * lines // parts):
+        n, i = line // height, line % height
+        for j in range(width):
+            for k in range(outputs):
+                gradients[j * columns + k] = dy[n, i, j, k]
+            for k in range(outputs, columns):
+                gradients[j * columns + k] = 0
+        top = i * stride - padding
+        for u in range(max(0, -top), min(size, x.shape[1] - top)):
+            copy_padded(x, n, top + u, -padding, (width - 1) * stride + size, row)
+            for p in range(0, columns, panel_columns(x.dtype)):
+                at, start, add = u * depth * columns + p, np.intp(0), np.bool_(True)
+                multiply(row, start, NEXT, step, gradients, p, columns, total, at, columns, depth, width, add)
+
+
+@kernel
+def _sum_over_rows(x, dy, size, stride, padding, memory, sums):
+    """Sums of (receptive field of a filter row)^T dy over each part of the rows, in `sums` (parts, k k C columns)."""
+    for_each(len(sums), _sum_over_part, (x, dy, size, stride, padding, memory, sums))
 
 
 @subroutine
@@ -120,64 +121,60 @@ def _add_contributions(contributions, n, first_row, top, bottom, size, stride, p
         y = first_row + u
         if y < top or y >= bottom:
             continue
-        target = dx[n, y].reshape(-1)
         # Neighbouring positions depend on the same inputs; with v outside, no addition waits for the previous one.
         for v in range(size):
             at = (u * size + v) * channels
             first = max(0, (padding - v + stride - 1) // stride)
             last = min(len(contributions), (width - 1 + padding - v) // stride + 1)
-            for j in range(first, last):
-                row, start = contributions[j], (j * stride - padding + v) * channels
+            some, targets = (
+                contributions[first:last, at : at + channels],
+                dx[n, y, first * stride - padding + v :: stride],
+            )
+            for j in range(len(some)):
                 for c in range(channels):
-                    target[start + c] += row[at + c]
+                    targets[j, c] += some[j, c]
 
 
-@kernel
-def _backward(dy, above, mask, filters, size, stride, padding, rows, memory, dx):
+@subroutine
+def _backward_block(block, dy, above, mask, filters, size, stride, padding, rows, memory, dx):
+    """Gradient with respect to some neighbouring rows."""
     _, outputs_height, width, outputs = dy.shape
     _, height, _, _ = dx.shape
     columns, bytes_ = filters.shape[1], mask.shape[3]
     flat, marks, flat_filters = dy.reshape(-1), mask.reshape(-1), filters.reshape(-1)
     blocks = (height + rows - 1) // rows
-    for block in prange(dx.shape[0] * blocks):
-        n, top = block // blocks, block % blocks * rows
-        bottom = min(top + rows, height)
-        for i in range(top, bottom):
-            dx[n, i] = 0
-        own = memory[get_thread_id()]
-        gated, products = own[: POSITIONS * outputs], own[POSITIONS * outputs :]
-        # Row i of dy depends on `size` rows of dx, from (i - above) stride - padding on.
-        first = max(0, (top + padding - size + stride) // stride + above)
-        for i in range(first, min(outputs_height, (bottom - 1 + padding) // stride + 1 + above)):
-            for begin in range(0, width, POSITIONS):
-                count = min(POSITIONS, width - begin)
-                position = (n * outputs_height + i) * width + begin
-                source, start = flat, position * outputs
-                if mask.size:
-                    source, start = gated, 0
-                    for q in range(count):
-                        at = (position + q) * bytes_
-                        gate(marks, at, flat, (position + q) * outputs, outputs, gated, q * outputs)
-                for p in range(0, columns, panel_columns(dx.dtype)):
-                    at = begin * columns + p
-                    multiply(
-                        source,
-                        start,
-                        outputs,
-                        NEXT,
-                        flat_filters,
-                        p,
-                        columns,
-                        products,
-                        at,
-                        columns,
-                        count,
-                        outputs,
-                        ANEW,
-                    )
-            first_row = (i - above) * stride - padding
-            contributions = products.reshape((width, columns))
-            _add_contributions(contributions, n, first_row, top, bottom, size, stride, padding, dx)
+    n, top = block // blocks, block % blocks * rows
+    bottom = min(top + rows, height)
+    for i in range(top, bottom):
+        dx[n, i] = 0
+    own = memory[get_thread_id()]
+    gated, products = own[: POSITIONS * outputs], own[POSITIONS * outputs :]
+    # Row i of dy depends on `size` rows of dx, from (i - above) stride - padding on.
+    first = max(0, (top + padding - size + stride) // stride + above)
+    for i in range(first, min(outputs_height, (bottom - 1 + padding) // stride + 1 + above)):
+        for begin in range(0, width, POSITIONS):
+            count = min(POSITIONS, width - begin)
+            position = (n * outputs_height + i) * width + begin
+            source, start = flat, position * outputs
+            if mask.size:
+                source, start = gated, 0
+                for q in range(count):
+                    at = (position + q) * bytes_
+                    gate(marks, at, flat, (position + q) * outputs, outputs, gated, q * outputs)
+            for p in range(0, columns, panel_columns(dx.dtype)):
+                c = begin * columns + p
+                multiply(
+                    source, start, outputs, NEXT, flat_filters, p, columns, products, c, columns, count, outputs, ANEW
+                )
+        first_row = (i - above) * stride - padding
+        contributions = products.reshape((width, columns))
+        _add_contributions(contributions, n, first_row, top, bottom, size, stride, padding, dx)
+
+
+@kernel
+def _backward(dy, above, mask, filters, size, stride, padding, rows, memory, dx):
+    blocks = len(dx) * ((dx.shape[1] + rows - 1) // rows)
+    for_each(blocks, _backward_block, (dy, above, mask, filters, size, stride, padding, rows, memory, dx))
 
 
 def pack_filters(filters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,12 +9,12 @@ y[i, j, k] = sum over v of P[j + v, (v, k)].
 from __future__ import annotations
 
 import numpy as np
-from numba import get_thread_id, prange
+from numba import get_thread_id
 from numpy.typing import DTypeLike
 
 from stylecore.kernels.cpu.lowering import PARTS, copy_padded
 from stylecore.kernels.cpu.product import NEXT, multiply, pad_columns, panel_columns
-from stylecore.kernels.cpu.runtime import kernel, scratch, threads
+from stylecore.kernels.cpu.runtime import for_each, kernel, scratch, subroutine, threads
 
 
 def suits(size: int, outputs: int, dtype: DTypeLike) -> bool:
@@ -43,54 +43,59 @@ def pack_filters(filters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return pad_columns(forward), pad_columns(rotated)
 
 
+@subroutine
+def _forward_row(line, x, filters, size, padding, memory, y):
+    """One row of the output."""
+    _, height, width, outputs = y.shape
+    channels, columns, wide = x.shape[3], filters.shape[1], width + size - 1
+    n, i = line // height, line % height
+    own, flat_filters = memory[get_thread_id()], filters.reshape(-1)
+    products, row, result = own[: wide * columns], own[wide * columns :], y[n, i].reshape(-1)
+    first, last = max(0, padding - i), min(size, x.shape[1] + padding - i)
+    for u in range(first, last):
+        copy_padded(x, n, i - padding + u, -padding, wide, row)
+        for p in range(0, columns, panel_columns(y.dtype)):
+            b, add, start = u * channels * columns + p, u > first, np.intp(0)
+            multiply(row, start, channels, NEXT, flat_filters, b, columns, products, p, columns, wide, channels, add)
+    for j in range(width):
+        for k in range(outputs):
+            total = y.dtype.type(0)
+            for v in range(size):
+                total += products[(j + v) * columns + v * outputs + k]
+            result[j * outputs + k] = total if first < last else y.dtype.type(0)
+
+
 @kernel
 def _forward(x, filters, size, padding, memory, y):
-    _, height, width, outputs = y.shape
-    channels, columns = x.shape[3], filters.shape[1]
-    flat_filters, wide = filters.reshape(-1), width + size - 1
-    for line in prange(y.shape[0] * height):
+    for_each(y.shape[0] * y.shape[1], _forward_row, (x, filters, size, padding, memory, y))
+
+
+@subroutine
+def _sum_over_part(part, x, dy, size, padding, columns, memory, sums):
+    """Sums of (input row)^T (shifted gradients) over a part of the rows."""
+    _, height, width, outputs = dy.shape
+    channels, parts, wide, lines = x.shape[3], len(sums), width + size - 1, dy.shape[0] * height
+    own, total = memory[get_thread_id()], sums[part]
+    total[:] = 0
+    gradients, row = own[: wide * columns], own[wide * columns :]
+    for line in range(part * lines // parts, (part + 1) * lines // parts):
         n, i = line // height, line % height
-        own = memory[get_thread_id()]
-        products, row, result = own[: wide * columns], own[wide * columns :], y[n, i].reshape(-1)
-        first, last = max(0, padding - i), min(size, x.shape[1] + padding - i)
-        for u in range(first, last):
+        gradients[:] = 0
+        for v in range(size):
+            for j in range(width):
+                for k in range(outputs):
+                    gradients[(j + v) * columns + v * outputs + k] = dy[n, i, j, k]
+        for u in range(max(0, padding - i), min(size, x.shape[1] + padding - i)):
             copy_padded(x, n, i - padding + u, -padding, wide, row)
-            for p in range(0, columns, panel_columns(y.dtype)):
-                at, add = u * channels * columns + p, u > first
-                multiply(
-                    row, np.intp(0), channels, NEXT, flat_filters, at, columns, products, p, columns, wide, channels, add
-                )
-        for j in range(width):
-            for k in range(outputs):
-                total = y.dtype.type(0)
-                for v in range(size):
-                    total += products[(j + v) * columns + v * outputs + k]
-                result[j * outputs + k] = total if first < last else y.dtype.type(0)
+            for p in range(0, columns, panel_columns(x.dtype)):
+                at, start, add = u * channels * columns + p, np.intp(0), np.bool_(True)
+                multiply(row, start, NEXT, channels, gradients, p, columns, total, at, columns, channels, wide, add)
 
 
 @kernel
 def _sum_over_rows(x, dy, size, padding, columns, memory, sums):
-    """Sums of (input row)^T (shifted gradients) over each part of the rows, in `sums` (parts, k C columns)."""
-    _, height, width, outputs = dy.shape
-    channels, parts, wide, lines = x.shape[3], len(sums), width + size - 1, dy.shape[0] * height
-    for part in prange(parts):
-        own, total = memory[get_thread_id()], sums[part]
-        total[:] = 0
-        gradients, row = own[: wide * columns], own[wide * columns :]
-        for line in range(part * lines // parts, (part + 1) * lines // parts):
-            n, i = line // height, line % height
-            gradients[:] = 0
-            for v in range(size):
-                for j in range(width):
-                    for k in range(outputs):
-                        gradients[(j + v) * columns + v * outputs + k] = dy[n, i, j, k]
-            for u in range(max(0, padding - i), min(size, x.shape[1] + padding - i)):
-                copy_padded(x, n, i - padding + u, -padding, wide, row)
-                for p in range(0, columns, panel_columns(x.dtype)):
-                    at = u * channels * columns + p
-                    multiply(
-                        row, np.intp(0), NEXT, channels, gradients, p, columns, total, at, columns, channels, wide, True
-                    )
+    """Sums over each part of the rows, in `sums` (parts, k C columns)."""
+    for_each(len(sums), _sum_over_part, (x, dy, size, padding, columns, memory, sums))
 
 
 def _memory(width, size, channels, columns, parts, dtype):

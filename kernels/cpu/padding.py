@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
-from stylecore.kernels.cpu.runtime import kernel, subroutine
+from stylecore.kernels.cpu.runtime import for_each, kernel, subroutine
 
 
 @subroutine
@@ -14,17 +13,21 @@ def _reflected(i, length):
     return length - 1 - abs(length - 1 - abs(i))
 
 
+@subroutine
+def _pad_line(line, x, padding, factor, top, begin, height, y):
+    width, channels = factor * x.shape[2], x.shape[3]
+    n, i = line // y.shape[1], line % y.shape[1]
+    source = x[n, _reflected(top + i - padding, height) // factor - begin].reshape(-1)
+    target = y[n, i].reshape(-1)
+    for j in range(y.shape[2]):
+        start = _reflected(j - padding, width) // factor * channels
+        for c in range(channels):
+            target[j * channels + c] = source[start + c]
+
+
 @kernel
 def _pad_reflected(x, padding, factor, top, begin, height, y):
-    width, channels = factor * x.shape[2], x.shape[3]
-    for line in prange(y.shape[0] * y.shape[1]):
-        n, i = line // y.shape[1], line % y.shape[1]
-        source = x[n, _reflected(top + i - padding, height) // factor - begin].reshape(-1)
-        target = y[n, i].reshape(-1)
-        for j in range(y.shape[2]):
-            start = _reflected(j - padding, width) // factor * channels
-            for c in range(channels):
-                target[j * channels + c] = source[start + c]
+    for_each(y.shape[0] * y.shape[1], _pad_line, (x, padding, factor, top, begin, height, y))
 
 
 def pad_reflected(
@@ -67,6 +70,21 @@ def _add_line(source, padding, factor, target, channels):
             target[place + c] += source[at + c]
 
 
+@subroutine
+def _pad_line_backward(line, dy, padding, factor, dx):
+    channels, height = dx.shape[3], factor * dx.shape[1]
+    n, i = line // dx.shape[1], line % dx.shape[1]
+    target = dx[n, i].reshape(-1)
+    target[:] = 0
+    for row in range(i * factor, (i + 1) * factor):
+        _add_line(dy[n, padding + row].reshape(-1), padding, factor, target, channels)
+        if 1 <= row <= padding:
+            _add_line(dy[n, padding - row].reshape(-1), padding, factor, target, channels)
+        mirrored = 2 * (height - 1) - row
+        if mirrored >= height and mirrored < height + padding:
+            _add_line(dy[n, padding + mirrored].reshape(-1), padding, factor, target, channels)
+
+
 @kernel
 def pad_reflected_backward(dy: np.ndarray, padding: int, factor: int, dx: np.ndarray) -> None:
     """Gradient of `pad_reflected`: the sum of the gradients of all that shows a position.
@@ -78,15 +96,4 @@ def pad_reflected_backward(dy: np.ndarray, padding: int, factor: int, dx: np.nda
     dx : ndarray, (N, H, W, C)
         Result.
     """
-    channels, height = dx.shape[3], factor * dx.shape[1]
-    for line in prange(dx.shape[0] * dx.shape[1]):
-        n, i = line // dx.shape[1], line % dx.shape[1]
-        target = dx[n, i].reshape(-1)
-        target[:] = 0
-        for row in range(i * factor, (i + 1) * factor):
-            _add_line(dy[n, padding + row].reshape(-1), padding, factor, target, channels)
-            if 1 <= row <= padding:
-                _add_line(dy[n, padding - row].reshape(-1), padding, factor, target, channels)
-            mirrored = 2 * (height - 1) - row
-            if mirrored >= height and mirrored < height + padding:
-                _add_line(dy[n, padding + mirrored].reshape(-1), padding, factor, target, channels)
+    for_each(dx.shape[0] * dx.shape[1], _pad_line_backward, (dy, padding, factor, dx))

@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import prange
+from numba.extending import register_jitable
 
-from stylecore.kernels.cpu.runtime import kernel, subroutine
+from stylecore.kernels.cpu.runtime import for_each, kernel, subroutine
 
 # Values of the image in a part: those of a few rows fit into the first-level cache.
 PART = 2**11
 
 
-@subroutine
+@register_jitable
 def _parts(size):
     return (size + PART - 1) // PART
 
@@ -29,19 +29,23 @@ def _blocked(x, gradient):
     return (x <= 0 and gradient > 0) or (x >= 1 and gradient < 0)
 
 
+@subroutine
+def _combine_part(part, rows, used, coefficients, x, gradient, direction):
+    begin, end = part * PART, min((part + 1) * PART, x.size)
+    total = direction[begin:end]
+    total[:] = 0
+    for i in range(len(used)):
+        row, coefficient = rows[used[i], begin:end], coefficients[i]
+        for k in range(end - begin):
+            total[k] += coefficient * row[k]
+    for k in range(begin, end):
+        if _blocked(x[k], gradient[k]):
+            direction[k] = 0
+
+
 @kernel
 def _combine(rows, used, coefficients, x, gradient, direction):
-    for part in prange(_parts(x.size)):
-        begin, end = part * PART, min((part + 1) * PART, x.size)
-        total = direction[begin:end]
-        total[:] = 0
-        for i in range(len(used)):
-            row, coefficient = rows[used[i], begin:end], coefficients[i]
-            for k in range(end - begin):
-                total[k] += coefficient * row[k]
-        for k in range(begin, end):
-            if _blocked(x[k], gradient[k]):
-                direction[k] = 0
+    for_each(_parts(x.size), _combine_part, (rows, used, coefficients, x, gradient, direction))
 
 
 def combine(
@@ -67,14 +71,24 @@ def combine(
     return direction
 
 
+@subroutine
+def _move_part(part, x, direction, length, gradient, moved, sums):
+    begin, end = part * PART, min((part + 1) * PART, x.size)
+    start, along, slope, point = x[begin:end], direction[begin:end], gradient[begin:end], moved[begin:end]
+    zero, one = x.dtype.type(0), x.dtype.type(1)
+    for k in range(end - begin):
+        point[k] = min(max(start[k] + length * along[k], zero), one)
+    # In one loop with what is stored, this sum would be vectorised, and so ordered, only where the arrays are found not
+    # to overlap, by a rough check of their addresses.
+    total = zero
+    for k in range(end - begin):
+        total += slope[k] * (point[k] - start[k])
+    sums[part] = total
+
+
 @kernel
 def _move(x, direction, length, gradient, moved, sums):
-    for part in prange(len(sums)):
-        total = x.dtype.type(0)
-        for k in range(part * PART, min((part + 1) * PART, x.size)):
-            moved[k] = min(max(x[k] + length * direction[k], x.dtype.type(0)), x.dtype.type(1))
-            total += gradient[k] * (moved[k] - x[k])
-        sums[part] = total
+    for_each(len(sums), _move_part, (x, direction, length, gradient, moved, sums))
 
 
 def move(x: np.ndarray, direction: np.ndarray, length: float, gradient: np.ndarray, moved: np.ndarray) -> float:
@@ -98,25 +112,28 @@ def move(x: np.ndarray, direction: np.ndarray, length: float, gradient: np.ndarr
     return float(sums.sum())
 
 
+@subroutine
+def _take_part(part, rows, used, step, change, x, gradient, new_x, new_gradient, sums):
+    begin, end = part * PART, min((part + 1) * PART, x.size)
+    a, b, c = rows[step, begin:end], rows[change, begin:end], rows[len(rows) - 1, begin:end]
+    for k in range(end - begin):
+        at = begin + k
+        a[k] = new_x[at] - x[at]
+        b[k] = new_gradient[at] - gradient[at]
+        c[k] = 0 if _blocked(new_x[at], new_gradient[at]) else new_gradient[at]
+    for i in range(len(used)):
+        row = rows[used[i], begin:end]
+        with_a, with_b, with_c = row.dtype.type(0), row.dtype.type(0), row.dtype.type(0)
+        for k in range(end - begin):
+            with_a += row[k] * a[k]
+            with_b += row[k] * b[k]
+            with_c += row[k] * c[k]
+        sums[part, 0, i], sums[part, 1, i], sums[part, 2, i] = with_a, with_b, with_c
+
+
 @kernel
 def _take(rows, used, step, change, x, gradient, new_x, new_gradient, sums):
-    newest = rows[step], rows[change], rows[len(rows) - 1]
-    for part in prange(len(sums)):
-        begin, end = part * PART, min((part + 1) * PART, x.size)
-        a, b, c = newest[0][begin:end], newest[1][begin:end], newest[2][begin:end]
-        for k in range(end - begin):
-            at = begin + k
-            a[k] = new_x[at] - x[at]
-            b[k] = new_gradient[at] - gradient[at]
-            c[k] = 0 if _blocked(new_x[at], new_gradient[at]) else new_gradient[at]
-        for i in range(len(used)):
-            row = rows[used[i], begin:end]
-            with_a, with_b, with_c = row.dtype.type(0), row.dtype.type(0), row.dtype.type(0)
-            for k in range(end - begin):
-                with_a += row[k] * a[k]
-                with_b += row[k] * b[k]
-                with_c += row[k] * c[k]
-            sums[part, 0, i], sums[part, 1, i], sums[part, 2, i] = with_a, with_b, with_c
+    for_each(len(sums), _take_part, (rows, used, step, change, x, gradient, new_x, new_gradient, sums))
 
 
 def take(

@@ -8,9 +8,25 @@ the windows over it, and no two threads write to the same place.
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
-from stylecore.kernels.cpu.runtime import kernel
+from stylecore.kernels.cpu.runtime import for_each, kernel, subroutine
+
+
+@subroutine
+def _max_pool_row(line, x, size, stride, y, route):
+    height, width, channels = y.shape[1:]
+    n, i = line // height, line % height
+    for j in range(width):
+        best, routes, first = y[n, i, j], route[n, i, j], x[n, i * stride, j * stride]
+        for c in range(channels):
+            best[c] = first[c]
+            routes[c] = 0
+        for place in range(1, size * size):
+            source = x[n, i * stride + place // size, j * stride + place % size]
+            for c in range(channels):
+                if source[c] > best[c]:
+                    best[c] = source[c]
+                    routes[c] = place
 
 
 @kernel
@@ -27,20 +43,23 @@ def max_pool(x: np.ndarray, size: int, stride: int, y: np.ndarray, route: np.nda
     route : ndarray, (N, H', W', C) uint8
         Result: where in its window each maximum was, counted row by row; the first of equal ones.
     """
-    height, width, channels = y.shape[1:]
-    for line in prange(y.shape[0] * height):
-        n, i = line // height, line % height
-        for j in range(width):
-            best, routes, first = y[n, i, j], route[n, i, j], x[n, i * stride, j * stride]
-            for c in range(channels):
-                best[c] = first[c]
-                routes[c] = 0
-            for place in range(1, size * size):
-                source = x[n, i * stride + place // size, j * stride + place % size]
+    for_each(y.shape[0] * y.shape[1], _max_pool_row, (x, size, stride, y, route))
+
+
+@subroutine
+def _max_pool_backward_row(line, dy, route, size, stride, dx):
+    zero = dx.dtype.type(0)
+    height, _, channels = dx.shape[1:]
+    n, i = line // height, line % height
+    dx[n, i] = zero
+    for p in range(max(0, (i - size + stride) // stride), min(dy.shape[1], i // stride + 1)):
+        for q in range(dy.shape[2]):
+            source, routes = dy[n, p, q], route[n, p, q]
+            for b in range(size):
+                here = (i - p * stride) * size + b
+                target = dx[n, i, q * stride + b]
                 for c in range(channels):
-                    if source[c] > best[c]:
-                        best[c] = source[c]
-                        routes[c] = place
+                    target[c] += source[c] if routes[c] == here else zero
 
 
 @kernel
@@ -56,19 +75,24 @@ def max_pool_backward(dy: np.ndarray, route: np.ndarray, size: int, stride: int,
     dx : ndarray, (N, H, W, C)
         Result.
     """
-    zero = dx.dtype.type(0)
-    height, _, channels = dx.shape[1:]
-    for line in prange(dx.shape[0] * height):
-        n, i = line // height, line % height
-        dx[n, i] = zero
-        for p in range(max(0, (i - size + stride) // stride), min(dy.shape[1], i // stride + 1)):
-            for q in range(dy.shape[2]):
-                source, routes = dy[n, p, q], route[n, p, q]
-                for b in range(size):
-                    here = (i - p * stride) * size + b
-                    target = dx[n, i, q * stride + b]
-                    for c in range(channels):
-                        target[c] += source[c] if routes[c] == here else zero
+    for_each(dx.shape[0] * dx.shape[1], _max_pool_backward_row, (dy, route, size, stride, dx))
+
+
+@subroutine
+def _average_pool_row(line, x, size, stride, y):
+    height, width, channels = y.shape[1:]
+    share = y.dtype.type(1 / (size * size))
+    n, i = line // height, line % height
+    for j in range(width):
+        total = y[n, i, j]
+        for c in range(channels):
+            total[c] = 0
+        for place in range(size * size):
+            source = x[n, i * stride + place // size, j * stride + place % size]
+            for c in range(channels):
+                total[c] += source[c]
+        for c in range(channels):
+            total[c] *= share
 
 
 @kernel
@@ -82,20 +106,22 @@ def average_pool(x: np.ndarray, size: int, stride: int, y: np.ndarray) -> None:
     y : ndarray, (N, H', W', C)
         Result, H' = (H - size) // stride + 1.
     """
-    height, width, channels = y.shape[1:]
-    share = y.dtype.type(1 / (size * size))
-    for line in prange(y.shape[0] * height):
-        n, i = line // height, line % height
-        for j in range(width):
-            total = y[n, i, j]
-            for c in range(channels):
-                total[c] = 0
-            for place in range(size * size):
-                source = x[n, i * stride + place // size, j * stride + place % size]
+    for_each(y.shape[0] * y.shape[1], _average_pool_row, (x, size, stride, y))
+
+
+@subroutine
+def _average_pool_backward_row(line, dy, size, stride, dx):
+    height, _, channels = dx.shape[1:]
+    share = dx.dtype.type(1 / (size * size))
+    n, i = line // height, line % height
+    dx[n, i] = dx.dtype.type(0)
+    for p in range(max(0, (i - size + stride) // stride), min(dy.shape[1], i // stride + 1)):
+        for q in range(dy.shape[2]):
+            source = dy[n, p, q]
+            for b in range(size):
+                target = dx[n, i, q * stride + b]
                 for c in range(channels):
-                    total[c] += source[c]
-            for c in range(channels):
-                total[c] *= share
+                    target[c] += share * source[c]
 
 
 @kernel
@@ -109,18 +135,17 @@ def average_pool_backward(dy: np.ndarray, size: int, stride: int, dx: np.ndarray
     dx : ndarray, (N, H, W, C)
         Result.
     """
-    height, _, channels = dx.shape[1:]
-    share = dx.dtype.type(1 / (size * size))
-    for line in prange(dx.shape[0] * height):
-        n, i = line // height, line % height
-        dx[n, i] = dx.dtype.type(0)
-        for p in range(max(0, (i - size + stride) // stride), min(dy.shape[1], i // stride + 1)):
-            for q in range(dy.shape[2]):
-                source = dy[n, p, q]
-                for b in range(size):
-                    target = dx[n, i, q * stride + b]
-                    for c in range(channels):
-                        target[c] += share * source[c]
+    for_each(dx.shape[0] * dx.shape[1], _average_pool_backward_row, (dy, size, stride, dx))
+
+
+@subroutine
+def _upsample_row(line, x, factor, y):
+    height, width, channels = y.shape[1:]
+    n, i = line // height, line % height
+    for j in range(width):
+        source, target = x[n, i // factor, j // factor], y[n, i, j]
+        for c in range(channels):
+            target[c] = source[c]
 
 
 @kernel
@@ -134,13 +159,21 @@ def upsample(x: np.ndarray, factor: int, y: np.ndarray) -> None:
     y : ndarray, (N, factor H, factor W, C)
         Result.
     """
-    height, width, channels = y.shape[1:]
-    for line in prange(y.shape[0] * height):
-        n, i = line // height, line % height
-        for j in range(width):
-            source, target = x[n, i // factor, j // factor], y[n, i, j]
+    for_each(y.shape[0] * y.shape[1], _upsample_row, (x, factor, y))
+
+
+@subroutine
+def _upsample_backward_row(line, dy, factor, dx):
+    height, width, channels = dx.shape[1:]
+    n, i = line // height, line % height
+    for j in range(width):
+        total = dx[n, i, j]
+        for c in range(channels):
+            total[c] = 0
+        for place in range(factor * factor):
+            source = dy[n, i * factor + place // factor, j * factor + place % factor]
             for c in range(channels):
-                target[c] = source[c]
+                total[c] += source[c]
 
 
 @kernel
@@ -154,14 +187,4 @@ def upsample_backward(dy: np.ndarray, factor: int, dx: np.ndarray) -> None:
     dx : ndarray, (N, H, W, C)
         Result.
     """
-    height, width, channels = dx.shape[1:]
-    for line in prange(dx.shape[0] * height):
-        n, i = line // height, line % height
-        for j in range(width):
-            total = dx[n, i, j]
-            for c in range(channels):
-                total[c] = 0
-            for place in range(factor * factor):
-                source = dy[n, i * factor + place // factor, j * factor + place % factor]
-                for c in range(channels):
-                    total[c] += source[c]
+    for_each(dx.shape[0] * dx.shape[1], _upsample_backward_row, (dy, factor, dx))

@@ -18,8 +18,12 @@ from typing import Any, ParamSpec, TypeVar
 
 import numba
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
 from numba.core.caching import FunctionCache
 from numba.core.compiler_lock import global_compiler_lock
+from numba.extending import intrinsic
 from numpy.typing import DTypeLike
 from threadpoolctl import ThreadpoolController
 
@@ -52,24 +56,29 @@ _limit: Any = None
 _local = threading.local()
 
 
-def _compile(function: Callable, parallel: bool) -> Callable:
-    compiled = numba.njit(parallel=parallel, fastmath=_FAST)(function)
+def _compile(function: Callable, **options: Any) -> Callable:
+    compiled = numba.njit(error_model="numpy", **{"fastmath": _FAST, **options})(function)
     if compiled is not function:  # They are the same with NUMBA_DISABLE_JIT.
         keep(compiled, FunctionCache)
     return compiled
 
 
 def subroutine(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
-    """Decorate a function that kernels call, and which runs on the thread that calls it."""
-    return _compile(function, parallel=False)
+    """Decorate a function that kernels call, and which runs on the thread that calls it; Python cannot call it."""
+    return _compile(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
+def exact_subroutine(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
+    """Decorate a subroutine whose sums are not reordered, so that it rounds the same each time that it is compiled."""
+    return _compile(function, fastmath=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 def kernel(function: Callable[_Parameters, None]) -> Callable[_Parameters, None]:
-    """Decorate a kernel: a function that is called from Python and divides its work among all threads.
+    """Decorate a kernel: a function that is called from Python and divides its work among all threads by `for_each`.
 
     A call raises a `BackendError` where kernels cannot run, see `start`.
     """
-    compiled = _compile(function, parallel=True)
+    compiled = _compile(function, no_cfunc_wrapper=True)
 
     @wraps(function)
     def run(*arguments: _Parameters.args, **keywords: _Parameters.kwargs) -> None:
@@ -77,6 +86,72 @@ def kernel(function: Callable[_Parameters, None]) -> Callable[_Parameters, None]
             compiled(*arguments, **keywords)
 
     return run
+
+
+# Numba compiles a function that has a parallel loop four times, with all that it calls: as the body of the loop, in two
+# wrappers, and as the function itself. So there is only one such loop, which calls its body by address. That takes two
+# integers: the number of an item, and the address of the other arguments.
+
+
+def _body_type(context):
+    return context.call_conv.get_function_type(types.none, (types.intp, types.intp))
+
+
+@intrinsic
+def _call(typingctx, body, item, arguments):
+    def generate(context, builder, signature, values):
+        function = builder.inttoptr(values[0], _body_type(context).as_pointer())
+        context.call_conv.call_function(builder, function, types.none, signature.args[1:], values[1:])
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp), generate
+
+
+def _over_items(body, arguments, count):
+    for item in numba.prange(count):
+        _call(body, np.intp(item), arguments)
+
+
+_loop = _compile(_over_items, parallel=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
+@intrinsic
+def for_each(typingctx, count, function, arguments):
+    """Call a function with each number from 0 to `count` - 1, on all threads; for use in kernels.
+
+    Parameters
+    ----------
+    count : int
+    function : callable
+        A subroutine. Gets the number, and after it the arguments.
+    arguments : tuple
+    """
+    loop = types.Dispatcher(_loop)
+    function_signature = function.get_call_type(typingctx, (types.intp, *arguments.types), {})
+    loop_signature = loop.get_call_type(typingctx, (types.intp,) * 3, {})
+
+    def generate(context, builder, signature, values):
+        count, _, packed = values
+        name = f"{builder.function.name}.body{len(builder.module.functions)}"
+        body = ir.Function(builder.module, _body_type(context), name)
+        inside = ir.IRBuilder(body.append_basic_block())
+        item, address = context.call_conv.get_arguments(body)
+        unpacked = cgutils.unpack_tuple(inside, inside.load(inside.inttoptr(address, packed.type.as_pointer())))
+        context.get_function(function, function_signature)(inside, [item, *unpacked])
+        # Inlined, so that a process that compiles runs the same code as one that loads the kernel: the former has the
+        # function twice, and would call the other, which LLVM has optimised once less, and may round otherwise.
+        for block in body.blocks:
+            for instruction in block.instructions:
+                if isinstance(instruction, ir.CallInstr):
+                    instruction.attributes.add("alwaysinline")
+        context.call_conv.return_value(inside, context.get_dummy_value())
+
+        place = cgutils.alloca_once_value(builder, packed)
+        addresses = [builder.ptrtoint(pointer, context.get_value_type(types.intp)) for pointer in (body, place)]
+        context.get_function(loop, loop_signature)(builder, [*addresses, count])
+        return context.get_dummy_value()
+
+    return types.void(types.intp, function, arguments), generate
 
 
 def start() -> AbstractContextManager:

@@ -9,18 +9,18 @@ and tested like any other Python.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import contextmanager
 
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
-from numba.core.cgutils import alloca_once
+from numba.core.cgutils import alloca_once, for_range, get_or_insert_function
 from numba.extending import overload
 from numba.np.numpy_support import as_dtype
 from numpy.typing import DTypeLike
 
 _INDEX = ir.IntType(64)
 _BYTE = ir.IntType(8)
-_CONTRACT = ("contract",)  # A multiplication and an addition may be fused, and rounded once.
 
 
 def _vector_registers():
@@ -66,24 +66,43 @@ constant_in_compiled_code(wide_lanes)
 
 
 class Vector:
-    """A vector in the code that is being generated; it can be added, subtracted and multiplied, also with numbers."""
+    """A vector in the code that is being generated; it can be added, subtracted and multiplied, also with numbers.
+
+    A product is fused with what it is added to, and both are rounded once, where the processor can do that. Which of
+    two products is fused is not left to LLVM, which may choose differently each time it optimises a function.
+    """
 
     def __init__(self, builder, value):
         self.builder, self.value = builder, value
 
-    def _combine(self, other, operation):
-        if not isinstance(other, Vector):
-            other = Vector(self.builder, ir.Constant(self.value.type, [float(other)] * self.value.type.count))
-        return Vector(self.builder, operation(self.value, other.value, flags=_CONTRACT))
+    def _vector(self, other):
+        if isinstance(other, Vector):
+            return other
+        return Vector(self.builder, ir.Constant(self.value.type, [float(other)] * self.value.type.count))
+
+    def _times_plus(self, factor, other):
+        kind = self.value.type
+        name = f"llvm.fmuladd.v{kind.count}{'f32' if isinstance(kind.element, ir.FloatType) else 'f64'}"
+        function = get_or_insert_function(self.builder.module, ir.FunctionType(kind, [kind] * 3), name)
+        return Vector(self.builder, self.builder.call(function, [self.value, factor.value, other.value]))
+
+    def __neg__(self):
+        return Vector(self.builder, self.builder.fneg(self.value))
 
     def __add__(self, other):
-        return self._combine(other, self.builder.fadd)
+        other = self._vector(other)
+        if isinstance(other, _Product):
+            return other.plus(self)
+        return Vector(self.builder, self.builder.fadd(self.value, other.value))
 
     def __sub__(self, other):
-        return self._combine(other, self.builder.fsub)
+        other = self._vector(other)
+        if isinstance(other, _Product):
+            return (-other).plus(self)
+        return Vector(self.builder, self.builder.fsub(self.value, other.value))
 
     def __mul__(self, other):
-        return self._combine(other, self.builder.fmul)
+        return _Product(self, self._vector(other))
 
     __rmul__ = __mul__
 
@@ -94,6 +113,34 @@ class Vector:
     def where(self, chosen, other):
         """The elements of this vector where a bit is set, and those of the other elsewhere."""
         return Vector(self.builder, self.builder.select(chosen, self.value, other.value))
+
+
+class _Product(Vector):
+    """A product of two vectors, which is multiplied where it is used, or fused with an addition or subtraction."""
+
+    def __init__(self, a, b):
+        self.builder, self._factors = a.builder, (a, b)
+
+    @property
+    def value(self):
+        """The product itself."""
+        a, b = self._factors
+        return self.builder.fmul(a.value, b.value)
+
+    def plus(self, other):
+        """The sum with another vector."""
+        a, b = self._factors
+        return a._times_plus(b, other)
+
+    def __neg__(self):
+        a, b = self._factors
+        return _Product(-a, b)
+
+    def __add__(self, other):
+        return self.plus(self._vector(other))
+
+    def __sub__(self, other):
+        return self.plus(-self._vector(other))
 
 
 class Code:
@@ -156,6 +203,17 @@ class Code:
         self.builder.store(self.zero().value, place)
         return self.builder.bitcast(place, self._number.as_pointer())
 
+    def room(self, vectors):
+        """Address of memory for some vectors, until the function returns."""
+        place = alloca_once(self.builder, self._vector, size=vectors)
+        return self.builder.bitcast(place, self._number.as_pointer())
+
+    @contextmanager
+    def loop(self, count):
+        """Generate what the ``with`` block contains once, to be executed for each index below `count`."""
+        with for_range(self.builder, self.index(count)) as loop:
+            yield loop.index
+
     def load(self, address):
         """Load a vector."""
         return Vector(self.builder, self._load(address, self._vector, self._bytes))
@@ -174,10 +232,13 @@ class Code:
 
     def broadcast(self, address):
         """Load one element into all elements of a vector."""
-        undefined = ir.Constant(self._vector, ir.Undefined)
-        first = self.builder.insert_element(undefined, self.builder.load(address), ir.Constant(ir.IntType(32), 0))
+        return Vector(self.builder, self._repeat(self.builder.load(address)))
+
+    def _repeat(self, value):
+        undefined = ir.Constant(ir.VectorType(value.type, self.lanes), ir.Undefined)
+        first = self.builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
         nowhere_else = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
-        return Vector(self.builder, self.builder.shuffle_vector(first, undefined, nowhere_else))
+        return self.builder.shuffle_vector(first, undefined, nowhere_else)
 
     def bits(self, address):
         """Load one bit per element, from lanes / 8 bytes of a mask."""
@@ -189,8 +250,10 @@ class Code:
         self._store(self.builder.bitcast(chosen, ir.IntType(self.lanes)), address, 1)
 
     def bytes(self, value):
-        """A vector of bytes that are all equal to a value."""
-        return ir.Constant(ir.VectorType(_BYTE, self.lanes), [value] * self.lanes)
+        """A vector of bytes that are all equal to an index."""
+        if isinstance(value, int):
+            return ir.Constant(ir.VectorType(_BYTE, self.lanes), [value] * self.lanes)
+        return self._repeat(self.builder.trunc(value, _BYTE))
 
     def load_bytes(self, address):
         """Load a vector of bytes."""

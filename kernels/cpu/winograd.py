@@ -1,4 +1,4 @@
-"""3 x 3 convolution with stride 1 and padding 0 or 1 by Winograd's minimal filtering, F(6 x 6, 3 x 3) or F(4 x 4, 3 x 3).
+"""3 x 3 convolution with stride 1 by Winograd's minimal filtering, F(6 x 6, 3 x 3) or F(4 x 4, 3 x 3).
 
 A tile of 8 x 8 inputs gives 6 x 6 outputs with 64 multiplications per pair of channels instead of 324; one of 6 x 6
 gives 4 x 4 with 36 instead of 144:
@@ -20,15 +20,14 @@ stored nor read from memory.
 from __future__ import annotations
 
 import inspect
-from itertools import chain, product
 
 import numpy as np
-from numba import get_thread_id, prange, types
-from numba.extending import intrinsic
+from numba import get_thread_id, types
+from numba.extending import intrinsic, register_jitable
 
 from stylecore.kernels import BLOCKED
 from stylecore.kernels.cpu.product import NEXT, multiply, panel_columns
-from stylecore.kernels.cpu.runtime import kernel, scratch, subroutine, threads
+from stylecore.kernels.cpu.runtime import exact_subroutine, for_each, kernel, scratch, subroutine, threads
 from stylecore.kernels.cpu.vectors import Code, native_lanes, wide_lanes
 
 # How a tile is read: as it is, through the mask of a ReLU, or from a pooled map by its route.
@@ -163,7 +162,34 @@ def _transform_2d(transform, tile):
     return [transform(*row) for row in zip(*columns, strict=True)]
 
 
-# The innermost steps, one vector of channels at a time.
+# The innermost steps, one vector of channels at a time. They generate loops over the columns and the rows of a tile, as
+# straight code takes long to compile, and is no faster: the values of a tile do not fit into the registers.
+
+
+def _side(transform):
+    """Number of elements that a transform takes."""
+    return len(inspect.signature(transform).parameters)
+
+
+def _generate_2d(code, transform, read, write, rows=1):
+    """Generate code for `_transform_2d`, one vector at a time.
+
+    `read` gets the coordinates of an element, a number of Python and an index of the generated code, and returns the
+    vector. `write` gets an index, and as many vectors of the result's rows as `rows` says: all rows, in such groups.
+    """
+    side = _side(transform)
+    between = code.room(8 * side)
+    with code.loop(side) as b:
+        column = transform(*(read(a, b) for a in range(side)))
+        for a, value in enumerate(column):
+            code.store(value, code.at(between, code.multiply(code.add(a * side, b), code.lanes)))
+    with code.loop(len(column) // rows) as group:
+        results = []
+        for i in range(rows):
+            first = code.multiply(code.add(code.multiply(group, rows), i), side * code.lanes)
+            row = (code.load(code.at(between, code.add(first, b * code.lanes))) for b in range(side))
+            results.append(transform(*row))
+        write(group, *results)
 
 
 def _filter_step(reverse):
@@ -184,20 +210,30 @@ def _filter_step(reverse):
             code = Code(context, builder, number, native_lanes(str(number)))
             taps = code.at(code.data(signature.args[1], filters), start)
 
-            def read(tap):
+            def read(a, b):
+                tap = code.add(3 * a, b)
                 if reverse:
-                    return code.gather(code.at(taps, (8 - tap) * WIDTH), 9 * WIDTH)
-                return code.load(code.at(taps, tap * WIDTH))
+                    return code.gather(code.at(taps, code.multiply(builder.sub(code.index(8), tap), WIDTH)), 9 * WIDTH)
+                return code.load(code.at(taps, code.multiply(tap, WIDTH)))
 
-            tile = [[read(3 * a + b) for b in range(3)] for a in range(3)]
-            target = code.at(code.data(signature.args[3], u), u_start)
-            for k, value in enumerate(chain(*_transform_2d(transform, tile))):
-                code.store(value, code.at(target, code.multiply(k, u_step)))
+            write = _writes_matrices(code, code.at(code.data(signature.args[3], u), u_start), u_step)
+            _generate_2d(code, transform, read, write)
             return context.get_dummy_value()
 
         return signature, generate
 
     return step
+
+
+def _writes_matrices(code, address, step):
+    """Make a function that stores a row of a transformed tile, each element into a matrix of its own."""
+
+    def write(a, row):
+        for b, value in enumerate(row):
+            k = code.add(code.multiply(a, len(row)), b)
+            code.store(value, code.at(address, code.multiply(k, step)))
+
+    return write
 
 
 _transform_filter, _transform_filter_backward = _filter_step(False), _filter_step(True)
@@ -214,7 +250,6 @@ def _input_step(reading, border, transform_of=lambda points: _TRANSFORMS[points]
         index = types.intp
         signature = types.void(points, x, gate, index, index, index, index, index, index, v, index, index)
         transform = transform_of(points.count)
-        side = len(inspect.signature(transform).parameters)
 
         def generate(context, builder, signature, arguments):
             _, x, gate, start, height, width, channels, top, left, v, v_start, v_step = arguments
@@ -224,9 +259,8 @@ def _input_step(reading, border, transform_of=lambda points: _TRANSFORMS[points]
 
             nothing = code.zero_vector() if border else None
 
-            def place(first, a, length):
-                """Coordinate in x of row or column a of the tile, zero if it is outside, and whether it is inside."""
-                at = code.add(first, a)
+            def place(at, length):
+                """Coordinate in x of a row or column, zero if it is outside, and whether it is inside."""
                 if reading == ROUTED:
                     at = builder.ashr(at, code.index(1))
                 if not border:
@@ -234,11 +268,10 @@ def _input_step(reading, border, transform_of=lambda points: _TRANSFORMS[points]
                 inside = builder.icmp_unsigned("<", at, length)
                 return builder.select(inside, at, code.index(0)), inside
 
-            rows = [place(top, a, height) for a in range(side)]
-            columns = [place(left, b, width) for b in range(side)]
+            rows = [place(code.add(top, a), height) for a in range(_side(transform))]
 
             def read(a, b):
-                (row, row_inside), (column, column_inside) = rows[a], columns[b]
+                (row, row_inside), (column, column_inside) = rows[a], place(code.add(left, b), width)
                 at = code.add(start, code.multiply(code.add(code.multiply(row, width), column), channels))
                 address = code.at(x, at)
                 if border:
@@ -248,15 +281,12 @@ def _input_step(reading, border, transform_of=lambda points: _TRANSFORMS[points]
                     value = value.where(code.bits(code.at(gate, builder.udiv(at, code.index(8)))), code.zero())
                 if reading == ROUTED:
                     # The tile begins at an odd row and column.
-                    here = code.bytes(2 * ((a + 1) % 2) + (b + 1) % 2)
-                    chosen = builder.icmp_unsigned("==", code.load_bytes(code.at(gate, at)), here)
+                    here = code.add(2 * ((a + 1) % 2), builder.and_(code.add(b, 1), code.index(1)))
+                    chosen = builder.icmp_unsigned("==", code.load_bytes(code.at(gate, at)), code.bytes(here))
                     value = value.where(chosen, code.zero())
                 return value
 
-            tile = [[read(a, b) for b in range(side)] for a in range(side)]
-            target = code.at(v, v_start)
-            for k, value in enumerate(chain(*_transform_2d(transform, tile))):
-                code.store(value, code.at(target, code.multiply(k, v_step)))
+            _generate_2d(code, transform, read, _writes_matrices(code, code.at(v, v_start), v_step))
             return context.get_dummy_value()
 
         return signature, generate
@@ -283,7 +313,7 @@ def _output_step(writing):
     def step(typingctx, points, m, m_start, m_step, bias, bias_start, y, y_start, y_row, y_column, mark):
         index = types.intp
         signature = types.void(points, m, index, index, bias, index, y, index, index, index, mark)
-        side, (_, _, transform) = points.count + 1, _TRANSFORMS[points.count]
+        _, _, transform = _TRANSFORMS[points.count]
 
         def generate(context, builder, signature, arguments):
             _, m, m_start, m_step, bias, bias_start, y, y_start, y_row, y_column, mark = arguments
@@ -293,11 +323,10 @@ def _output_step(writing):
                 code.data(signature.args[i], array) for i, array in ((1, m), (4, bias), (6, y), (10, mark))
             )
             bias = code.load(code.at(bias, bias_start))
-            tile = [
-                [code.load(code.at(m, code.add(m_start, code.multiply(side * a + b, m_step)))) for b in range(side)]
-                for a in range(side)
-            ]
-            values = _transform_2d(transform, tile)
+
+            def read(a, b):
+                k = code.add(a * _side(transform), b)
+                return code.load(code.at(m, code.add(m_start, code.multiply(k, m_step))))
 
             def write(a, b, value, origin=None):
                 at = code.add(y_start, code.multiply(a, y_row), code.multiply(b, y_column))
@@ -311,13 +340,18 @@ def _output_step(writing):
                     code.store_bytes(builder.select(positive, origin, code.bytes(BLOCKED)), code.at(mark, at))
                 code.store(value, code.at(y, at))
 
+            def write_row(a, row):
+                for b, value in enumerate(row):
+                    write(a, b, value)
+
+            def write_pooled(a, upper, lower):
+                for b in range(0, len(upper), 2):
+                    write(a, b // 2, *_first_maximum(code, [*upper[b : b + 2], *lower[b : b + 2]]))
+
             if writing == POOL:
-                for a, b in product(range(len(values) // 2), repeat=2):
-                    window = [values[2 * a + i][2 * b + j] for i in range(2) for j in range(2)]
-                    write(a, b, *_first_maximum(code, window))
+                _generate_2d(code, transform, read, write_pooled, rows=2)
             else:
-                for a, b in product(range(len(values)), repeat=2):
-                    write(a, b, values[a][b])
+                _generate_2d(code, transform, read, write_row)
             return context.get_dummy_value()
 
         return signature, generate
@@ -340,13 +374,13 @@ _write_sum, _write_relu, _write_pool = (_output_step(writing) for writing in (SU
 # Tiles, filters and products.
 
 
-@subroutine
+@register_jitable
 def _matrices(points, rows, columns):
     """Element count of the matrices of a tile, which may be many times DEPTH columns wide."""
     return (len(points) + 1) ** 2 * (rows * columns + GAP * ((columns + DEPTH - 1) // DEPTH))
 
 
-@subroutine
+@register_jitable
 def _own(points, size):
     """Element count of a thread's matrices for a group of filters and its products with `size` tiles."""
     return _matrices(points, DEPTH, WIDTH) + _matrices(points, size, WIDTH)
@@ -371,87 +405,64 @@ def pack_filters(filters: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(packed.reshape(inputs, 9, groups, WIDTH).transpose(2, 0, 1, 3))
 
 
-@subroutine
-def _transform_filters(points, filters, reverse, group, first, depth, u):
-    """U of one group of outputs and of the inputs from `first` on, as matrices in panels, flat."""
-    lanes, columns = native_lanes(filters.dtype), panel_columns(filters.dtype)
-    channels = filters.shape[1]
-    flat = filters.reshape(-1)
+@exact_subroutine
+def _transform_filters(points, filters, reverse, group, channels, first, depth, u):
+    """U of one group of outputs and of the inputs from `first` on, as matrices in panels."""
+    lanes, columns, step = native_lanes(filters.dtype), panel_columns(filters.dtype), depth * WIDTH + GAP
     for k in range(0, WIDTH, lanes):
         for c in range(depth):
             target = (k // columns * depth + c) * columns + k % columns
             if not reverse:
                 start = (group * channels + first + c) * 9 * WIDTH + k
-                _transform_filter(points, flat, start, u, target, depth * WIDTH + GAP)
+                _transform_filter(points, filters, start, u, target, step)
             elif group * WIDTH + k < channels:
                 source, lane = (first + c) // WIDTH, (first + c) % WIDTH
                 start = (source * channels + group * WIDTH + k) * 9 * WIDTH + lane
-                _transform_filter_backward(points, flat, start, u, target, depth * WIDTH + GAP)
+                _transform_filter_backward(points, filters, start, u, target, step)
 
 
-@subroutine
-def _into_tiles(points, x, above, margin, gate, reading, grid, first_tile, begin, end, size, v):
-    """V of the tiles begin to end, into matrices of `size` rows, whose first row is that of the tile `first_tile`.
+@exact_subroutine
+def _into_matrices(tile, points, x, shape, above, margin, gate, reading, grid, first_tile, size, v):
+    """V of a tile, into matrices of `size` rows, whose first row is that of the tile `first_tile`.
 
-    A tile begins `margin` rows and columns before its outputs. V holds matrices of size x depth for every DEPTH channels, one after the other.
+    A tile of the input begins `margin` rows and columns before its outputs. V holds matrices of size x depth for every
+    DEPTH channels, one after the other.
     """
-    _, height, width, channels = x.shape
-    lanes = wide_lanes(x.dtype)
+    _, height, width, channels = shape
     scale, side = 2 if reading == ROUTED else 1, len(points) + 1
-    flat, gates = x.reshape(-1), gate.reshape(-1)
-    for t in range(begin, end):
-        n, i, j = t // (grid[0] * grid[1]), t // grid[1] % grid[0], t % grid[1]
-        top, left = (side - 2) * i - margin + above, (side - 2) * j - margin
-        inside = top >= 0 and left >= 0 and top + side <= scale * height and left + side <= scale * width
-        for first in range(0, channels, DEPTH):
-            depth = min(DEPTH, channels - first)
-            for c in range(0, depth, lanes):
-                start = n * height * width * channels + first + c
-                step = size * depth + GAP
-                target = side**2 * (size * first + GAP * (first // DEPTH)) + (t - first_tile) * depth + c
-                if reading == PLAIN:
-                    if inside:
-                        _read_plain(points, flat, gates, start, height, width, channels, top, left, v, target, step)
-                    else:
-                        _read_plain_border(
-                            points, flat, gates, start, height, width, channels, top, left, v, target, step
-                        )
-                elif reading == MASKED:
-                    if inside:
-                        _read_masked(points, flat, gates, start, height, width, channels, top, left, v, target, step)
-                    else:
-                        _read_masked_border(
-                            points, flat, gates, start, height, width, channels, top, left, v, target, step
-                        )
-                elif inside:
-                    _read_routed(points, flat, gates, start, height, width, channels, top, left, v, target, step)
-                else:
-                    _read_routed_border(points, flat, gates, start, height, width, channels, top, left, v, target, step)
-
-
-@subroutine
-def _multiply_tiles(points, v, channels, count, size, filters, reverse, group, u, m):
-    """M = V U for the first `count` of `size` tiles and one group of outputs: matrices of size x WIDTH."""
-    columns, width = np.intp(panel_columns(u.dtype)), np.intp(WIDTH)
-    square = (len(points) + 1) ** 2
+    t = first_tile + tile
+    n, i, j = t // (grid[0] * grid[1]), t // grid[1] % grid[0], t % grid[1]
+    top, left = (side - 2) * i - margin + above, (side - 2) * j - margin
+    inside = top >= 0 and left >= 0 and top + side <= scale * height and left + side <= scale * width
     for first in range(0, channels, DEPTH):
         depth = min(DEPTH, channels - first)
-        _transform_filters(points, filters, reverse, group, first, depth, u)
-        for k in range(square):
-            a = square * (size * first + GAP * (first // DEPTH)) + k * (size * depth + GAP)
-            for p in range(0, WIDTH, columns):
-                b, c = k * (depth * WIDTH + GAP) + p * depth, k * (size * WIDTH + GAP) + p
-                multiply(v, a, depth, NEXT, u, b, columns, m, c, width, count, depth, first > 0)
+        step = size * depth + GAP
+        for c in range(0, depth, wide_lanes(x.dtype)):
+            start = n * height * width * channels + first + c
+            target = side**2 * (size * first + GAP * (first // DEPTH)) + tile * depth + c
+            if reading == PLAIN:
+                if inside:
+                    _read_plain(points, x, gate, start, height, width, channels, top, left, v, target, step)
+                else:
+                    _read_plain_border(points, x, gate, start, height, width, channels, top, left, v, target, step)
+            elif reading == MASKED:
+                if inside:
+                    _read_masked(points, x, gate, start, height, width, channels, top, left, v, target, step)
+                else:
+                    _read_masked_border(points, x, gate, start, height, width, channels, top, left, v, target, step)
+            elif inside:
+                _read_routed(points, x, gate, start, height, width, channels, top, left, v, target, step)
+            else:
+                _read_routed_border(points, x, gate, start, height, width, channels, top, left, v, target, step)
 
 
-@subroutine
-def _out_of_tiles(points, m, size, group, bias, writing, grid, begin, end, y, mark):
+@exact_subroutine
+def _out_of_matrices(points, m, size, group, bias, writing, grid, begin, end, y, shape, mark):
     """Outputs of the tiles begin to end, which are the first of `size` in M, the channels of one group."""
-    _, height, width, channels = y.shape
+    _, height, width, channels = shape
     lanes = wide_lanes(y.dtype)
     side = (len(points) - 1) // 2 if writing == POOL else len(points) - 1
     step = size * WIDTH + GAP
-    flat, marks = y.reshape(-1), mark.reshape(-1)
     edge, edge_marks = np.empty(side * side * lanes, y.dtype), np.empty(side * side * lanes, np.uint8)
     for t in range(begin, end):
         n, i, j = t // (grid[0] * grid[1]), t // grid[1] % grid[0], t % grid[1]
@@ -461,7 +472,7 @@ def _out_of_tiles(points, m, size, group, bias, writing, grid, begin, end, y, ma
             source, first = (t - begin) * WIDTH + c, group * WIDTH + c
             start = ((n * height + side * i) * width + side * j) * channels + first
             if whole:
-                target, target_marks, at, row, column = flat, marks, start, width * channels, channels
+                target, target_marks, at, row, column = y, mark, start, width * channels, channels
             else:
                 target, target_marks, at, row, column = edge, edge_marks, 0, side * lanes, lanes
             if writing == RELU:
@@ -471,7 +482,7 @@ def _out_of_tiles(points, m, size, group, bias, writing, grid, begin, end, y, ma
             else:
                 _write_sum(points, m, source, step, bias, first, target, at, row, column, target_marks)
             if not whole:
-                _copy_edge(writing, edge, edge_marks, side, rows, columns, start, width, channels, flat, marks)
+                _copy_edge(writing, edge, edge_marks, side, rows, columns, start, width, channels, y, mark)
 
 
 @subroutine
@@ -490,62 +501,102 @@ def _copy_edge(writing, edge, edge_marks, side, rows, columns, start, width, cha
 
 
 @subroutine
-def _one_group(points, v, channels, filters, reverse, group, own, bias, writing, grid, begin, end, size, y, mark):
-    """Compute one group of outputs of the tiles begin to end from V."""
+def _one_group(
+    group, points, v, channels, filters, reverse, bias, writing, grid, begin, end, size, memory, y, shape, mark
+):
+    """One group of outputs of the tiles begin to end, which are the first of `size` in V, by M = V U."""
+    own = memory[get_thread_id()]
     u, m = own, own[_matrices(points, DEPTH, WIDTH) :]
-    _multiply_tiles(points, v, channels, end - begin, size, filters, reverse, group, u, m)
-    _out_of_tiles(points, m, size, group, bias, writing, grid, begin, end, y, mark)
+    panel, width, square = np.intp(panel_columns(u.dtype)), np.intp(WIDTH), (len(points) + 1) ** 2
+    inputs = shape[3] if reverse else channels
+    for first in range(0, channels, DEPTH):
+        depth = min(DEPTH, channels - first)
+        _transform_filters(points, filters, reverse, group, inputs, first, depth, u)
+        for k in range(square):
+            a = square * (size * first + GAP * (first // DEPTH)) + k * (size * depth + GAP)
+            for p in range(0, WIDTH, panel):
+                b, c = k * (depth * WIDTH + GAP) + p * depth, k * (size * WIDTH + GAP) + p
+                multiply(v, a, depth, NEXT, u, b, panel, m, c, width, end - begin, depth, first > 0)
+    _out_of_matrices(points, m, size, group, bias, writing, grid, begin, end, y, shape, mark)
+
+
+@subroutine
+def _one_block(
+    block,
+    points,
+    x,
+    x_shape,
+    above,
+    margin,
+    gate,
+    reading,
+    filters,
+    reverse,
+    bias,
+    writing,
+    grid,
+    size,
+    memory,
+    y,
+    shape,
+    mark,
+):
+    """All steps for one block of `size` tiles."""
+    begin, end = block * size, min((block + 1) * size, shape[0] * grid[0] * grid[1])
+    v = memory[get_thread_id()][_own(points, size) :]
+    for tile in range(end - begin):
+        _into_matrices(tile, points, x, x_shape, above, margin, gate, reading, grid, begin, size, v)
+    channels = x_shape[3]
+    for group in range(_groups(shape[3])):
+        _one_group(
+            group, points, v, channels, filters, reverse, bias, writing, grid, begin, end, size, memory, y, shape, mark
+        )
+
+
+@register_jitable
+def _groups(channels):
+    return (channels + WIDTH - 1) // WIDTH
 
 
 @kernel
 def _convolve(
-    points, x, above, margin, gate, reading, filters, reverse, bias, writing, grid, size, shared, memory, y, mark
+    points,
+    x,
+    x_shape,
+    above,
+    margin,
+    gate,
+    reading,
+    filters,
+    reverse,
+    bias,
+    writing,
+    grid,
+    size,
+    v,
+    memory,
+    y,
+    shape,
+    mark,
 ):
-    """All steps, for blocks of `size` tiles: one block for each thread, or one for all whose V is in `shared`.
+    """All steps, for blocks of `size` tiles: one block for each thread, or one for all whose V is in `v`.
 
     A thread with its own block waits for no other, and the block is so small that it fits into its cache. Where the
     filters are large, a large block for all is better: the threads divide the groups of filters, and few filters are
     transformed twice.
     """
-    tiles, channels = x.shape[0] * grid[0] * grid[1], x.shape[3]
-    groups = (y.shape[3] + WIDTH - 1) // WIDTH
-    together = shared.size > 0
-    blocks = (tiles + size - 1) // size
-    for start in range(0, tiles, size if together else tiles):
-        stop = min(start + size, tiles)
-        for phase in range(2 if together else 1):
-            items = (groups if phase else stop - start) if together else blocks
-            for number in prange(items):
-                # The number is unsigned: every function that takes it would be compiled again for its type.
-                item, own = np.intp(number), memory[get_thread_id()]
-                if together:
-                    first, last, v = start, stop, shared
-                    begin, end = start + item, start + item + 1
-                else:
-                    first, last = item * size, min((item + 1) * size, tiles)
-                    v = own[_own(points, size) :]
-                    begin, end = first, last
-                if phase == 0:
-                    _into_tiles(points, x, above, margin, gate, reading, grid, first, begin, end, size, v)
-                if phase == 1 or not together:
-                    for group in range(item if together else 0, item + 1 if together else groups):
-                        _one_group(
-                            points,
-                            v,
-                            channels,
-                            filters,
-                            reverse,
-                            group,
-                            own,
-                            bias,
-                            writing,
-                            grid,
-                            first,
-                            last,
-                            size,
-                            y,
-                            mark,
-                        )
+    tiles, channels = shape[0] * grid[0] * grid[1], x_shape[3]
+    reads, writes = (points, x, x_shape, above, margin, gate, reading), (memory, y, shape, mark)
+    if not v.size:
+        everything = (*reads, filters, reverse, bias, writing, grid, size, *writes)
+        for_each((tiles + size - 1) // size, _one_block, everything)
+        return
+    for begin in range(0, tiles, size):
+        end = min(begin + size, tiles)
+        of_tiles = (*reads, grid, begin, size, v)
+        for_each(end - begin, _into_matrices, of_tiles)
+        of_groups = (points, v, channels, filters, reverse, bias, writing, grid, begin, end, size, *writes)
+        for_each(_groups(shape[3]), _one_group, of_groups)
 
 
 # Tiles of a block for one thread, which fits into its second-level cache, and of one for all threads. Both are
@@ -643,9 +694,9 @@ def convolve(
     grid, size, own, shared = _plan(points, inputs, outputs, positions)
     memory = scratch(threads() * own + shared, x.dtype)
     common, private = memory[:shared], memory[shared:].reshape(threads(), own)
-    _convolve(
-        points, x, above, margin, gate, reading, filters, reverse, bias, writing, grid, size, common, private, y, mark
-    )
+    source = x.reshape(-1), x.shape, above, margin, gate.reshape(-1), reading
+    steps = filters.reshape(-1), reverse, bias, writing, grid, size, common, private
+    _convolve(points, *source, *steps, y.reshape(-1), y.shape, mark.reshape(-1))
 
 
 # The gradient with respect to the filters, by F4.
@@ -654,46 +705,46 @@ def convolve(
 TILES = 256
 
 
+@exact_subroutine
+def _gradient_into_matrices(tile, dy, shape, nothing, grid, first_tile, size, columns, z):
+    """Z = A dy A^T of a tile, into 36 matrices of size x columns, whose first row is that of the tile `first_tile`."""
+    _, height, width, channels = shape
+    step, t = size * columns + GAP, first_tile + tile
+    n, i, j = t // (grid[0] * grid[1]), t // grid[1] % grid[0], t % grid[1]
+    top, left = 4 * i, 4 * j
+    inside = top + 4 <= height and left + 4 <= width
+    for c in range(0, channels, wide_lanes(dy.dtype)):
+        start, target = n * height * width * channels + c, tile * columns + c
+        if inside:
+            _read_gradient(F4, dy, nothing, start, height, width, channels, top, left, z, target, step)
+        else:
+            _read_gradient_border(F4, dy, nothing, start, height, width, channels, top, left, z, target, step)
+    for k in range(36 if columns > channels else 0):
+        row = k * step + tile * columns
+        z[row + channels : row + columns] = 0
+
+
 @subroutine
-def _gradient_into_tiles(dy, grid, first_tile, begin, end, size, columns, z):
-    """Z = A dy A^T of the tiles begin to end, into 36 matrices of size x columns, whose first row is `first_tile`'s."""
-    _, height, width, channels = dy.shape
-    lanes, step = wide_lanes(dy.dtype), size * columns + GAP
-    flat, nothing = dy.reshape(-1), np.empty(0, np.uint8)
-    for t in range(begin, end):
-        n, i, j = t // (grid[0] * grid[1]), t // grid[1] % grid[0], t % grid[1]
-        top, left = 4 * i, 4 * j
-        inside = top + 4 <= height and left + 4 <= width
-        for c in range(0, channels, lanes):
-            start, target = n * height * width * channels + c, (t - first_tile) * columns + c
-            if inside:
-                _read_gradient(F4, flat, nothing, start, height, width, channels, top, left, z, target, step)
-            else:
-                _read_gradient_border(F4, flat, nothing, start, height, width, channels, top, left, z, target, step)
-        for k in range(36 if columns > channels else 0):
-            row = k * step + (t - first_tile) * columns
-            z[row + channels : row + columns] = 0
+def _add_products(item, channels, count, size, columns, v, z, sums, add):
+    """V^T Z of one of the 36 matrices, for DEPTH channels."""
+    k, first = item % 36, item // 36 * DEPTH
+    depth = min(DEPTH, channels - first)
+    a = 36 * (size * first + GAP * (first // DEPTH)) + k * (size * depth + GAP)
+    for p in range(0, columns, panel_columns(v.dtype)):
+        b, c = k * (size * columns + GAP) + p, (k * channels + first) * columns + p
+        multiply(v, a, NEXT, depth, z, b, columns, sums, c, columns, depth, count, add)
 
 
 @kernel
-def _sum_over_tiles(x, dy, padding, grid, size, columns, v, z, sums):
+def _sum_over_tiles(x, x_shape, dy, shape, padding, nothing, grid, size, columns, v, z, sums):
     """The 36 sums V^T Z over all tiles: (36, C, columns), flat."""
-    tiles, channels = x.shape[0] * grid[0] * grid[1], x.shape[3]
-    nothing = np.empty((0, 0, 0, 0), np.uint8)
-    pieces = (channels + DEPTH - 1) // DEPTH
+    tiles, channels, pieces = shape[0] * grid[0] * grid[1], x_shape[3], (x_shape[3] + DEPTH - 1) // DEPTH
+    plain, above = np.intp(PLAIN), np.intp(0)
     for start in range(0, tiles, size):
         count = min(size, tiles - start)
-        for q in prange(count):
-            tile = start + np.intp(q)
-            _into_tiles(F4, x, np.intp(0), padding, nothing, np.intp(PLAIN), grid, start, tile, tile + 1, size, v)
-            _gradient_into_tiles(dy, grid, start, tile, tile + 1, size, columns, z)
-        for item in prange(36 * pieces):
-            k, first = item % 36, item // 36 * DEPTH
-            depth = min(DEPTH, channels - first)
-            a = 36 * (size * first + GAP * (first // DEPTH)) + k * (size * depth + GAP)
-            for p in range(0, columns, panel_columns(x.dtype)):
-                b, c = k * (size * columns + GAP) + p, (k * channels + first) * columns + p
-                multiply(v, a, NEXT, depth, z, b, columns, sums, c, columns, depth, count, start > 0)
+        for_each(count, _into_matrices, (F4, x, x_shape, above, padding, nothing, plain, grid, start, size, v))
+        for_each(count, _gradient_into_matrices, (dy, shape, nothing, grid, start, size, columns, z))
+        for_each(36 * pieces, _add_products, (channels, count, size, columns, v, z, sums, start > 0))
 
 
 def filters_gradient(x: np.ndarray, dy: np.ndarray, padding: int, dfilters: np.ndarray) -> None:
@@ -719,6 +770,8 @@ def filters_gradient(x: np.ndarray, dy: np.ndarray, padding: int, dfilters: np.n
     columns = -(-outputs // panel) * panel
     lengths = _matrices(F4, size, inputs), 36 * (size * columns + GAP), 36 * inputs * columns
     v, z, sums = np.split(scratch(sum(lengths), x.dtype), np.cumsum(lengths)[:2])
-    _sum_over_tiles(x, dy, padding, grid, size, columns, v, z, sums)
+    nothing = np.empty(0, np.uint8)
+    maps = x.reshape(-1), x.shape, dy.reshape(-1), dy.shape
+    _sum_over_tiles(*maps, padding, nothing, grid, size, columns, v, z, sums)
     tile = sums.reshape(6, 6, inputs, columns)[..., :outputs]
     dfilters[...] = _transform_2d(_filter_gradient_transform, list(tile))

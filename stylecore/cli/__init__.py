@@ -1,7 +1,8 @@
 """The command line, ``stylecore``.
 
-The exit status is 0 on success; 2 if an input cannot be used, which one sentence on standard error explains; and 130
-if Ctrl-C or a signal to terminate ended the run early, whether or not there was a picture to save.
+The exit status is 0 on success; 1 if some of many pictures could not be made; 2 if an input cannot be used, which one
+sentence on standard error explains; and 130 if Ctrl-C or a signal to terminate ended the run early, whether or not
+there was a picture to save.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 
 from stylecore.errors import StylecoreError
 
-STOPPED = 130
+FAILED, STOPPED = 1, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

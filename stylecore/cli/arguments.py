@@ -49,8 +49,9 @@ def add_setting(group: Group, name: str, help: str, settings: Mapping[str, Any],
     settings : mapping of str to object
         The default of each setting.
     **more
-        Arguments of `add_argument` of argparse.
+        Arguments of `add_argument` of argparse; and "none", what the help calls a default of None.
     """
+    none = more.pop("none", "the network's own")
     default = more.get("default", settings[name])
     if isinstance(default, float):
         more = {"type": number, "metavar": "NUMBER", **more}
@@ -59,7 +60,7 @@ def add_setting(group: Group, name: str, help: str, settings: Mapping[str, Any],
         more = {"type": whole_number, "metavar": "NUMBER", **more}
         shown = str(default)
     else:
-        shown = default or "the network's own"
+        shown = default or none
     option = "--" + name.replace("_", "-")
     group.add_argument(option, help=f"{help} (default: {shown})", **{"default": argparse.SUPPRESS, **more})
 

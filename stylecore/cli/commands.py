@@ -14,13 +14,15 @@ import numpy as np
 
 from stylecore import weights
 from stylecore._transfer import Result, paint, resume
-from stylecore.cli import STOPPED, options, serve, sketch, training, video
+from stylecore.cli import STOPPED, batch, options, painting, serve, sketch, texture, training, video
 from stylecore.cli.settings import DEFAULTS, given_settings, named
 from stylecore.cli.terminal import Watch, discard_output, fail, print_result, say, stopped
+from stylecore.cli.workers import client_of
 from stylecore.errors import ImageError, ParameterError, StylecoreError, WeightsError
 from stylecore.inputs import read_inputs
 from stylecore.kernels import devices
 from stylecore.kernels.compilation import on_compile
+from stylecore.painter.settings import PainterSettings
 from stylecore.pictures.geometry import shape_for
 from stylecore.pictures.reading import read_image
 from stylecore.pictures.writing import check_output, write_image
@@ -36,6 +38,7 @@ from stylecore.studies.experiments import EXPERIMENTS, experiments
 from stylecore.studies.presets import load_presets
 from stylecore.video.film import PaintedFrame
 from stylecore.video.sources import open_source
+from stylecore.warming import compiling
 
 if TYPE_CHECKING:
     pass
@@ -100,12 +103,12 @@ def _transfer(given: Namespace, watch: Watch) -> int:
     inputs = read_inputs(_opened(given.content), [_opened(style) for style in given.style], settings)
     _check_output(given, inputs.shape)
     views = _views(given, files, settings.iterations)
-    _fetch_once(settings.network, watch)
+    _fetch_once(settings.network, watch, settings.device)
     checkpoint = None
     if given.checkpoint:
         output = None if given.output == STREAM else given.output
         checkpoint = Checkpoint(given.checkpoint, given.checkpoint_every, output)
-    with serve.watched(given, inputs, settings, watch) as page:
+    with serve.watched(given, inputs, settings, watch) as page, client_of(given) as client:
         result = paint(
             inputs,
             settings,
@@ -113,6 +116,7 @@ def _transfer(given: Namespace, watch: Watch) -> int:
             callback=together(page, watch, *views.values()),
             progress=watch.bar,
             checkpoint=checkpoint,
+            client=client,
         )
         status = _finish(result, given, views)
         if page is not None:
@@ -202,10 +206,10 @@ def _views(given: Namespace, inputs: Sequence[str], iterations: int | Sequence[i
 
 def _video(given: Namespace, watch: Watch) -> int:
     watch.introduce(f"film {given.film}; {_paintings(given.style)}")
-    network = given_settings(given).get("network", DEFAULTS["network"])
+    settings = {**DEFAULTS, **given_settings(given)}
     open_source(given.film)
     _check_readable(given.style)
-    _fetch_once(network, watch)
+    _fetch_once(settings["network"], watch, settings["device"])
 
     def report(painted: PaintedFrame, picture: np.ndarray) -> bool:
         return watch.count(painted.number, painted.count, painted.seconds, painted.seconds_left)
@@ -315,17 +319,39 @@ def _weights_info(given: Namespace, watch: Watch) -> int:
 
 
 def _train(given: Namespace, watch: Watch) -> int:
-    def report(epoch: Mapping[str, float]) -> None:
-        watch.say(", ".join(f"{name} {value:.4g}" for name, value in epoch.items()))
-
-    try:
-        done = training.train(given, report, watch.bar)
-    except KeyboardInterrupt:
-        say("stylecore: stopped; --resume continues from the last complete epoch, if there is one.")
+    done = _trained(training.train, given, watch)
+    if done is None:
         return STOPPED
     epochs = f"{len(done.history)} epoch{'s' * (len(done.history) > 1)}"
     print_result(f"{given.output}: {done.score} {done.result:.4g} on the test set, after {epochs}")
     return 0
+
+
+def _train_styles(given: Namespace, watch: Watch) -> int:
+    _fetch_once(getattr(given, "network", PainterSettings.defaults()["network"]), watch)
+    done = _trained(training.train_painter, given, watch)
+    if done is None:
+        return STOPPED
+    loss = done.history[-1]["test loss"]
+    print_result(f"{given.output}: {', '.join(done.weights.styles)}; loss {loss:.4g} on held-out photographs")
+    return 0
+
+
+def _trained(function: Callable[..., Any], given: Namespace, watch: Watch) -> Any:
+    """The result of a training; None if it was interrupted."""
+
+    def report(epoch: Mapping[str, float]) -> None:
+        watch.say(", ".join(f"{name} {value:.4g}" for name, value in epoch.items()))
+
+    try:
+        return function(given, report, watch.bar)
+    except KeyboardInterrupt:
+        say("stylecore: stopped; --resume continues from the last checkpoint, if there is one.")
+        return None
+
+
+def _paint(given: Namespace, watch: Watch) -> int:
+    return painting.paint(given, watch)
 
 
 def _serve(given: Namespace, watch: Watch) -> int:
@@ -335,6 +361,14 @@ def _serve(given: Namespace, watch: Watch) -> int:
 
 def _sketch(given: Namespace, watch: Watch) -> int:
     return sketch.sketch(given, watch, lambda: _fetch_once(DEFAULTS["network"], watch))
+
+
+def _batch(given: Namespace, watch: Watch) -> int:
+    return batch.batch(given, watch, lambda network: _fetch_once(network, watch))
+
+
+def _texture(given: Namespace, watch: Watch) -> int:
+    return texture.texture(given, watch, lambda network: _fetch_once(network, watch))
 
 
 def _devices(given: Namespace, watch: Watch) -> int:
@@ -354,8 +388,12 @@ _COMMANDS: dict[str, Callable[[Namespace, Watch], int]] = {
     "serve": _serve,
     "video": _video,
     "sketch": _sketch,
+    "texture": _texture,
+    "paint": _paint,
+    "batch": _batch,
     "train autoencoder": _train,
     "train cnn": _train,
+    "train styles": _train_styles,
     "weights list": _weights_list,
     "weights fetch": _weights_fetch,
     "weights convert": _weights_convert,
@@ -390,13 +428,17 @@ def _check_readable(paths: Iterable[str]) -> None:
         read_image(path)
 
 
-def _fetch_once(network: Any, watch: Watch) -> None:
-    """Download the network, with a report, if it is in the catalogue and not yet in the cache."""
+def _fetch_once(network: Any, watch: Watch, device: str = DEFAULTS["device"]) -> None:
+    """Download the network, with a report, if it is in the catalogue and not yet in the cache.
+
+    Meanwhile the kernels of the CPU are compiled, if they will be needed and have not been.
+    """
     if network not in weights.CATALOGUE or os.path.isfile(weights.cached_file(network)):
         return
     size = weights.CATALOGUE[network].megabytes
     watch.say(f"Downloading the network {network} ({size} MB) to {weights.cache_folder()}, once.")
-    weights.fetch(network, progress=watch.bar)
+    with compiling(progress=watch.bar) if device == "cpu" else nullcontext():
+        weights.fetch(network, progress=watch.bar)
 
 
 def _report(result: Result, written: str) -> int:

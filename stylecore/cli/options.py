@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, NoReturn
 from stylecore import weights
 from stylecore._transfer import METADATA
 from stylecore.cli.arguments import add_command, add_quiet, number, whole_number
+from stylecore.cli.batch import add_batch
+from stylecore.cli.painting import add_paint
 from stylecore.cli.serve import add_serve
 from stylecore.cli.settings import (
     add_colour,
@@ -21,8 +23,10 @@ from stylecore.cli.settings import (
     picture_size,
 )
 from stylecore.cli.sketch import add_sketch
+from stylecore.cli.texture import add_texture
 from stylecore.cli.training import add_train
 from stylecore.cli.video import add_video
+from stylecore.cli.workers import add_workers
 from stylecore.errors import ParameterError
 from stylecore.messages import near_matches
 from stylecore.samples import PAINTING, PHOTOGRAPH
@@ -110,6 +114,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_resume(commands)
     add_video(commands)
     add_sketch(commands)
+    add_texture(commands)
+    add_paint(commands)
+    add_batch(commands)
     _add_presets(commands)
     _add_experiments(commands)
     _add_demo(commands)
@@ -188,6 +195,7 @@ def _add_transfer(commands: Commands) -> None:
         action="store_true",
         help="open a page in the browser that shows the run, and can pause and stop it; see `stylecore serve --help`",
     )
+    add_workers(parser.add_argument_group("machines"), "the tiles of a picture above 1024 pixels")
 
 
 def _add_basic(group: Group) -> None:

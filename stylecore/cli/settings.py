@@ -7,13 +7,14 @@ from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
 from stylecore import weights
-from stylecore.cli.arguments import add_setting, number
+from stylecore.cli.arguments import add_setting, number, whole_number
+from stylecore.edges import EDGES
 from stylecore.errors import ParameterError
 from stylecore.losses import STYLE_LOSSES
 from stylecore.network import DTYPES, POOLINGS
 from stylecore.optimizers import OPTIMIZERS
 from stylecore.pictures.colour import COLOURS
-from stylecore.settings import LAYER_WEIGHTS, STYLE_PYRAMIDS, Settings
+from stylecore.settings import LAYER_WEIGHTS, METHODS, STYLE_PYRAMIDS, Settings
 
 if TYPE_CHECKING:
     from stylecore.cli.arguments import Group
@@ -45,6 +46,14 @@ def _number_or_auto(text: str) -> float | str:
     return text if text == "auto" else number(text)
 
 
+def _pyramid(text: str) -> int | str:
+    return text if text == "auto" else whole_number(text)
+
+
+def _stroke(text: str) -> float | str:
+    return text if text.endswith("mm") else number(text)
+
+
 def _tile(text: str) -> int | str | None:
     return None if text == "none" else picture_size(text)
 
@@ -56,6 +65,14 @@ def add_look(group: Group) -> None:
     ----------
     group : group of an argparse.ArgumentParser
     """
+    add_picture_setting(
+        group,
+        "method",
+        """statistics: the whole picture gets the painting's colours and strokes, as in the paper; neighbours: each part
+        of the photograph is painted like the part of the painting nearest to it, which keeps its shapes. Of the other
+        settings, neighbours uses the size, the steps, --init, --seed, --style-scale, --colour and --network""",
+        choices=METHODS,
+    )
     add_picture_setting(
         group,
         "style_weight",
@@ -83,8 +100,9 @@ def add_look(group: Group) -> None:
         group,
         "style_loss",
         """how to compare the picture with the painting: gram, by the colours and strokes that occur together, as in
-        the paper; mean_covariance, by their averages and their variation separately; wasserstein, by the effort to
-        transform one into the other, which is slower""",
+        the paper; mean_std, also by averages and contrast, for steadier contrast; mean_covariance, by their averages
+        and their variation separately; wasserstein, by the effort to transform one into the other, which is slower;
+        sliced_wasserstein, by the distribution of all values (slower; one painting, no regions)""",
         choices=STYLE_LOSSES,
     )
     add_picture_setting(
@@ -211,10 +229,30 @@ def add_size(group: Group) -> None:
     )
     add_picture_setting(
         group,
+        "stroke",
+        """in place of --style-scale, the longer side of the painting in pixels of the picture or, as in 300mm, in
+        millimetres of the print, so that the strokes keep their size however large the picture is; a small painting is
+        enlarged""",
+        type=_stroke,
+        metavar="{PIXELS,MILLIMETRESmm}",
+        none="by --style-scale",
+    )
+    add_picture_setting(
+        group,
+        "dpi",
+        "resolution of the print in pixels per inch, for --stroke in millimetres; it is written into the picture, too",
+        type=number,
+        metavar="NUMBER",
+        none="none",
+    )
+    add_picture_setting(
+        group,
         "pyramid",
         """number of sizes at which the picture is painted, one after the other, each twice the one before it. The
         small sizes add large shapes and broad strokes; with 1, the picture is painted only at full size, and the style
-        is finer. Or the longer sides of the small sizes in pixels, as in 128 300""",
+        is finer. auto is 3, and more above 1536 pixels. Or the longer sides of the small sizes in pixels, as in
+        128 300""",
+        type=_pyramid,
         metavar="SIZES",
         nargs="+",
         action=_OneOrSeveral,
@@ -262,6 +300,14 @@ def add_steps(group: Group) -> None:
         "averaging",
         """decay of an average over the pictures of the last steps at each size: each counts this factor less than the
         next. 0 uses the single best picture; 0.95 smooths the grain that adam produces""",
+    )
+    add_picture_setting(
+        group,
+        "edges",
+        """what the network sees beyond the edges of the picture: zeros, nothing, as usual, which leaves a rim of other
+        strokes; reflect, the picture's reflection, with which the rim is painted like the rest; wrap, the opposite
+        side, so that the picture repeats without seams""",
+        choices=EDGES,
     )
     add_picture_setting(
         group,

@@ -1,4 +1,4 @@
-"""The commands ``stylecore train cnn`` and ``stylecore train autoencoder``: their options, and how they are run."""
+"""The commands ``stylecore train cnn``, ``autoencoder`` and ``styles``: their options, and how they are run."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from stylecore.cli.arguments import add_command, add_quiet, add_setting
 from stylecore.errors import ParameterError
+from stylecore.painter.settings import PainterSettings
+from stylecore.painter.training import PainterTraining, train_styles
 from stylecore.training.curves import Epoch
 from stylecore.training.optimizers import OPTIMIZERS
 from stylecore.training.settings import AutoencoderSettings, ClassifierSettings, TrainingSettings
@@ -35,6 +37,7 @@ def add_train(commands: Commands) -> None:
     kinds = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_kind(kinds, "cnn", "Train a network to classify pictures.")
     _add_kind(kinds, "autoencoder", "Train a network to reconstruct pictures from a short code.")
+    _add_styles(kinds)
 
 
 def _add_kind(kinds: Commands, network: str, summary: str) -> None:
@@ -69,6 +72,10 @@ def _add_basic(group: Group, defaults: dict[str, Any]) -> None:
         "conv", "name": "conv1_1", "in_channels": 3, "out_channels": 32} and {"kind": "pool", "name": "pool1"}. By
         default a convolution has "size" 3, "stride" 1 and "padding" 1, and a pool "size" 2 and "stride" 2""",
     )
+    _add_outputs(group)
+
+
+def _add_outputs(group: Group) -> None:
     group.add_argument(
         "--resume",
         action="store_true",
@@ -120,6 +127,104 @@ def _add_optimisation(group: Group, defaults: dict[str, Any]) -> None:
     if "dropout" in defaults:
         add_setting(group, "dropout", "probability that a feature in front of the dense layer is dropped", defaults)
     add_setting(group, "seed", "random seed; the same seed gives the same network", defaults)
+
+
+def _add_styles(kinds: Commands) -> None:
+    defaults = PainterSettings.defaults()
+    parser = add_command(
+        kinds,
+        "styles",
+        "train styles",
+        "Train a painter, for `stylecore paint`: one network that paints in several styles, in a second.",
+        usage="%(prog)s PHOTOS --styles PAINTING [PAINTING ...] -o OUT.h5 [options]",
+    )
+    basic = parser.add_argument_group("basic")
+    basic.add_argument("data", metavar="PHOTOS", help="folder of photographs; those in its subfolders are read, too")
+    basic.add_argument("--styles", nargs="+", required=True, metavar="PAINTING", help="style images")
+    basic.add_argument(
+        "--names", nargs="+", metavar="NAME", help="names of the styles (default: those of the files, without suffix)"
+    )
+    basic.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT.h5",
+        required=True,
+        help="""the painter to write; a file of that name is replaced. The learning curves (OUT.csv), held-out
+        photographs in all styles (OUT.samples.png) and, until the end, a checkpoint (OUT.checkpoint.npz) are written
+        beside it every hundred steps""",
+    )
+    basic.add_argument(
+        "--add",
+        metavar="PAINTER.h5",
+        help="add the styles to this painter: only their scales and shifts are fitted, which takes minutes",
+    )
+    add_setting(basic, "steps", "updates of the painter", defaults)
+    add_setting(
+        basic,
+        "style_weight",
+        "weight of the styles, where that of the photograph is one: the larger, the stronger",
+        defaults,
+    )
+    add_setting(
+        basic, "style_size", "longer side of the style images in pixels: it decides how large strokes are", defaults
+    )
+    _add_outputs(basic)
+    loss = parser.add_argument_group("loss")
+    add_setting(loss, "network", "network whose features are compared, as in `stylecore transfer`", defaults)
+    for kind in ("content", "style"):
+        name = f"{kind}_layers"
+        layers = " ".join(defaults[name])
+        loss.add_argument(
+            f"--{kind}-layers",
+            nargs="+",
+            metavar="LAYER",
+            default=argparse.SUPPRESS,
+            help=f"layers at which the {kind} is compared (default: {layers})",
+        )
+    add_setting(loss, "content_weight", "weight of the photograph", defaults)
+    optimisation = parser.add_argument_group("optimisation")
+    add_setting(
+        optimisation, "crop", "side length in pixels of the squares that are painted, a multiple of 4", defaults
+    )
+    add_setting(optimisation, "batch", "number of squares in a step", defaults)
+    add_setting(optimisation, "learning_rate", "peak learning rate of Adam", defaults)
+    add_setting(optimisation, "warm_up", "steps in which the learning rate rises to its peak", defaults)
+    add_setting(optimisation, "held_out", "fraction of the photographs that the loss is measured on", defaults)
+    add_setting(optimisation, "seed", "random seed; the same seed gives the same painter", defaults)
+
+
+def train_painter(given: argparse.Namespace, callback: Callable[[Epoch], object], progress: bool) -> PainterTraining:
+    """Train a painter according to a command line.
+
+    Parameters
+    ----------
+    given : argparse.Namespace
+    callback, progress
+        As in `train_styles`.
+
+    Returns
+    -------
+    PainterTraining
+
+    Raises
+    ------
+    StylecoreError
+        As in `train_styles`.
+    """
+    settings = {name: value for name, value in vars(given).items() if name in PainterSettings.defaults()}
+    return train_styles(
+        given.data,
+        given.styles,
+        given.output,
+        names=given.names,
+        add=given.add,
+        half=given.half,
+        plot=given.plot,
+        resume=given.resume,
+        callback=callback,
+        progress=progress,
+        **settings,
+    )
 
 
 def train(given: argparse.Namespace, callback: Callable[[Epoch], object], progress: bool) -> Training:

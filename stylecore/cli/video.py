@@ -19,6 +19,7 @@ from stylecore.cli.settings import (
     given_settings,
     named,
 )
+from stylecore.cli.workers import add_workers, client_of
 from stylecore.pictures.writing import check_output
 from stylecore.runs.watching import Preview
 from stylecore.video.settings import FilmSettings
@@ -54,6 +55,7 @@ def add_video(commands: Commands) -> None:
     )
     _add_basic(parser.add_argument_group("basic"))
     _add_film(parser.add_argument_group("film"))
+    add_workers(parser.add_argument_group("machines"), "several shots at a time")
     add_look(parser.add_argument_group("look"))
     add_regions(
         parser.add_argument_group(
@@ -177,13 +179,15 @@ def paint_film(given: Namespace, callback: Callback, progress: bool) -> FilmResu
             return callback(painted, picture)
 
     output = Path(given.output)
-    return transfer_video(
-        given.film,
-        given.style,
-        output,
-        callback=shown if given.live else callback,
-        progress=progress,
-        sheet=given.sheet,
-        preview=output.with_name(f"{output.stem}-preview.png") if given.preview else None,
-        **film_settings(given),
-    )
+    with client_of(given) as client:
+        return transfer_video(
+            given.film,
+            given.style,
+            output,
+            callback=shown if given.live else callback,
+            progress=progress,
+            sheet=given.sheet,
+            preview=output.with_name(f"{output.stem}-preview.png") if given.preview else None,
+            client=client,
+            **film_settings(given),
+        )

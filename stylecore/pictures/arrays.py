@@ -44,12 +44,22 @@ def check_memory(height: int, width: int, name: str, *, stored_bytes: int = 3) -
     stored_bytes : int
         Bytes of a pixel as the file stores it; beside them, its float32 colours are held twice for a moment.
     """
-    needed, free = height * width * (stored_bytes + 2 * 3 * 4), memory.available()
-    if free is not None and needed > free:
+    if not fits_memory(height, width, stored_bytes=stored_bytes):
+        needed, free = _bytes(height, width, stored_bytes) / 2**30, (memory.available() or 0) / 2**30
         raise TooLargeError(
-            f"{name} has {width} x {height} pixels, which need {needed / 2**30:.1f} GB of memory, and "
-            f"{free / 2**30:.1f} GB are free; scale it down first."
+            f"{name} has {width} x {height} pixels, which need {needed:.1f} GB of memory, and {free:.1f} GB are free; "
+            "scale it down first."
         )
+
+
+def fits_memory(height: int, width: int, *, stored_bytes: int = 3) -> bool:
+    """Whether the free memory, as far as it is known, can hold a picture while it is read; see `check_memory`."""
+    free = memory.available()
+    return free is None or _bytes(height, width, stored_bytes) <= free
+
+
+def _bytes(height: int, width: int, stored_bytes: int) -> int:
+    return height * width * (stored_bytes + 2 * 3 * 4)
 
 
 def from_array(array: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray | None]:

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from stylecore.errors import ParameterError
+from stylecore.pictures.arrays import MAX_PIXELS
 
 INVISIBLE = 0.5 / 255
 """Opacity below which nothing is visible: it rounds to zero at 8 bits."""
@@ -52,7 +53,7 @@ def shape_for(size: int | Sequence[int] | str, shape: Sequence[int]) -> tuple[in
     Raises
     ------
     ParameterError
-        If the size is none of these, or is below one pixel.
+        If the size is none of these, is below one pixel, or gives over a gigapixel.
     """
     sides = _sides(size, shape)
     for side in sides:
@@ -60,15 +61,19 @@ def shape_for(size: int | Sequence[int] | str, shape: Sequence[int]) -> tuple[in
             raise ParameterError(
                 f"size is {size!r}; it must be the longer side in pixels, one or more, or such as 640x480 or 1.5x."
             )
-    return fit(shape, sides[0]) if len(sides) == 1 else (int(sides[1]), int(sides[0]))
+    if max(sides) <= MAX_PIXELS:
+        height, width = fit(shape, sides[0]) if len(sides) == 1 else (int(sides[1]), int(sides[0]))
+        if height * width <= MAX_PIXELS:
+            return height, width
+    raise ParameterError(f"size {size!s:.30} gives a picture of over a gigapixel; choose a smaller one.")
 
 
 def _sides(size: int | Sequence[int] | str, shape: Sequence[int]) -> list:
     """The longer side alone, or width and height."""
     if isinstance(size, str):
-        if match := re.fullmatch(r"(\d+)x(\d+)", size):
+        if match := re.fullmatch(r"(\d{1,12})x(\d{1,12})", size):
             return [int(side) for side in match.groups()]
-        if match := re.fullmatch(r"(\d+\.?\d*|\.\d+)x", size):
+        if match := re.fullmatch(r"(\d{1,12}(?:\.\d*)?|\.\d+)x", size):
             return [round(float(match[1]) * max(shape[:2]))]
     return list(size) if isinstance(size, tuple | list) and len(size) == 2 else [size]
 
@@ -95,7 +100,9 @@ def crop(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     return array[top : top + height, left : left + width]
 
 
-def resize(array: np.ndarray, shape: Sequence[int], alpha: np.ndarray | None = None) -> np.ndarray:
+def resize(
+    array: np.ndarray, shape: Sequence[int], alpha: np.ndarray | None = None, *, wraps: bool = False
+) -> np.ndarray:
     """Resize a picture, its opacity or a mask by Lanczos resampling, with antialiasing.
 
     Parameters
@@ -108,6 +115,8 @@ def resize(array: np.ndarray, shape: Sequence[int], alpha: np.ndarray | None = N
         Opacity of the picture, in [0, 1]. With it, colours are weighted by their opacity (premultiplied), so that
         colours of transparent pixels do not bleed into visible ones. Where the result is invisible, they are not
         weighted.
+    wraps : bool
+        Whether opposite edges of the picture, which has no `alpha` then, meet.
 
     Returns
     -------
@@ -116,7 +125,11 @@ def resize(array: np.ndarray, shape: Sequence[int], alpha: np.ndarray | None = N
     """
     if array.shape[:2] == tuple(shape[:2]):
         return array
-    scaled = _resampled(array, shape)
+    margin = 0
+    if wraps:  # By what Lanczos resampling sees around a pixel.
+        margin = 4 * max(1, -(-max(array.shape[:2]) // max(shape[:2])))
+        array = np.pad(array, [(margin, margin)] * 2 + [(0, 0)] * (array.ndim - 2), "wrap")
+    scaled = _resampled(array, shape, margin)
     if alpha is not None:
         opacity = _resampled(alpha, shape)
         visible = opacity > INVISIBLE
@@ -125,12 +138,13 @@ def resize(array: np.ndarray, shape: Sequence[int], alpha: np.ndarray | None = N
     return scaled.clip(0, 1, out=scaled)
 
 
-def _resampled(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Lanczos resampling, whose values may exceed those of the array slightly."""
+def _resampled(array: np.ndarray, shape: Sequence[int], margin: int = 0) -> np.ndarray:
+    """Lanczos resampling of an array within its margin, whose values may exceed those of the array slightly."""
     planes = array.reshape(*array.shape[:2], -1)
     height, width = shape[:2]
     scaled = np.empty((height, width, planes.shape[2]), np.float32)
+    box = margin, margin, array.shape[1] - margin, array.shape[0] - margin
     for c in range(planes.shape[2]):
         plane = Image.fromarray(np.ascontiguousarray(planes[:, :, c], np.float32))
-        scaled[:, :, c] = np.asarray(plane.resize((width, height), Image.Resampling.LANCZOS))
+        scaled[:, :, c] = np.asarray(plane.resize((width, height), Image.Resampling.LANCZOS, box))
     return scaled.reshape(height, width, *array.shape[2:])

@@ -12,7 +12,7 @@ from PIL import Image, ImageFile, PngImagePlugin, TiffImagePlugin, UnidentifiedI
 
 from stylecore.errors import ImageError
 from stylecore.pictures import formats, tiff
-from stylecore.pictures.arrays import MAX_PIXELS, check_memory, check_size, scaled
+from stylecore.pictures.arrays import MAX_PIXELS, check_memory, check_size, fits_memory, scaled
 from stylecore.pictures.profiles import from_gamma, to_srgb
 
 DESCRIPTION = 270
@@ -95,9 +95,11 @@ def read_file(file: BinaryIO, name: str) -> Decoded:
     Warns
     -----
     UserWarning
-        If the file has further frames.
+        If the file has further frames, or is read at a part of its size for lack of memory.
     """
     with opened(file, name) as image:
+        if image.format == "JPEG":
+            _scale_into_memory(image, name)
         check_memory(image.height, image.width, name)
         decoded = read(image, name, file)
         frames = 1
@@ -107,6 +109,22 @@ def read_file(file: BinaryIO, name: str) -> Decoded:
         if frames > 1:
             warnings.warn(f"{name} has {frames} frames; the first is used.", stacklevel=2)
     return decoded
+
+
+def _scale_into_memory(image: Image.Image, name: str) -> None:
+    """Let a JPEG that does not fit into the memory be decoded at a half, a quarter or an eighth of its size."""
+    width, height = image.size
+    for divisor in (1, 2, 4, 8):
+        smaller = -(-width // divisor), -(-height // divisor)
+        if fits_memory(smaller[1], smaller[0]):
+            if divisor > 1:
+                image.draft(image.mode, smaller)
+                warnings.warn(
+                    f"{name} has {width} x {height} pixels, too many for the free memory; it is read at "
+                    f"{image.width} x {image.height}.",
+                    stacklevel=3,
+                )
+            return
 
 
 def read(image: Image.Image, name: str, file: BinaryIO | None = None) -> Decoded:

@@ -28,6 +28,9 @@ SETTINGS = "stylecore"
 MAX_STREAM_BYTES = 2**30
 """The most that is read from a stream or a pipe, which must be held in memory; files have no such limit."""
 
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic")
+"""Suffixes of the files of a folder that are taken for pictures."""
+
 Source = str | os.PathLike[str] | BinaryIO | Image.Image | np.ndarray
 """What `read_image` accepts."""
 
@@ -49,7 +52,8 @@ def read_image(source: Source, *, name: str = "image") -> tuple[np.ndarray, np.n
     ----------
     source : str, path, binary stream, PIL.Image.Image or ndarray
         A file, which may be a pipe; an object with ``read``, such as an open file, which is read to its end; a Pillow
-        image; or an array of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), of uint8, uint16, or floats in [0, 1].
+        image; or an array of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), of uint8, uint16, or floats in [0, 1],
+        which may also be one of Dask, Zarr or another library with ``__array__``.
     name : str
         What messages call a source that is not a file, such as "content image".
 
@@ -75,6 +79,8 @@ def read_image(source: Source, *, name: str = "image") -> tuple[np.ndarray, np.n
     """
     if isinstance(source, np.ndarray):
         return from_array(source, name)
+    if hasattr(source, "__array__") and hasattr(source, "dtype"):  # Such as an array of Dask or Zarr.
+        return from_array(np.asarray(source), name)
     if isinstance(source, Image.Image):
         with _decoding(name):
             return _finished(*pillow.read(source, name), name)

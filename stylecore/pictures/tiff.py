@@ -11,13 +11,15 @@ import logging
 import math
 import warnings
 import zlib
-from typing import IO, BinaryIO, NamedTuple
+from collections.abc import Iterator
+from itertools import product
+from typing import IO, Any, BinaryIO, NamedTuple
 
 import numpy as np
 import tifffile
 
 from stylecore.errors import ImageError
-from stylecore.pictures.arrays import check_memory, check_size, scaled
+from stylecore.pictures.arrays import check_memory, check_size, quantise, scaled
 
 BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262  # tags
 WHITE_IS_ZERO = 0  # a photometric interpretation
@@ -38,7 +40,10 @@ _MODES = {WHITE_IS_ZERO: ("L", 1), _BLACK_IS_ZERO: ("L", 1), _RGB: ("RGB", 3), _
 LARGEST_CLASSIC = 2**32 - 2**26
 """Bytes of pixels above which a BigTIFF is written; offsets in a classic TIFF end at 4 GB."""
 
-_STRIP_BYTES = 2**20
+LARGEST_STRIPPED = 4096
+"""Side in pixels above which a TIFF is written in tiles."""
+
+_STRIP_BYTES, _TILE = 2**20, 512
 _EXPANSION = 1032  # the most bytes that one byte of Deflate can stand for
 _SLACK = 2**28  # bytes beyond its strip or tile that it may fill before it is refused
 
@@ -228,32 +233,53 @@ def _unpremultiplied(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     return np.minimum(pixels / divisor.reshape(divisor.shape + (1,) * (pixels.ndim - 2)), 1)
 
 
-def write(file: IO[bytes], pixels: np.ndarray, description: str, icc_profile: bytes) -> None:
+def write(
+    file: IO[bytes],
+    rgb: np.ndarray,
+    alpha: np.ndarray | None,
+    description: str,
+    icc_profile: bytes,
+    dpi: float | None = None,
+) -> None:
     """Write a picture with 16 bits per channel, compressed by Deflate with horizontal differences.
 
     Parameters
     ----------
     file : binary file
         Open for writing, seekable, at its start.
-    pixels : ndarray of uint16, shape (H, W, 3) or (H, W, 4)
-        RGB, or RGB with straight (not premultiplied) alpha.
+    rgb : ndarray of float, shape (H, W, 3)
+        In [0, 1].
+    alpha : ndarray of float, shape (H, W), or None
+        Opacity in [0, 1]; the colours are not premultiplied by it.
     description : str
         ASCII text for the tag ImageDescription; empty for none.
     icc_profile : bytes
-        The colour profile of `pixels`.
+        The colour profile of `rgb`.
+    dpi : float, optional
+        Resolution in pixels per inch.
 
     Notes
     -----
-    Above `LARGEST_CLASSIC` bytes of pixels, it is a BigTIFF.
+    Above `LARGEST_STRIPPED` pixels a side, it is stored in tiles, which are rounded to 16 bits one by one, so that
+    there is no second copy of the picture; above `LARGEST_CLASSIC` bytes of pixels, it is a BigTIFF.
     """
-    _, width, samples = pixels.shape
-    with tifffile.TiffWriter(file, bigtiff=pixels.nbytes > LARGEST_CLASSIC) as tiff:
+    height, width, _ = rgb.shape
+    samples = 3 if alpha is None else 4
+    size = 2 * height * width * samples
+    if max(height, width) <= LARGEST_STRIPPED:
+        pixels: Any = _levels(rgb, alpha, (slice(None), slice(None)))
+        layout: dict[str, Any] = {"rowsperstrip": max(1, _STRIP_BYTES // (2 * width * samples))}
+    else:
+        pixels = _tiles(rgb, alpha)
+        layout = {"tile": (_TILE, _TILE), "shape": (height, width, samples), "dtype": np.uint16}
+    if dpi is not None:
+        layout |= {"resolution": (dpi, dpi), "resolutionunit": "INCH"}
+    with tifffile.TiffWriter(file, bigtiff=size > LARGEST_CLASSIC) as tiff:
         tiff.write(
             pixels,
             photometric="rgb",
             planarconfig="contig",
             extrasamples=["unassalpha"] if samples == 4 else None,
-            rowsperstrip=max(1, _STRIP_BYTES // (2 * width * samples)),
             compression="zlib",
             predictor=True,
             description=description or None,
@@ -261,4 +287,21 @@ def write(file: IO[bytes], pixels: np.ndarray, description: str, icc_profile: by
             software=False,  # tifffile's version would make files of equal pictures differ
             metadata=None,
             maxworkers=1,
+            **layout,
         )
+
+
+def _levels(rgb: np.ndarray, alpha: np.ndarray | None, part: tuple[slice, slice]) -> np.ndarray:
+    """A part of a picture at 16 bits, (h, w, 3) or with its opacity (h, w, 4)."""
+    planes = rgb[part] if alpha is None else np.dstack([rgb[part], alpha[part]])
+    return quantise(planes, np.uint16)
+
+
+def _tiles(rgb: np.ndarray, alpha: np.ndarray | None) -> Iterator[np.ndarray]:
+    """Yield the tiles of a picture at 16 bits, row by row; those at its end are filled up with zeros."""
+    height, width, _ = rgb.shape
+    for top, left in product(range(0, height, _TILE), range(0, width, _TILE)):
+        levels = _levels(rgb, alpha, (slice(top, top + _TILE), slice(left, left + _TILE)))
+        tile = np.zeros((_TILE, _TILE, levels.shape[2]), np.uint16)
+        tile[: levels.shape[0], : levels.shape[1]] = levels
+        yield tile

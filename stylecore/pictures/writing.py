@@ -18,7 +18,7 @@ from PIL import Image, PngImagePlugin
 from stylecore.errors import ImageError
 from stylecore.files import replacing
 from stylecore.pictures import tiff
-from stylecore.pictures.arrays import is_finite, quantise, to_pil
+from stylecore.pictures.arrays import is_finite, to_pil
 from stylecore.pictures.pillow import DESCRIPTION
 from stylecore.pictures.profiles import profile_of
 from stylecore.pictures.reading import SETTINGS
@@ -79,6 +79,7 @@ def write_image(
     alpha: np.ndarray | None = None,
     settings: dict | None = None,
     format: str | None = None,
+    dpi: float | None = None,
 ) -> None:
     """Write a picture with the colour profile of sRGB; a file is written whole or not at all.
 
@@ -98,6 +99,8 @@ def write_image(
         What made the picture, for `read_settings`; anything that JSON can hold.
     format : {"png", "jpg", "webp", "tif"}, optional
         Needed for a stream; for a path, it overrides the suffix.
+    dpi : float, optional
+        Resolution of a print in pixels per inch, for the file; WebP has no place for it.
 
     Raises
     ------
@@ -130,10 +133,10 @@ def write_image(
         text = ""
     try:
         if _is_stream(target) or _is_special(name):
-            _write_to_stream(target, kind, rgb, alpha, text)
+            _write_to_stream(target, kind, rgb, alpha, text, dpi)
         else:
             with replacing(name) as file:
-                _ENCODERS[kind](file, rgb, alpha, text)
+                _ENCODERS[kind](file, rgb, alpha, text, dpi)
     except (OSError, ValueError) as error:
         raise _not_written(name, error) from error
 
@@ -180,9 +183,11 @@ def _not_written(name: str, error: Exception) -> ImageError:
     return ImageError(f"{name} cannot be written ({reason}); check where it leads, or choose another.")
 
 
-def _write_to_stream(target: Target, kind: str, rgb: np.ndarray, alpha: np.ndarray | None, text: str) -> None:
+def _write_to_stream(
+    target: Target, kind: str, rgb: np.ndarray, alpha: np.ndarray | None, text: str, dpi: float | None
+) -> None:
     encoded = io.BytesIO()  # as a pipe is not seekable
-    _ENCODERS[kind](encoded, rgb, alpha, text)
+    _ENCODERS[kind](encoded, rgb, alpha, text, dpi)
     if _is_stream(target):
         stream = cast(BinaryIO, target)
         stream.write(encoded.getbuffer())
@@ -193,27 +198,32 @@ def _write_to_stream(target: Target, kind: str, rgb: np.ndarray, alpha: np.ndarr
             file.write(encoded.getbuffer())
 
 
-def _write_png(file: IO[bytes], rgb: np.ndarray, alpha: np.ndarray | None, text: str) -> None:
+def _write_png(file: IO[bytes], rgb: np.ndarray, alpha: np.ndarray | None, text: str, dpi: float | None) -> None:
     chunks = PngImagePlugin.PngInfo()
     if text:
         chunks.add_text(SETTINGS, text)
-    _save(to_pil(rgb, alpha), file, "PNG", pnginfo=chunks)
+    _save(to_pil(rgb, alpha), file, "PNG", pnginfo=chunks, **_resolution(dpi))
 
 
-def _write_jpeg(file: IO[bytes], rgb: np.ndarray, alpha: np.ndarray | None, text: str) -> None:
+def _write_jpeg(file: IO[bytes], rgb: np.ndarray, alpha: np.ndarray | None, text: str, dpi: float | None) -> None:
     if alpha is not None:
         rgb = 1 - alpha[:, :, None] * (1 - np.clip(rgb, 0, 1))
-    _save(to_pil(rgb), file, "JPEG", quality=95, subsampling="4:4:4", exif=_describe(text))
+    options = {"quality": 95, "subsampling": "4:4:4", "exif": _describe(text), **_resolution(dpi)}
+    _save(to_pil(rgb), file, "JPEG", **options)
 
 
-def _write_webp(file: IO[bytes], rgb: np.ndarray, alpha: np.ndarray | None, text: str) -> None:
+def _write_webp(file: IO[bytes], rgb: np.ndarray, alpha: np.ndarray | None, text: str, dpi: float | None) -> None:
     # "exact" keeps the colours under transparent pixels.
     _save(to_pil(rgb, alpha), file, "WebP", quality=95, exact=True, exif=_describe(text))
 
 
-def _write_tiff(file: IO[bytes], rgb: np.ndarray, alpha: np.ndarray | None, text: str) -> None:
-    planes = rgb if alpha is None else np.dstack([rgb, alpha])
-    tiff.write(file, quantise(planes, np.uint16), _tagged(text), profile_of("sRGB"))
+def _write_tiff(file: IO[bytes], rgb: np.ndarray, alpha: np.ndarray | None, text: str, dpi: float | None) -> None:
+    tiff.write(file, rgb, alpha, _tagged(text), profile_of("sRGB"), dpi)
+
+
+def _resolution(dpi: float | None) -> dict[str, tuple[float, float]]:
+    """The option of Pillow for the resolution, if there is one."""
+    return {} if dpi is None else {"dpi": (dpi, dpi)}
 
 
 _ENCODERS = {"png": _write_png, "jpg": _write_jpeg, "webp": _write_webp, "tif": _write_tiff}

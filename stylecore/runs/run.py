@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -19,7 +19,18 @@ from stylecore.runs.history import Callback, Evaluation, History
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from stylecore.objective import Objective
+
+class Function(Protocol):
+    """What a run minimises, such as `stylecore.objective.Objective`."""
+
+    @property
+    def term_weights(self) -> dict[str, float]:
+        """Factor of each term in the loss."""
+        ...
+
+    def evaluate(self, x: np.ndarray) -> tuple[float, np.ndarray, dict[str, Any]]:
+        """Loss of an image (H, W, 3), its gradient and the terms."""
+        ...
 
 
 class Run:
@@ -104,13 +115,13 @@ class Run:
             self._bar.write(text, file=sys.stderr)
 
     def minimize(
-        self, objective: Objective, optimizer: Optimizer, finish: Callable[[np.ndarray], np.ndarray]
+        self, objective: Function, optimizer: Optimizer, finish: Callable[[np.ndarray], np.ndarray]
     ) -> np.ndarray:
         """Minimise at the next scale, starting from the checkpoint's state if it was saved at this scale.
 
         Parameters
         ----------
-        objective : Objective
+        objective : Function
         optimizer : Optimizer
         finish : callable
             From the image that is optimised to the picture that the callback gets, both (H, W, 3).
@@ -144,7 +155,7 @@ class Run:
         if self._checkpoint:
             self._checkpoint.write(optimizer, self._scale, self.history, now=now)
 
-    def _watched(self, objective: Objective, finish: Callable[[np.ndarray], np.ndarray]) -> Callable:
+    def _watched(self, objective: Function, finish: Callable[[np.ndarray], np.ndarray]) -> Callable:
         """The function that the optimiser minimises, which records and shows each evaluation."""
 
         def evaluate(x: np.ndarray) -> tuple[float, np.ndarray]:

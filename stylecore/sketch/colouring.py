@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
+import scipy
 
 from stylecore._transfer import Result, transfer
 from stylecore.pictures.geometry import fit
@@ -123,4 +123,4 @@ def filled(photo: np.ndarray, pairs: list[tuple[np.ndarray, np.ndarray]]) -> np.
     for ours, theirs in pairs:
         content[ours] = photo[theirs].mean(axis=0)
     deviation = SOFTNESS * max(content.shape)
-    return gaussian_filter(content, (deviation, deviation, 0), mode="nearest")
+    return scipy.ndimage.gaussian_filter(content, (deviation, deviation, 0), mode="nearest")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import binary_dilation, gaussian_filter, zoom
+import scipy
 
 from stylecore.kernels.backend import DeviceArray
 from stylecore.network import Network, load_network
@@ -88,7 +88,8 @@ class Describer:
         """Describe lines, given as a mask (H, W) that is not empty."""
         thin = fitted(mask)
         described = {f"hog{cells}": _hog(thin, cells) for cells in HOG_CELLS}
-        drawn = gaussian_filter(binary_dilation(thin, np.ones((3, 3))).astype(np.float32), 0.7)
+        thick = scipy.ndimage.binary_dilation(thin, np.ones((3, 3)))
+        drawn = scipy.ndimage.gaussian_filter(thick.astype(np.float32), 0.7)
         features = self._features(np.repeat(1 - drawn[..., None], 3, axis=2))
         described.update({layer: features[layer].ravel() for layer in LAYERS})
         return {name: vector.astype(np.float16) for name, vector in described.items()}
@@ -113,7 +114,7 @@ def fitted(mask: np.ndarray) -> np.ndarray:
     height, width = fit(box.shape, SIDE - 2 * MARGIN)
     enlarged = max(height, width) >= max(box.shape)
     if enlarged:
-        scaled = zoom(box.astype(np.float32), (height / box.shape[0], width / box.shape[1]), order=1)
+        scaled = scipy.ndimage.zoom(box.astype(np.float32), (height / box.shape[0], width / box.shape[1]), order=1)
         scaled = scaled[:height, :width]
     else:
         scaled = area_average(box.astype(np.float32), (height, width))
@@ -137,7 +138,7 @@ def _edges(tone: np.ndarray) -> np.ndarray:
 
 def _hog(thin: np.ndarray, cells: int) -> np.ndarray:
     side = 16 * cells
-    soft = resize(gaussian_filter(thin.astype(np.float32), 3.0), (side, side))
+    soft = resize(scipy.ndimage.gaussian_filter(thin.astype(np.float32), 3.0), (side, side))
     return skimage("feature").hog(soft, orientations=9, pixels_per_cell=(16, 16), cells_per_block=(2, 2))
 
 

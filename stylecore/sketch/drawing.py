@@ -6,7 +6,7 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import binary_dilation, gaussian_filter
+import scipy
 
 from stylecore.errors import ImageError
 from stylecore.pictures.colour import grey
@@ -125,5 +125,5 @@ def _edges(tone: np.ndarray) -> np.ndarray:
     """Edges of a photograph as soft lines."""
     shape = fit(tone.shape, LINE_ART_SIDE)
     edges = skimage("feature").canny(resize(tone, shape), sigma=2.0, low_threshold=0.03, high_threshold=0.06)
-    lines = gaussian_filter(binary_dilation(edges).astype(np.float32), 0.5)
+    lines = scipy.ndimage.gaussian_filter(scipy.ndimage.binary_dilation(edges).astype(np.float32), 0.5)
     return resize(lines, tone.shape[:2])

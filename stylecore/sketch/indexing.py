@@ -13,7 +13,7 @@ import numpy as np
 
 from stylecore.errors import DataError, ImageError, ParameterError, TooLargeError
 from stylecore.files import replacing
-from stylecore.pictures.reading import read_image
+from stylecore.pictures.reading import SUFFIXES, read_image
 from stylecore.sketch.descriptors import Describer
 
 VERSION = 1
@@ -21,9 +21,6 @@ VERSION = 1
 
 SUFFIX = ".sketch-index.npz"
 """What the name of a folder is followed by in the name of its index."""
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic")
-"""Suffixes of the files of a folder that are taken for photographs."""
 
 SAVED_EVERY = 200
 """Number of photographs after which the index is written, so that little is lost if the program is interrupted."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy import ndimage
-from scipy.optimize import linear_sum_assignment
+import scipy
 
 from stylecore.errors import ParameterError
 from stylecore.sketch.libraries import skimage
@@ -63,7 +62,7 @@ def match_regions(
             raise ParameterError(f"the {name} has no foreground, so its regions cannot be matched.")
     ours, theirs = region_statistics(sketch), region_statistics(photo)
     costs = np.array([[_cost(a, b, position_weight) for b in theirs.values()] for a in ours.values()])
-    rows, columns = linear_sum_assignment(costs)
+    rows, columns = scipy.optimize.linear_sum_assignment(costs)
     labels, photo_labels = list(ours), list(theirs)
     matches = {labels[i]: photo_labels[j] for i, j in zip(rows, columns, strict=True)}
     left_over = {label: _neighbour(sketch.labels, label, list(matches)) for label in labels if label not in matches}
@@ -80,7 +79,7 @@ def region_statistics(segmentation: Segmentation) -> dict[int, Statistics]:
     for label in segmentation.regions:
         mask = segmentation.mask(label)
         perimeter = max(float(skimage("measure").perimeter(np.pad(mask, 1))), 1.0)
-        centroid = (np.array(ndimage.center_of_mass(mask)) - corner) / extent
+        centroid = (np.array(scipy.ndimage.center_of_mass(mask)) - corner) / extent
         statistics[label] = Statistics(mask.sum() / len(rows), perimeter**2 / mask.sum(), centroid)
     return statistics
 
@@ -93,7 +92,7 @@ def _cost(a: Statistics, b: Statistics, position_weight: float) -> float:
 def _neighbour(labels: np.ndarray, label: int, others: list[int]) -> int:
     """The one of the other regions that has most pixels next to a region, or else is nearest to it."""
     mask = labels == label
-    distance = ndimage.distance_transform_edt(~mask)
+    distance = scipy.ndimage.distance_transform_edt(~mask)
     candidates = np.isin(labels, others)
     nearest = distance[candidates].min()
     values, counts = np.unique(labels[candidates & (distance < nearest + 1)], return_counts=True)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy import ndimage, sparse
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.sparse.csgraph import dijkstra
+import scipy
 
 from stylecore.kernels.backend import DeviceArray
 from stylecore.network import Network, load_network
@@ -140,8 +138,8 @@ def _geodesic(small: np.ndarray, lab: np.ndarray) -> np.ndarray:
     entry = np.sort(among, axis=1)[:, : len(border) // 3 + 1].mean(axis=1) + 0.01
     starts = np.concatenate([edges[:, 0], np.full(len(border), count)])
     ends = np.concatenate([edges[:, 1], border])
-    graph = sparse.csr_matrix((np.concatenate([lengths, entry]), (starts, ends)), (count + 1, count + 1))
-    return dijkstra(graph, directed=False, indices=count)[labels]
+    graph = scipy.sparse.csr_matrix((np.concatenate([lengths, entry]), (starts, ends)), (count + 1, count + 1))
+    return scipy.sparse.csgraph.dijkstra(graph, directed=False, indices=count)[labels]
 
 
 def _activations(photo: np.ndarray, network: Any) -> np.ndarray:
@@ -184,11 +182,11 @@ def _grabcut(small: np.ndarray, saliency: np.ndarray, threshold: float) -> np.nd
 
 def _cleaned(mask: np.ndarray) -> np.ndarray:
     """The mask without thin and small parts, and without holes; unchanged if nothing else is left."""
-    opened = ndimage.binary_fill_holes(ndimage.binary_opening(mask))
-    parts, count = ndimage.label(opened)
+    opened = scipy.ndimage.binary_fill_holes(scipy.ndimage.binary_opening(mask))
+    parts, count = scipy.ndimage.label(opened)
     if not count:
         return mask
-    areas = ndimage.sum(opened, parts, np.arange(1, count + 1))
+    areas = scipy.ndimage.sum(opened, parts, np.arange(1, count + 1))
     return np.isin(parts, np.flatnonzero(areas > PART * areas.max()) + 1)
 
 
@@ -208,7 +206,7 @@ def _regions(lab: np.ndarray, foreground: np.ndarray, most: int) -> np.ndarray:
     place = np.stack([rows, columns], axis=-1) * (50 / max(labels.shape))
     inside = labels > 0
     vectors = _means(np.concatenate([lab, place], axis=-1)[inside][None], compact[inside][None], len(found))
-    clusters = fcluster(linkage(vectors, "ward"), most, "maxclust")
+    clusters = scipy.cluster.hierarchy.fcluster(scipy.cluster.hierarchy.linkage(vectors, "ward"), most, "maxclust")
     regions = np.zeros(labels.shape, np.int32)
     regions[inside] = clusters[compact[inside]]
     regions[foreground & ~inside] = clusters[0]

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import sparse
-from scipy.sparse.linalg import cg
+import scipy
 
 from stylecore.sketch.descriptors import HOG_CELLS, LAYERS, Describer
 from stylecore.sketch.drawing import Drawing
@@ -121,13 +120,13 @@ def _spread(similarity: np.ndarray, content: np.ndarray) -> np.ndarray:
     seeds = np.maximum(similarity - np.partition(similarity, -SEEDS - 1)[-SEEDS - 1], 0)
     graph = _graph(content)
     degrees = np.sqrt(np.asarray(graph.sum(axis=1)).ravel() + 1e-9)
-    scaled = sparse.diags(1 / degrees) @ graph @ sparse.diags(1 / degrees)
-    spread, _ = cg(sparse.identity(count) - SPREADING * scaled, seeds)
+    scaled = scipy.sparse.diags(1 / degrees) @ graph @ scipy.sparse.diags(1 / degrees)
+    spread, _ = scipy.sparse.linalg.cg(scipy.sparse.identity(count) - SPREADING * scaled, seeds)
     # Photographs that the graph does not reach follow in the order of their own similarity.
     return spread + 1e-6 * _standardised(similarity)
 
 
-def _graph(content: np.ndarray) -> sparse.csr_matrix:
+def _graph(content: np.ndarray) -> scipy.sparse.csr_matrix:
     """Symmetric graph that links each photograph to those that look most alike, weighted by similarity."""
     unit = _unit(content)
     centred = _unit(unit - unit.mean(axis=0))
@@ -141,7 +140,7 @@ def _graph(content: np.ndarray) -> sparse.csr_matrix:
         columns.append(nearest)
         weights.append(np.maximum(cosines[nearest], 0) ** SHARPNESS)
     pairs = np.concatenate(rows), np.concatenate(columns)
-    graph = sparse.csr_matrix((np.concatenate(weights), pairs), (len(centred), len(centred)))
+    graph = scipy.sparse.csr_matrix((np.concatenate(weights), pairs), (len(centred), len(centred)))
     return graph.maximum(graph.T)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 BACKGROUND = 0
 """Label of the background."""
@@ -80,5 +80,5 @@ def grown(labels: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Give each pixel of a mask that has no label that of the nearest pixel with one; (H, W) of int32."""
     if not labels.any():
         return mask.astype(np.int32)
-    nearest = ndimage.distance_transform_edt(labels == 0, return_distances=False, return_indices=True)
+    nearest = scipy.ndimage.distance_transform_edt(labels == 0, return_distances=False, return_indices=True)
     return np.where(mask, labels[tuple(nearest)], BACKGROUND).astype(np.int32)

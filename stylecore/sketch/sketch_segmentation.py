@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from stylecore.pictures.geometry import fit
 from stylecore.sketch.drawing import Drawing
@@ -79,20 +79,20 @@ def _enclosed(lines: np.ndarray) -> np.ndarray:
     distance = _distance_to(lines)
     enclosed = lines.copy()
     for radius in RADII:
-        areas, count = ndimage.label(distance > radius)
+        areas, count = scipy.ndimage.label(distance > radius)
         outside = areas == areas[0, 0]
-        largest = ndimage.maximum(distance, areas, np.arange(count + 1))
+        largest = scipy.ndimage.maximum(distance, areas, np.arange(count + 1))
         inside = np.isin(areas, np.flatnonzero(largest > ENCLOSED * radius)) & (areas > 0) & ~outside
         if inside.any():
             reached = _distance_to(outside) <= radius
             enclosed |= (_distance_to(inside) <= radius + 1) & ~reached
-    return ndimage.binary_fill_holes(enclosed)[margin:-margin, margin:-margin]
+    return scipy.ndimage.binary_fill_holes(enclosed)[margin:-margin, margin:-margin]
 
 
 def _areas(lines: np.ndarray, foreground: np.ndarray) -> np.ndarray:
     """Label the areas of the foreground between the lines, as if gaps up to `GAP` were closed."""
     distance = _distance_to(lines)
-    areas, _ = ndimage.label(foreground & (distance > GAP))
+    areas, _ = scipy.ndimage.label(foreground & (distance > GAP))
     labels = skimage("segmentation").watershed(-distance, areas, mask=foreground & ~lines)
     return merged(grown(labels, foreground), LEAST_REGION, MOST_REGIONS)
 

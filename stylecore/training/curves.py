@@ -8,7 +8,6 @@ from io import BytesIO, StringIO
 from pathlib import Path
 
 from stylecore.errors import ParameterError
-from stylecore.training.tasks import Classification, Reconstruction
 
 Epoch = dict[str, float]
 """One epoch by the names of `columns`; the epoch's number counts from 1."""
@@ -51,10 +50,10 @@ def table(history: Sequence[Epoch], score: str) -> bytes:
 
 
 def is_table(path: Path) -> bool:
-    """Whether a file begins with the header that `table` writes, for any task."""
-    headers = [",".join(columns(task.score)).encode() for task in (Classification, Reconstruction)]
+    """Whether a file begins with the header that `table` writes, for any score."""
     with open(path, "rb") as file:
-        return file.readline(1000).rstrip(b"\r\n") in headers
+        header = file.readline(1000).decode(errors="replace").rstrip("\r\n").split(",")
+    return len(header) > 2 and header == columns(header[2])
 
 
 def check_plot(path: Path) -> None:

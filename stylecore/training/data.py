@@ -383,17 +383,85 @@ def read_pictures(folder: str | os.PathLike[str], side: int, classes: Sequence[s
     """
     folder = Path(folder)
     classes, paths, labels = _list_pictures(folder, classes)
-    smallest = round(MARGIN * side)
-    with ThreadPoolExecutor(DECODERS) as pool:
-        _check_memory(folder, list(pool.map(partial(_size, smallest=smallest), paths)), smallest)
-        pictures = list(pool.map(partial(_load, smallest=smallest), paths))
-    unreadable = [file for file, picture in zip(paths, pictures, strict=True) if picture is None]
-    _report_unreadable(folder, unreadable, len(paths))
+    pictures = _load_all(folder, paths, round(MARGIN * side))
     readable = np.array([picture is not None for picture in pictures])
     for label, name in enumerate(classes):
         if label not in labels[readable]:
             raise DataError(f"no file in {folder / name} can be read; fill the folder or leave out that class.")
     return PictureSet([picture for picture in pictures if picture is not None], labels[readable], classes, side)
+
+
+def _load_all(folder: Path, paths: Sequence[Path], smallest: int) -> list[Image.Image | None]:
+    """The pictures in some files of a folder; None for those that cannot be read, after a warning."""
+    with ThreadPoolExecutor(DECODERS) as pool:
+        _check_memory(folder, list(pool.map(partial(_size, smallest=smallest), paths)), smallest)
+        pictures = list(pool.map(partial(_load, smallest=smallest), paths))
+    unreadable = [file for file, picture in zip(paths, pictures, strict=True) if picture is None]
+    _report_unreadable(folder, unreadable, len(paths))
+    return pictures
+
+
+def list_photographs(folder: str | os.PathLike[str]) -> list[Path]:
+    """All files in a folder and its subfolders with the suffix of a picture, by path, without hidden ones.
+
+    Raises
+    ------
+    DataError
+        If the folder is missing or cannot be read.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        problem = "is not a folder" if folder.exists() else "does not exist"
+        raise DataError(f"{folder} {problem}; give a folder of photographs.")
+    suffixes, found = Image.registered_extensions(), []
+    for entry in _entries(folder):
+        found += list_photographs(entry) if entry.is_dir() else [entry] if entry.suffix.lower() in suffixes else []
+    return found
+
+
+def read_photographs(
+    folder: str | os.PathLike[str], side: int, held_out: float = 0.05, seed: int = 0
+) -> tuple[PictureSet, PictureSet]:
+    """Read all photographs in a folder and its subfolders, as a training set and a test set.
+
+    Photographs that cannot be read, or are smaller than half a square, are left out with a warning.
+
+    Parameters
+    ----------
+    folder : str or path
+    side : int
+        Side length in pixels of the squares that the sets yield.
+    held_out : float
+        Fraction of the photographs that is held out as the test set.
+    seed : int
+        Random seed of that choice.
+
+    Returns
+    -------
+    train, test : PictureSet
+        Of a single class.
+
+    Raises
+    ------
+    DataError
+        If the folder is missing, or more than 5% of its photographs cannot be read, or fewer than two remain.
+    TooLargeError
+        If they do not fit into memory.
+    """
+    folder, paths = Path(folder), list_photographs(folder)
+    if len(paths) < 2:
+        raise DataError(f"{folder} holds {len(paths)} photographs; at least two are needed.")
+    readable = [picture for picture in _load_all(folder, paths, round(MARGIN * side)) if picture is not None]
+    pictures = [picture for picture in readable if min(picture.size) >= side // 2]
+    small = len(readable) - len(pictures)
+    if len(pictures) < 2:
+        raise DataError(
+            f"the photographs in {folder} are too small: {small} of {len(readable)} have a side of less than "
+            f"{side // 2} pixels, half of the crop; give larger ones, or reduce crop."
+        )
+    if small:
+        warnings.warn(f"{small} photographs in {folder} are smaller than half the crop and left out.", stacklevel=2)
+    return _split(PictureSet(pictures, np.zeros(len(pictures), int), ("photographs",), side), held_out, seed)
 
 
 def _list_pictures(folder: Path, classes: Sequence[str] | None) -> tuple[tuple[str, ...], list[Path], np.ndarray]:

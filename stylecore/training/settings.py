@@ -67,14 +67,14 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         for name in ("side", "epochs", "batch"):
-            self._store(name, _integer(name, getattr(self, name), least=1))
-        self._store("seed", _integer("seed", self.seed, least=0))
+            self._store(name, integer(name, getattr(self, name), least=1))
+        self._store("seed", integer("seed", self.seed, least=0))
         for name in ("learning_rate", "weight_decay", "warm_up"):
             value = getattr(self, name)
-            if not (_is_real(value) and 0 <= value < float("inf")):
+            if not (is_real(value) and 0 <= value < float("inf")):
                 raise ParameterError(f"{name} is {value!r}; it must be a non-negative number.")
             self._store(name, float(value))
-        if not (_is_real(self.held_out) and 0 < self.held_out < 1):
+        if not (is_real(self.held_out) and 0 < self.held_out < 1):
             raise ParameterError(f"held_out is {self.held_out!r}; it must be a number between 0 and 1.")
         self._store("held_out", float(self.held_out))
         if not isinstance(self.optimizer, str) or self.optimizer not in OPTIMIZERS:
@@ -154,7 +154,7 @@ class ClassifierSettings(TrainingSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (_is_real(self.dropout) and 0 <= self.dropout < 1):
+        if not (is_real(self.dropout) and 0 <= self.dropout < 1):
             raise ParameterError(f"dropout is {self.dropout!r}; it must be a number from 0 to less than 1.")
         self._store("dropout", float(self.dropout))
 
@@ -170,11 +170,13 @@ class AutoencoderSettings(TrainingSettings):
     warm_up: float = 1.0
 
 
-def _is_real(value: object) -> bool:
+def is_real(value: object) -> bool:
+    """Whether a value is a real number and not a truth value."""
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
-def _integer(name: str, value: object, least: int) -> int:
+def integer(name: str, value: object, least: int) -> int:
+    """A setting as an int; ParameterError if it is not an integer of at least `least`."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
         raise ParameterError(f"{name} is {value!r}; it must be an integer of at least {least}.")
     return int(value)

@@ -301,7 +301,7 @@ class _Run:
         self.model.draw_from(dropout)
         losses: list[float] = []
         qualities: list[float] = []
-        with _bar(self._steps, f"epoch {number + 1} of {self.settings.epochs}", progress) as bar:
+        with progress_bar(self._steps, f"epoch {number + 1} of {self.settings.epochs}", progress) as bar:
             for x, labels in batches(self._train, self.settings.batch, self.scaling, order):
                 loss, quality = self._step(x, labels, number * self._steps + len(losses))
                 losses.append(loss)
@@ -352,7 +352,8 @@ class _Run:
         return loss, self.task.summary(quality)
 
 
-def _bar(steps: int, label: str, progress: bool) -> tqdm:
+def progress_bar(steps: int, label: str, progress: bool) -> tqdm:
+    """A progress bar over the steps of a part of a training; hidden unless `progress`."""
     from tqdm import tqdm
 
     return tqdm(total=steps, desc=label, unit="step", dynamic_ncols=True, disable=not progress, leave=False)

@@ -252,6 +252,8 @@ def _split(given: dict[str, Any]) -> tuple[Settings, FilmSettings]:
         raise ParameterError(
             'init of a film must be "content" or "noise"; each later frame starts from those before it.'
         )
+    if pictures.get("method", Settings.method) != Settings.method:
+        raise ParameterError(f'a film is painted by method "{Settings.method}" only; leave method out.')
     chosen = Settings.of(pictures).with_layers()
     return chosen, FilmSettings(**{name: value for name, value in given.items() if name in own})
 
@@ -419,6 +421,10 @@ def _paint(frames: Frames, known: Shots, look: Look, watch: _Watch, client: Any)
     missing = [
         [(i, run) for run in runs for i in range(*shot) if not frames.is_painted(i, run)] for shot in known.shots
     ]
+    if hasattr(client, "scheduler_info"):  # Of Dask.
+        from stylecore.cluster import prepare
+
+        prepare(client)
     futures = [client.submit(paint_shot, frames, known, shot, look) for shot in known.shots]
     for future, painted in zip(futures, missing, strict=True):
         future.result()

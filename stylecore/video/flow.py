@@ -16,7 +16,7 @@ import os
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, map_coordinates
+import scipy
 
 from stylecore.errors import DataError
 from stylecore.extras import optional
@@ -83,9 +83,8 @@ def warp(image: np.ndarray, flow: np.ndarray, order: int = 1) -> np.ndarray:
     """
     planes = image.reshape(*image.shape[:2], -1)
     # OpenCV's remap would round the coordinates to 1/32 pixel.
-    sampled = [
-        map_coordinates(planes[:, :, c], _targets(flow), order=order, mode="nearest") for c in range(planes.shape[2])
-    ]
+    channels, targets = np.moveaxis(planes, 2, 0), _targets(flow)
+    sampled = [scipy.ndimage.map_coordinates(plane, targets, order=order, mode="nearest") for plane in channels]
     return np.stack(sampled, axis=2).reshape(*flow.shape[:2], *image.shape[2:])
 
 
@@ -156,7 +155,7 @@ def consistency(flow: np.ndarray, back: np.ndarray) -> np.ndarray:
     y, x = (np.floor(target) for target in _targets(flow))
     outside = (x < 0) | (x + 1 >= width) | (y < 0) | (y + 1 >= height)
     weight = np.where(outside, 0, np.where(disoccluded, DISOCCLUDED, np.where(edge, 0, 1))).astype(np.float32)
-    return gaussian_filter(weight, SIGMA, radius=RADIUS, mode="reflect").clip(0, 1)
+    return scipy.ndimage.gaussian_filter(weight, SIGMA, radius=RADIUS, mode="reflect").clip(0, 1)
 
 
 def read_flow(path: str | os.PathLike) -> np.ndarray:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
+import scipy
 
 from stylecore._transfer import objective_at, paint
 from stylecore.errors import DataError
@@ -273,8 +273,8 @@ class _ShotPainter:
 
     def _stillness(self, i: int, k: int, flow: np.ndarray) -> np.ndarray:
         """How still each pixel is between frames i and k, (H, W) in [0, 1]."""
-        change = gaussian_filter(np.abs(self._film(i) - self._film(k)).max(axis=2), CHANGE_SIGMA)
-        x, y = (gaussian_filter(flow[:, :, c], FLOW_SIGMA) for c in (0, 1))
+        change = scipy.ndimage.gaussian_filter(np.abs(self._film(i) - self._film(k)).max(axis=2), CHANGE_SIGMA)
+        x, y = (scipy.ndimage.gaussian_filter(flow[:, :, c], FLOW_SIGMA) for c in (0, 1))
         return (2 - change / STILL_CHANGE).clip(0, 1) * (2 - np.hypot(x, y) / STILL_FLOW).clip(0, 1)
 
     def _film(self, i: int) -> np.ndarray:

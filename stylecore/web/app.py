@@ -29,7 +29,8 @@ from stylecore.version import __version__
 from stylecore.web import dials, page
 from stylecore.web.security import Guard
 from stylecore.web.store import FILM, FORMATS, STAGES, Job, Picture, Session, Store
-from stylecore.web.studio import MAX_JOBS, MAX_STYLES, Refused, Studio, distinct
+from stylecore.web.studio import MAX_JOBS, Studio
+from stylecore.web.wanted import MAX_STYLES, Refused, distinct
 
 MAX_UPLOAD = 64 * 2**20
 """The largest upload in bytes."""
@@ -281,6 +282,7 @@ def make_app(
     }
     guard = Middleware(Guard, store=studio.store, token=token, hosts=hosts, port=port)
     app = Starlette(routes=Routes(studio).table(), lifespan=lifespan, middleware=[guard], exception_handlers=handlers)
+    app.router.redirect_slashes = False
     app.state.studio = studio
     return app
 

@@ -34,7 +34,8 @@ LONGEST = 200
 """Largest number of characters of a value."""
 
 # Shares of the paintings and regions have controls of their own; a page has no folder of flows.
-_ELSEWHERE = ("style_blend", "regions", "labels", "flow", "keep_going")
+# A job must be able to continue from a checkpoint, which only one method can.
+_ELSEWHERE = ("style_blend", "regions", "labels", "flow", "keep_going", "method")
 
 
 class _Kind(NamedTuple):

@@ -269,11 +269,12 @@ def predict(
     smallest = network.smallest_size(style_layers) if style_layers else 1
 
     def style_shapes(longer_side: float) -> list[tuple[int, int]]:
-        return [style_shape(style, longer_side * settings.style_scale, smallest) for style in styles]
+        side, enlarges = settings.style_side(longer_side, longer_side), settings.stroke is not None
+        return [style_shape(style, side, smallest, enlarges=enlarges) for style in styles]
 
     budget, optimizer = Budget(network, settings, style_shapes, regions), settings.optimizer
     budget.optimizer(shape, [optimizer])
-    given = optimizer, settings.style_loss, regions, budget.tile(shape, optimizer)
+    given = optimizer, settings.style_loss, regions, budget.tile(shape, optimizer), settings.edges
     kinds = [
         predicted_bytes(network, content_layers, style_layers, shape, style, *given)
         for style in style_shapes(max(shape))

@@ -5,24 +5,32 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stylecore.errors import StylecoreError
 from stylecore.video.settings import FilmSettings
 from stylecore.web import dials, painting, reading
 from stylecore.web.processes import Helper, Message
 from stylecore.web.store import ACTIVE, Job, Picture, Session, Store, new_id
+from stylecore.web.wanted import (
+    Refused,
+    check_is_picture,
+    distinct,
+    job_of,
+    pixels_of,
+    regions_of,
+    rest_of,
+    without_init,
+    work_of,
+)
 
 MAX_JOBS = 100
 """The largest number of jobs that wait or are painted, of all sessions."""
 
 MAX_PICTURES = 200
 """The largest number of pictures and masks of a session."""
-
-MAX_STYLES, MAX_REGIONS = 8, 16
 
 READING_SECONDS = 120.0
 """After this time, a picture that is still being read is given up."""
@@ -41,21 +49,6 @@ _SHOWN = (
 
 # Steps of a picture that is continued at twice its size.
 _STEPS_WHEN_LARGER = 60
-
-
-class Refused(StylecoreError):
-    """A request that cannot be met now, because something is full or has ended.
-
-    Parameters
-    ----------
-    message : str
-    status : int
-        Of the HTTP response.
-    """
-
-    def __init__(self, message: str, status: int = 409) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 class Studio:
@@ -169,7 +162,7 @@ class Studio:
         dict
             As of `stylecore.web.reading.predict`; with the "seconds", if a rate has been measured.
         """
-        return await self._predict(session, self._job_of(session, wanted))
+        return await self._predict(session, job_of(session, wanted))
 
     async def submit(self, session: Session, wanted: Mapping[str, Any]) -> Job:
         """Check a job and put it into the queue.
@@ -189,7 +182,7 @@ class Studio:
         StylecoreError
             If it cannot be painted, or the queue is full.
         """
-        job = self._job_of(session, wanted)
+        job = job_of(session, wanted)
         await self._predict(session, job)
         self._add(session, [job])
         return job
@@ -216,7 +209,7 @@ class Studio:
         if not isinstance(contents, list) or not 0 < len(contents) <= MAX_JOBS:
             raise Refused(f"choose one to {MAX_JOBS} photographs.", 422)
         group = new_id()
-        jobs = [replace(self._job_of(session, {**wanted, "content": id}), group=group) for id in contents]
+        jobs = [replace(job_of(session, {**wanted, "content": id}), group=group) for id in contents]
         for job in jobs:
             await self._predict(session, job)
         self._add(session, jobs)
@@ -239,7 +232,7 @@ class Studio:
         StylecoreError
             If it is not finished, too large, or the queue is full.
         """
-        _check_is_picture(finished)
+        check_is_picture(finished)
         if not finished.size or finished.state not in ("done", "stopped"):
             raise Refused("this picture is not finished.")
         width, height = (2 * side for side in finished.size)
@@ -254,7 +247,7 @@ class Studio:
             finished.shares,
             finished.regions,
             given,
-            {**_without_init(given), **steps},
+            {**without_init(given), **steps},
             finished.look,
             "start-0.png",
             created=time.time(),
@@ -321,9 +314,9 @@ class Studio:
         StylecoreError
             If a dial is out of its range, or the job has ended.
         """
-        _check_is_picture(job)
+        check_is_picture(job)
         wanted = {name: getattr(job, name) for name in ("content", "styles", "shares", "regions")}
-        changed = self._job_of(session, {**wanted, "given": given, "look": look})
+        changed = job_of(session, {**wanted, "given": given, "look": look})
         prediction = await self._predict(session, changed)
         if job.state not in (*ACTIVE, "paused"):
             raise Refused(f"this picture is {job.state}; paint another one with these settings.")
@@ -364,7 +357,7 @@ class Studio:
         folder = f"{dials.PHOTOGRAPHS}/" if job.kind == "sketch" and len(job.styles) > 1 else ""
         files |= {folder + name: f"pictures/{id}/file" for name, id in zip(names["style"], job.styles, strict=True)}
         masks = {region["mask"]: f"region-{i}.png" for i, region in enumerate(job.regions, 1)}
-        regions = _regions_of(job, masks.__getitem__)
+        regions = regions_of(job, masks.__getitem__)
         files |= {name: f"pictures/{id}/file" for id, name in masks.items() if id != "rest"}
         start = "start.png" if job.start else None
         if start:
@@ -443,7 +436,7 @@ class Studio:
 
     def _left(self, job: Job) -> float | None:
         """Seconds that the rest of a job takes, at the rate of its own steps or that of earlier jobs."""
-        rest = work_of(job.scales) - _pixels(job.scales, job.step)
+        rest = work_of(job.scales) - pixels_of(job.scales, job.step)
         if not job.scales or rest <= 0:
             return None
         rate = self._rate(job) if self._current is not None and self._current[1] is job else None
@@ -456,40 +449,9 @@ class Studio:
         if self._first is None or job.step < self._first[0] + 3:
             return None
         step, seconds = self._first
-        return (job.seconds - seconds) / (_pixels(job.scales, job.step) - _pixels(job.scales, step))
+        return (job.seconds - seconds) / (pixels_of(job.scales, job.step) - pixels_of(job.scales, step))
 
     # The queue
-
-    def _job_of(self, session: Session, wanted: Mapping[str, Any]) -> Job:
-        """A new job, all of whose parts have been checked but for what only the reading process can."""
-        styles, shares, regions = wanted.get("styles"), wanted.get("shares", []), wanted.get("regions", [])
-        kind = wanted.get("kind", "picture")
-        if kind not in _ROLES:
-            raise Refused("there is no such kind of work.", 422)
-        role, style_role = _ROLES[kind]
-        content = _picture(session, wanted.get("content"), role, "film" if kind == "film" else "picture")
-        if not isinstance(styles, list) or not 0 < len(styles) <= MAX_STYLES:
-            raise Refused(f"choose one to {MAX_STYLES} {style_role}s.", 422)
-        pictures = [_picture(session, id, style_role) for id in styles]
-        if not isinstance(shares, list) or not all(isinstance(share, int | float) for share in shares):
-            raise Refused("the shares of the paintings are not numbers.", 422)
-        can_mix = len(shares) == len(styles) > 1 and kind != "sketch"
-        shares = [float(share) for share in shares] if can_mix else []
-        given = dials.checked(wanted.get("given"), kind)
-        dials.settings(given, shares, kind)
-        look = wanted.get("look")
-        return Job(
-            new_id(),
-            content.id,
-            [picture.id for picture in pictures],
-            shares,
-            _checked_regions(session, regions if kind == "picture" else [], len(styles)),
-            given,
-            given,
-            look if isinstance(look, str) and look in dials.looks() else None,
-            created=time.time(),
-            kind=kind,
-        )
 
     async def _predict(self, session: Session, job: Job) -> dict[str, Any]:
         content, *styles = (session.pictures[id] for id in (job.content, *job.styles))
@@ -550,7 +512,7 @@ class Studio:
         content, *styles = (session.pictures[id] for id in (job.content, *job.styles))
         named = dials.settings(job.actual, job.shares, job.kind)
         if job.regions:
-            named["regions"] = _regions_of(job, lambda id: str(session.picture_file(session.pictures[id])))
+            named["regions"] = regions_of(job, lambda id: str(session.picture_file(session.pictures[id])))
         if job.start:
             named["init"] = str(folder / job.start)
         return {
@@ -621,7 +583,7 @@ class Studio:
         change, job.change = job.change or {}, None
         former = session.job_folder(job) / f"run-{job.part}.ckpt"
         job.given, job.look, job.start, job.part = change["given"], change["look"], start, job.part + 1
-        job.actual = {**_without_init(job.given), **rest_of(change["scales"], job.scales, job.step)}
+        job.actual = {**without_init(job.given), **rest_of(change["scales"], job.scales, job.step)}
         job.step, job.seconds = 0, 0.0
         job.state = "waiting"
         session.save_job(job)
@@ -677,109 +639,3 @@ class Studio:
         if not self._closed:
             self._reader.start()
         self._on_reader({"error": "this picture crashes its decoder, so it may be damaged; export it again."})
-
-
-def _without_init(given: Mapping[str, str]) -> dict[str, str]:
-    """The words of the dials for a run that starts from a picture."""
-    return {name: words for name, words in given.items() if name != "init"}
-
-
-def work_of(scales: list[Any]) -> float:
-    """Megapixels that all steps of some scales evaluate."""
-    return sum(height * width * steps for (height, width), steps in scales) / 1e6
-
-
-def _pixels(scales: list[Any], step: int) -> float:
-    """Megapixels that the first steps evaluate."""
-    work = 0.0
-    for (height, width), steps in scales:
-        work += height * width * min(steps, max(step, 0)) / 1e6
-        step -= steps
-    return work
-
-
-def rest_of(wanted: list[Any], scales: list[Any], step: int) -> dict[str, str]:
-    """The words of the dials for the sizes and steps that are left when dials are changed in the middle of a run.
-
-    Parameters
-    ----------
-    wanted : list of ((height, width), steps)
-        All scales with the changed dials.
-    scales : list of ((height, width), steps)
-        Those of the run so far.
-    step : int
-        Steps made.
-
-    Returns
-    -------
-    dict of str to str
-        "pyramid" and "iterations": smaller sizes are not painted again, and at the same size only the steps that are
-        left.
-    """
-    side = 0
-    for (height, width), steps in scales:
-        side = max(height, width)
-        if step <= steps:
-            break
-        step -= steps
-    rest = [
-        [max(shape), max(1, steps - step) if max(shape) == side else steps]
-        for shape, steps in wanted
-        if max(shape) >= side
-    ] or [[max(shape), steps] for shape, steps in wanted[-1:]]
-    if not rest:  # The network has not been downloaded yet.
-        return {}
-    sides = " ".join(str(side) for side, _ in rest[:-1])
-    return {"pyramid": sides or "1", "iterations": " ".join(str(steps) for _, steps in rest)}
-
-
-# What the content and the styles of each kind of job are called.
-_ROLES = {"picture": ("photograph", "painting"), "film": ("film", "painting"), "sketch": ("drawing", "photograph")}
-
-
-def _picture(session: Session, id: object, role: str, kind: str = "picture") -> Picture:
-    picture = session.pictures.get(id) if isinstance(id, str) else None
-    if picture is None or picture.kind != kind:
-        raise Refused(f"choose a {role} first.", 422)
-    return picture
-
-
-def _check_is_picture(job: Job) -> None:
-    if job.kind != "picture":
-        raise Refused(f"a {job.kind} cannot be changed; make another one with these settings.")
-
-
-def _checked_regions(session: Session, regions: object, styles: int) -> list[dict[str, Any]]:
-    if not isinstance(regions, list) or len(regions) > MAX_REGIONS:
-        raise Refused(f"there can be at most {MAX_REGIONS} regions.", 422)
-    checked = []
-    for region in regions:
-        mask, indices = (region.get(name) for name in ("mask", "styles")) if isinstance(region, dict) else (None, None)
-        picture = session.pictures.get(mask) if isinstance(mask, str) else None
-        is_mask = mask == "rest" or (picture is not None and picture.kind == "mask")
-        is_list = isinstance(indices, list) and all(isinstance(i, int) and 0 <= i < styles for i in indices)
-        if not is_mask or not is_list or not indices:
-            raise Refused("a region needs a mask and at least one painting.", 422)
-        checked.append({"mask": mask, "styles": sorted(set(indices))})
-    return checked
-
-
-def _regions_of(job: Job, mask: Callable[[str], str]) -> list[list[str]]:
-    """The regions as ``--region`` takes them."""
-    return [
-        [
-            "rest" if region["mask"] == "rest" else mask(region["mask"]),
-            *("all" if i in region["styles"] else "none" for i in range(len(job.styles))),
-        ]
-        for region in job.regions
-    ]
-
-
-def distinct(name: str, taken: set[str]) -> str:
-    """A name that is not among those taken, and is then: the name itself, or with a number before its suffix."""
-    stem, dot, suffix = name.rpartition(".")
-    candidate, i = name, 2
-    while candidate in taken:
-        candidate, i = (f"{stem}-{i}.{suffix}" if dot else f"{name}-{i}"), i + 1
-    taken.add(candidate)
-    return candidate

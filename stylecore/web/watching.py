@@ -27,7 +27,8 @@ from stylecore.web.processes import Message
 from stylecore.web.reading import SMALL, VIEW, predict, write_copy
 from stylecore.web.server import Server, hosts_of, listen, opened
 from stylecore.web.store import Job, Picture, Session, Store, new_id
-from stylecore.web.studio import Refused, Studio
+from stylecore.web.studio import Studio
+from stylecore.web.wanted import Refused
 
 # Seconds for which the server waits at the end for open pages to show the finished picture.
 _LINGERING = 3.0

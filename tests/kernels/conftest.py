@@ -23,12 +23,18 @@ PARTS = (
 )
 
 ADD = """
+import numpy as np
 from stylecore.kernels.cpu.number import number
-from stylecore.kernels.cpu.runtime import subroutine
+from stylecore.kernels.cpu.runtime import kernel
 
-@subroutine
+@kernel
+def add_to(x):
+    x[0] += number()
+
 def add(x):
-    return x + number()
+    result = np.array([x])
+    add_to(result)
+    return result[0]
 """
 
 NUMBER = """
@@ -40,13 +46,15 @@ def number():
 """
 
 INCREMENT = """
-from numba import prange
-from stylecore.kernels.cpu.runtime import kernel
+from stylecore.kernels.cpu.runtime import for_each, kernel, subroutine
+
+@subroutine
+def increment_one(i, x):
+    x[i] += 1
 
 @kernel
 def increment(x):
-    for i in prange(x.size):
-        x[i] += 1
+    for_each(x.size, increment_one, (x,))
 """
 
 

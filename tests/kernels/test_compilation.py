@@ -2,7 +2,7 @@
 
 import pytest
 
-from stylecore.kernels.compilation import EVERY_TIME, ONCE, on_compile, report
+from stylecore.kernels.compilation import EVERY_TIME, ONCE, each_compiled, on_compile, report
 
 
 @pytest.mark.parametrize(("kept", "text"), [(True, ONCE), (False, EVERY_TIME)])
@@ -23,3 +23,12 @@ def test_nothing_is_reported_after_an_error():
         raise ZeroDivisionError
     report(True)
     assert texts == []
+
+
+def test_each_function_is_reported():
+    kept = []
+    with each_compiled(kept.append):
+        report(True)
+        report(False)
+    report(True)
+    assert kept == [True, False]

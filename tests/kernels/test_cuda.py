@@ -439,8 +439,13 @@ LEFT = np.broadcast_to(np.arange(5) < 2, (6, 5))
 
 @pytest.mark.parametrize(
     ("style_loss", "regions"),
-    [("gram", None), ("gram", [(LEFT, "all"), (~LEFT, ~LEFT)]), ("mean_covariance", None)],
-    ids=["gram", "regions", "mean_covariance"],
+    [
+        ("gram", None),
+        ("gram", [(LEFT, "all"), (~LEFT, ~LEFT)]),
+        ("mean_covariance", None),
+        ("mean_std", None),
+    ],
+    ids=["gram", "regions", "mean_covariance", "mean_std"],
 )
 def test_what_crosses_the_bus(style_loss, regions, cuda, monkeypatch):
     """In an evaluation the image goes down, and the gradient comes up with the partial sums of each term."""
@@ -481,6 +486,19 @@ def test_what_crosses_the_bus(style_loss, regions, cuda, monkeypatch):
     content_and_tv, style = 2, (2 if regions else 1)
     terms = partial_sums * content_and_tv + (moments or partial_sums * style)
     assert sorted(upwards) == sorted([*terms, x.shape])
+
+
+def test_sliced_wasserstein(cuda):
+    from stylecore.kernels import cuda
+
+    content, style, x = np.random.default_rng(0).random((3, 6, 5, 3))
+    settings = {"content_layers": ["relu1_1"], "style_layers": ["relu1_1"], "style_loss": "sliced_wasserstein"}
+    networks = small_network(cuda, "float32"), small_network(reference, "float64")
+    (loss, gradient), (true_loss, true_gradient) = (
+        Objective(content, style, network=network, **settings)(x) for network in networks
+    )
+    assert loss == pytest.approx(true_loss, rel=1e-5)
+    assert relative_error(gradient, true_gradient) < 1e-5
 
 
 def test_transfer(cuda):

@@ -63,7 +63,11 @@ def test_cpu_instance_norm(shape, relu, dtype):
     inputs, results = norm_inputs(shape, np.random.default_rng(1)), []
     for backend, d in ((cpu, dtype), (reference, "float64")):
         x, dy, scale, shift = (array.astype(d) for array in inputs)
-        y, (mean, variance), (dscale, dshift) = np.empty(shape, d), np.empty((2, *scale.shape)), np.empty((2, *scale.shape))
+        y, (mean, variance), (dscale, dshift) = (
+            np.empty(shape, d),
+            np.empty((2, *scale.shape)),
+            np.empty((2, *scale.shape)),
+        )
         backend.instance_norm(x, scale, shift, relu, y, mean, variance)
         backend.instance_norm_backward(dy, x, scale, shift, relu, mean, variance, dy, dscale, dshift)
         results.append((y, mean, variance, dy, dscale, dshift))

@@ -4,8 +4,14 @@ import numpy as np
 import pytest
 
 from stylecore.kernels.cpu.product import ROWS, multiply, pad_columns, panel_columns
+from stylecore.kernels.cpu.runtime import kernel
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-13}
+
+
+@kernel
+def multiplied(a, a_start, a_row, a_column, b, b_start, b_row, c, c_start, c_row, rows, depth, add):
+    multiply(a, a_start, a_row, a_column, b, b_start, b_row, c, c_start, c_row, rows, depth, add)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -26,7 +32,8 @@ def test_multiply(rows, depth, by_columns, add, dtype):
     memory = np.ascontiguousarray(a.T if by_columns else a).reshape(-1)
     row, column = (1, rows) if by_columns else (depth, 1)
     start = 3 * width + width
-    multiply(memory, 0, row, column, b.reshape(-1), width, 2 * width, c.reshape(-1), start, 3 * width, rows, depth, add)
+    flat_b, flat_c = b.reshape(-1), c.reshape(-1)
+    multiplied(memory, 0, row, column, flat_b, width, 2 * width, flat_c, start, 3 * width, rows, depth, add)
     # What lies around the panel is compared too, and must be as it was.
     assert np.linalg.norm(c - expected) <= TOLERANCE[dtype] * np.linalg.norm(expected)
     np.testing.assert_array_equal(c[[0, -1]], expected[[0, -1]].astype(dtype))
@@ -36,7 +43,7 @@ def test_multiply(rows, depth, by_columns, add, dtype):
 def test_what_is_not_added_to_may_hold_anything():
     width = panel_columns(np.dtype("float32"))
     c = np.full(width, np.nan, np.float32)
-    multiply(np.ones(2, np.float32), 0, 2, 1, np.ones(2 * width, np.float32), 0, width, c, 0, width, 1, 2, False)
+    multiplied(np.ones(2, np.float32), 0, 2, 1, np.ones(2 * width, np.float32), 0, width, c, 0, width, 1, 2, False)
     np.testing.assert_array_equal(c, 2)
 
 

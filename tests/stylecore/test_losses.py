@@ -1,5 +1,7 @@
 """The terms of the paper against finite differences and against their formulas."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 
@@ -8,14 +10,19 @@ from stylecore.losses import (
     STYLE_LOSSES,
     ContentLoss,
     GramDistance,
+    MeanStdDistance,
     Moments,
+    Projections,
     Regularization,
+    SlicedWassersteinDistance,
     StyleLoss,
     TemporalLoss,
     TotalVariation,
     WassersteinDistance,
+    directions,
 )
 
+OF_MOMENTS = [kind for kind, distance in STYLE_LOSSES.items() if not distance.of_positions]
 BACKENDS = pytest.mark.parametrize("backend", [reference, cpu], ids=["reference", "cpu"])
 
 
@@ -75,7 +82,7 @@ def moments(features, guide=None):
 
 @BACKENDS
 @pytest.mark.parametrize("guide", GUIDES.values(), ids=GUIDES)
-@pytest.mark.parametrize("kind", STYLE_LOSSES)
+@pytest.mark.parametrize("kind", OF_MOMENTS)
 def test_style(kind, guide, backend):
     rng = np.random.default_rng(1)
     features, style = rng.standard_normal((9, 6)), rng.standard_normal((14, 6)) + 0.5
@@ -91,7 +98,7 @@ def test_style(kind, guide, backend):
 
 
 @pytest.mark.parametrize("guide", [None, GUIDES["hard"]])
-@pytest.mark.parametrize("kind", STYLE_LOSSES)
+@pytest.mark.parametrize("kind", OF_MOMENTS)
 def test_gradient_strength(kind, guide):
     rng = np.random.default_rng(8)
     features, style = rng.standard_normal((9, 6)), rng.standard_normal((14, 6)) + 0.5
@@ -135,7 +142,7 @@ def test_moments_of_parts_add_up_to_those_of_the_whole():
     np.testing.assert_allclose(parts[0].second + parts[1].second, whole.second)
 
 
-@pytest.mark.parametrize("kind", STYLE_LOSSES)
+@pytest.mark.parametrize("kind", OF_MOMENTS)
 def test_no_distance_from_itself(kind):
     rng = np.random.default_rng(3)
     style = np.abs(rng.standard_normal((50, 8))) * np.arange(1, 9)
@@ -145,13 +152,21 @@ def test_no_distance_from_itself(kind):
     assert np.abs(by_second).max() < 1e-2 and np.abs(by_mean).max() < 1e-1
 
 
-@pytest.mark.parametrize("kind", STYLE_LOSSES)
+@pytest.mark.parametrize("kind", OF_MOMENTS)
 def test_mean_and_spread_both_count(kind):
     rng = np.random.default_rng(4)
     style = rng.standard_normal((50, 8))
     distance = STYLE_LOSSES[kind](*moments(style), cpu)
     assert distance(*moments(style + 1))[0] > 0.05 * distance.blank
     assert distance(*moments(2 * style))[0] > 0.05 * distance.blank
+
+
+def test_mean_std_is_its_formula():
+    rng = np.random.default_rng(10)
+    features, style = rng.standard_normal((9, 6)), rng.standard_normal((14, 6)) + 0.5
+    parts = [[f.T @ f / len(f), 10 * f.mean(axis=0), 10 * f.std(axis=0)] for f in (features, style)]
+    expected = sum(np.sum((part - other) ** 2) for part, other in zip(*parts, strict=True)) / (4 * 6**2)
+    assert MeanStdDistance(*moments(style), cpu)(*moments(features))[0] == pytest.approx(expected, rel=1e-5)
 
 
 def test_wasserstein_of_gaussians_along_one_axis():
@@ -184,7 +199,7 @@ def test_wasserstein_gradient_where_covariances_lack_rank():
     check_gradient(lambda f: value(loss, f), gradient, features, rng)
 
 
-@pytest.mark.parametrize("kind", STYLE_LOSSES)
+@pytest.mark.parametrize("kind", OF_MOMENTS)
 def test_a_blank_style(kind):
     rng = np.random.default_rng(7)
     features = rng.standard_normal((9, 6))
@@ -193,6 +208,65 @@ def test_a_blank_style(kind):
     assert np.isfinite(loss.relative_weight) and value(loss, features) > 0
     loss.add_gradient(features, 1.0, gradient)
     check_gradient(lambda f: value(loss, f), gradient, features, rng)
+
+
+def projected(features, backend=reference):
+    """Projections of features that come in two strips."""
+    projections = Projections(backend, features.shape, np.float64)
+    projections.accumulate(features[:5])
+    projections.accumulate(features[5:], 5)
+    return projections
+
+
+@pytest.mark.parametrize("channels", [1, 2, 6, 64])
+def test_directions_are_orthogonal_and_symmetric(channels):
+    D = directions(channels, np.float64)
+    np.testing.assert_allclose(D @ D.T, np.eye(channels), atol=1e-12)
+    np.testing.assert_allclose(D, D.T, atol=1e-12)
+
+
+@BACKENDS
+@pytest.mark.parametrize("positions", [9, 14, 5, 1])
+def test_sliced_wasserstein(positions, backend):
+    rng = np.random.default_rng(11)
+    features, style = rng.standard_normal((9, 20)), rng.standard_normal((positions, 20)) + 0.5
+    distance = SlicedWassersteinDistance(np.empty(0), style @ directions(20, np.float64), backend)
+    loss = StyleLoss(distance, backend)
+
+    def at(features):
+        projections = projected(features, backend)
+        return loss.value(projections.mean, projections.second)
+
+    projections = projected(features, backend)
+    np.testing.assert_allclose(projections.second, features @ directions(20, np.float64), rtol=1e-12)
+    strength = loss.gradient_strength(projections.mean, projections.second)
+    gradient = np.zeros_like(features)
+    for part in (slice(5), slice(5, None)):
+        projections.add_gradient(features[part], *loss.gradients, 2.0, gradient[part], part.start or 0)
+    check_gradient(lambda f: 2 * at(f), gradient, features, rng)
+    assert strength == pytest.approx(np.linalg.norm(gradient / 2) * np.linalg.norm(features))
+    assert loss.relative_weight * at(np.zeros_like(features)) == pytest.approx(
+        distance.strength, rel=1 if positions != 9 else 1e-9
+    )
+
+
+def test_sliced_wasserstein_is_the_least_of_all_assignments():
+    rng = np.random.default_rng(12)
+    p, q = rng.standard_normal((2, 5, 1))
+    least = min(np.mean((p[list(order)] - q) ** 2) for order in permutations(range(5)))
+    assert SlicedWassersteinDistance(np.empty(0), q, cpu)(np.empty(0), p)[0] == pytest.approx(least, rel=1e-12)
+
+
+def test_sliced_wasserstein_sees_the_distribution_and_not_the_places():
+    rng = np.random.default_rng(13)
+    style = rng.standard_normal((40, 6)) ** 3
+    distance = SlicedWassersteinDistance(np.empty(0), style, cpu)
+    assert distance(np.empty(0), rng.permutation(style))[0] == 0
+    # Twice as many positions of the same distribution, and others with the same mean and deviation.
+    assert distance(np.empty(0), np.repeat(style, 2, axis=0))[0] < 0.02 * distance.blank
+    normal = rng.standard_normal((40, 6))
+    normal = (normal - normal.mean(axis=0)) / normal.std(axis=0) * style.std(axis=0) + style.mean(axis=0)
+    assert distance(np.empty(0), normal)[0] > 0.1 * distance.blank
 
 
 def gradient_at(loss, x):

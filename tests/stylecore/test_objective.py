@@ -20,7 +20,7 @@ from PIL import Image
 
 from stylecore import ImageError, Objective, ParameterError
 from stylecore.kernels import cpu
-from stylecore.losses import Moments, TemporalLoss
+from stylecore.losses import STYLE_LOSSES, Moments, TemporalLoss
 from stylecore.network import CONTENT_LAYERS, STYLE_LAYERS, load_network
 from stylecore.pictures.geometry import resize
 from stylecore.pictures.reading import read_image
@@ -30,6 +30,8 @@ from stylecore.samples import PAINTING, PHOTOGRAPH
 from stylecore.weights.architectures import Conv
 
 pytestmark = pytest.mark.slow
+
+OF_MOMENTS = [kind for kind, distance in STYLE_LOSSES.items() if not distance.of_positions]
 
 
 def random_images(*shapes):
@@ -59,7 +61,13 @@ def features_of(network, image, layers):
     return features
 
 
-_OTHERS = [{"style_loss": "mean_covariance"}, {"style_loss": "wasserstein"}, {"regions": "three"}]
+_OTHERS = [
+    {"style_loss": "mean_std"},
+    {"style_loss": "mean_covariance"},
+    {"style_loss": "wasserstein"},
+    {"style_loss": "sliced_wasserstein"},
+    {"regions": "three"},
+]
 
 
 @pytest.mark.parametrize(
@@ -197,7 +205,7 @@ MASKS = [
 
 @pytest.mark.vgg19
 @pytest.mark.parametrize("device", ["reference", "cpu"])
-@pytest.mark.parametrize("style_loss", ["gram", "mean_covariance", "wasserstein"])
+@pytest.mark.parametrize("style_loss", OF_MOMENTS)
 @pytest.mark.parametrize("regions", [None, MASKS], ids=["whole", "regions"])
 def test_gradient_of_several_styles_regions_and_style_losses(regions, style_loss, device):
     content, first, second, x = random_images((HEIGHT, WIDTH), (19, 30), (25, 17), (HEIGHT, WIDTH))
@@ -369,13 +377,37 @@ def test_targets_are_blended():
         assert terms[f"style:{layer}"] == pytest.approx(expected, rel=1e-9)
 
 
+def test_gradient_of_sliced_wasserstein():
+    objective = small_objective(style_loss="sliced_wasserstein", layer_weights="normalized")
+    (x,) = random_images((14, 17))
+    loss, gradient = objective(x)
+    assert loss > 0
+    for direction in np.random.default_rng(1).standard_normal((3, *x.shape)):
+        direction /= np.linalg.norm(direction)
+        numeric = (objective(x + 1e-6 * direction)[0] - objective(x - 1e-6 * direction)[0]) / 2e-6
+        assert np.vdot(gradient, direction) == pytest.approx(numeric, abs=1e-5 * np.linalg.norm(gradient))
+
+
+@pytest.mark.parametrize(
+    ("settings", "style", "message"),
+    [
+        ({"tile": 64}, STYLE, "not possible in tiles; leave tile out"),
+        ({"regions": [(TOP, "all")]}, STYLE, "compares whole images"),
+        ({}, [STYLE, STYLE], "takes a single style image"),
+    ],
+)
+def test_what_sliced_wasserstein_refuses(settings, style, message):
+    with pytest.raises(ParameterError, match=message):
+        Objective(CONTENT, style, network=network(), style_loss="sliced_wasserstein", **SHALLOW, **settings)
+
+
 def test_a_style_of_weight_zero_does_not_count():
     _, other = random_images((9, 15), (20, 8))
     objective = Objective(CONTENT, [other, STYLE], style_blend=[0, 2], network=network(), **SHALLOW)
     assert objective.terms(X) == pytest.approx(small_objective().terms(X), rel=1e-12)
 
 
-@pytest.mark.parametrize("style_loss", ["gram", "mean_covariance", "wasserstein"])
+@pytest.mark.parametrize("style_loss", OF_MOMENTS)
 def test_a_region_that_is_everything_is_no_region(style_loss):
     whole, region = (small_objective(style_loss=style_loss, regions=r) for r in (None, [("all", "all")]))
     expected = {f"{name}:1" if name.startswith("style") else name: value for name, value in whole.terms(X).items()}
@@ -436,7 +468,7 @@ def test_layers_with_weights_of_their_own():
     assert "style:relu2_1" not in objective.evaluate(X)[2]
 
 
-@pytest.mark.parametrize("style_loss", ["gram", "mean_covariance", "wasserstein"])
+@pytest.mark.parametrize("style_loss", OF_MOMENTS)
 def test_normalized_terms_pull_alike(style_loss):
     objective = small_objective(layer_weights="normalized", style_loss=style_loss, content_weight=1, style_weight=1)
     objective(X)

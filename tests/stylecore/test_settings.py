@@ -1,5 +1,6 @@
 import inspect
 import json
+import re
 from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
 
@@ -95,3 +96,36 @@ def test_a_record_names_what_is_no_file():
     assert (record["content"], record["style"], record["init"]) == ("a ndarray", ["a.jpg", "b.jpg"], "a ndarray")
     assert json.loads(json.dumps(record)) == record
     assert without_folders(record)["content"] == "a ndarray"
+
+
+@pytest.mark.parametrize(
+    ("given", "side"),
+    [
+        ({}, 250),
+        ({"style_scale": 2}, 500),
+        ({"style_pyramid": "full"}, 1000),
+        ({"stroke": 400}, 100),
+        ({"stroke": "254mm", "dpi": 100}, 250),
+        ({"stroke": 400, "style_pyramid": "full"}, 400),
+    ],
+)
+def test_longer_side_of_the_style_images(given, side):
+    assert Settings(**given).style_side(250, 1000) == pytest.approx(side)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"stroke": 0}, "stroke is 0; it must be a number above zero"),
+        ({"stroke": "wide"}, "stroke is 'wide'; it must be"),
+        ({"stroke": "xmm", "dpi": 300}, "stroke is 'xmm'"),
+        ({"stroke": "30mm"}, "give dpi"),
+        ({"stroke": 300, "style_scale": 2}, "give only one of them"),
+        ({"dpi": -1}, "dpi is -1"),
+        ({"dpi": "high"}, "dpi is 'high'"),
+        ({"pyramid": "print"}, "pyramid is 'print'"),
+    ],
+)
+def test_settings_of_a_print(given, words):
+    with pytest.raises(ParameterError, match=re.escape(words)):
+        Settings(**given)

@@ -23,7 +23,7 @@ from stylecore.pictures.colour import grey
 from stylecore.pictures.geometry import resize
 from stylecore.pictures.reading import read_image, read_settings
 from stylecore.samples import PAINTING, PHOTOGRAPH
-from stylecore.schedule import schedule
+from stylecore.schedule import PRINT, schedule, style_shape
 from stylecore.settings import without_folders
 
 network = cache(load_network)
@@ -174,6 +174,33 @@ def test_schedule_gives_most_to_the_small_scales():
     assert schedule((384, 512), 200, 3, 16) == [((96, 128), 95), ((192, 256), 63), ((384, 512), 42)]
 
 
+@settings(deadline=None)
+@given(longer=st.integers(100, 20000), iterations=st.integers(20, 500))
+def test_automatic_scales(longer, iterations):
+    sizes, counts = zip(*schedule((longer // 2, longer), iterations, "auto", 4), strict=True)
+    assert sum(counts) == iterations and sizes[-1] == (longer // 2, longer) and min(counts) >= 1
+    if longer <= PRINT:
+        assert schedule((longer // 2, longer), iterations, 3, 4) == list(zip(sizes, counts, strict=True))
+    else:
+        sides = [max(size) for size in sizes]
+        assert len([side for side in sides if side <= PRINT]) == min(3, iterations - len(sides) + 3)
+        assert max(side for side in sides if side <= PRINT) >= PRINT / 2
+        assert all(before >= after for before, after in pairwise(counts[:-1]))
+
+
+def test_a_print_is_painted_at_the_small_scales():
+    sizes, counts = zip(*schedule((4500, 6000), 200, "auto", 16), strict=True)
+    assert [max(size) for size in sizes] == [375, 750, 1500, 3000, 6000]
+    assert counts == (83, 54, 36, 18, 9)
+
+
+def test_a_stroke_enlarges_the_style_image():
+    assert style_shape((30, 40), 80, 4) == (30, 40)
+    assert style_shape((30, 40), 80, 4, enlarges=True) == (60, 80)
+    broad, same = (shallow(style=picture(PAINTING, 32), pyramid=1, stroke=stroke) for stroke in (128, 64))
+    assert np.abs(broad.array - same.array).mean() > 1e-3
+
+
 def test_scales_beyond_a_single_pixel_cost_nothing():
     assert schedule((384, 512), 200, 10**9, 16) == schedule((384, 512), 200, 4, 16)
 
@@ -259,7 +286,7 @@ def test_settings_are_stored(tmp_path):
         "iterations": 6,
         "init": "noise",
         "seed": 3,
-        "pyramid": 3,
+        "pyramid": "auto",
         "optimizer": "lbfgsb",
         "averaging": 0.0,
         "network": "a Network",
@@ -271,6 +298,11 @@ def test_settings_are_stored(tmp_path):
         "tv_weight": 0.5,
         "layer_weights": {"relu2_2": 1, "relu1_1": 2.0},
         "style_scale": 1.0,
+        "stroke": None,
+        "dpi": None,
+        "edges": "zeros",
+        "tile": "auto",
+        "method": "statistics",
         "style_pyramid": "scaled",
         "colour": "style",
         "pooling": "max",
@@ -333,7 +365,7 @@ def test_regions_at_all_scales():
     assert result.settings["regions"] == [["a ndarray", "all", "none"], ["rest", "none", "all"]]
 
 
-@pytest.mark.parametrize("style_loss", ["mean_covariance", "wasserstein"])
+@pytest.mark.parametrize("style_loss", ["mean_std", "mean_covariance", "wasserstein", "sliced_wasserstein"])
 def test_loss_falls_for_each_style_loss(style_loss):
     layers = {"content_layers": ["relu3_2"], "style_layers": ["relu1_1", "relu2_1", "relu3_1"]}
     result = shallow(size=48, pyramid=1, iterations=15, style_loss=style_loss, init="noise", **layers)

@@ -106,7 +106,7 @@ function jobView(job) {
   const name = app.pictures[job.content].name;
   const isFilm = job.kind === "film";
   const look = viewer(name, !isFilm);
-  const film = el("video", { controls: true, loop: true, hidden: true, "aria-label": `The painted film of ${name}` });
+  const film = el("video", { controls: true, loop: true, hidden: true, preload: "metadata", "aria-label": `The painted film of ${name}` });
   const status = el("p", { class: "status" });
   const progress = el("progress", { max: 1, "aria-label": "Progress" });
   const buttons = el("div", { class: "buttons" });
@@ -156,6 +156,7 @@ function jobView(job) {
 
   function showFilm(current) {
     if (!film.hidden) return;
+    film.poster = `jobs/${current.id}/now`;
     film.src = `jobs/${current.id}/film`;
     film.hidden = false;
     for (const each of look.elements) each.hidden = true;

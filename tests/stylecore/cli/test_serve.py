@@ -79,7 +79,22 @@ def test_without_the_packages(capsys, monkeypatch, tmp_path):
     assert "pip install starlette uvicorn" in refused(capsys, *command, "--network", "small")
 
 
-def test_other_machines_only_with_a_warning():
+def test_without_a_browser_the_address_is_printed(monkeypatch, tmp_path):
+    said = []
+    monkeypatch.setattr(server, "run", lambda app, listening: None)
+    monkeypatch.setattr(server.webbrowser, "_tryorder", [])
+    server.serve(tmp_path, say=said.append)
+    assert len(said) == 2 and "token=" in said[0] and "no browser could be opened" in said[1]
+
+
+def test_other_machines_only_with_a_warning(monkeypatch, tmp_path):
+    said = []
+    monkeypatch.setattr(server, "run", lambda app, listening: None)
+    server.serve(tmp_path, host="0.0.0.0", browser=False, say=said.append)
+    assert "warning: the page can be reached from other machines" in said[0] and "127.0.0.1" in said[1]
+
+
+def test_the_names_of_this_machine():
     assert server.hosts_of("127.0.0.1") == ("127.0.0.1", "localhost", "[::1]", "127.0.0.1")
     assert "*" in server.hosts_of("0.0.0.0")
 

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from made_pictures import gradient
 
+from stylecore.errors import ParameterError
 from stylecore.pictures.geometry import crop, fit, resize, shape_for
 
 
@@ -63,6 +64,18 @@ def test_resize_down_does_not_alias_and_up_is_smooth():
 )
 def test_shape_for(size, expected):
     assert shape_for(size, (60, 100, 3)) == expected
+
+
+@pytest.mark.parametrize("size", [50000, 10**400, (10**5, 10**5), "999999x999999", "1000x", "99999999999x"])
+def test_shape_of_a_picture_that_is_too_large(size):
+    with pytest.raises(ParameterError, match="over a gigapixel"):
+        shape_for(size, (60, 100, 3))
+
+
+@pytest.mark.parametrize("size", ["9" * 5000 + "x9", "9" * 5000 + "x", "9" * 5000, "x", 0, (0, 5), True])
+def test_what_is_no_size(size):
+    with pytest.raises(ParameterError, match="must be the longer side"):
+        shape_for(size, (60, 100, 3))
 
 
 @settings(deadline=None)
@@ -124,3 +137,13 @@ def test_resize_with_full_opacity_is_as_without():
 def test_resize_with_opacity_stays_in_range(picture, alpha, shape):
     scaled = resize(picture, shape, alpha)
     assert scaled.shape == (*shape, 3) and scaled.min() >= 0 and scaled.max() <= 1
+
+
+@pytest.mark.parametrize("shape", [(24, 36), (30, 31), (6, 9), (4, 6)])
+def test_resizing_a_picture_that_wraps_around(shape):
+    """It is the middle of nine copies that are resized together."""
+    rng = np.random.default_rng(0)
+    for array in (rng.random((12, 18, 3), np.float32), rng.random((12, 18), np.float32)):
+        copies = np.tile(array, (3, 3, 1)[: array.ndim])
+        expected = resize(copies, (3 * shape[0], 3 * shape[1]))[shape[0] : 2 * shape[0], shape[1] : 2 * shape[1]]
+        np.testing.assert_allclose(resize(array, shape, wraps=True), expected, atol=1e-6)

@@ -17,7 +17,8 @@ from made_pictures import (
 )
 from PIL import Image, ImageOps, PngImagePlugin, features
 
-from stylecore.errors import ImageError
+from stylecore import memory
+from stylecore.errors import ImageError, TooLargeError
 from stylecore.pictures.arrays import MAX_PIXELS
 from stylecore.pictures.reading import read_image, read_settings
 
@@ -264,3 +265,23 @@ def test_closed_pillow_image(tmp_path):
     image.close()
     with pytest.raises(ImageError, match="style image cannot be read"):
         read_image(image, name="style image")
+
+
+@pytest.mark.parametrize(("free", "side"), [(10**9, 400), (400 * 300 * 8, 200), (400 * 300 * 3, 100)])
+def test_a_jpeg_that_does_not_fit_is_read_smaller(tmp_path, monkeypatch, free, side):
+    shades = np.linspace(0, 255, 400).astype(np.uint8)[None, :, None].repeat(300, 0).repeat(3, 2)
+    Image.fromarray(shades).save(tmp_path / "a.jpg", quality=95)
+    monkeypatch.setattr(memory, "available", lambda: free)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        rgb, _ = read_image(tmp_path / "a.jpg")
+    assert rgb.shape == (side * 3 // 4, side, 3)
+    np.testing.assert_allclose(rgb[10, :, 0], np.linspace(0, 1, side), atol=0.03)
+    assert len(caught) == (side < 400) and all("it is read at" in str(warning.message) for warning in caught)
+
+
+def test_a_jpeg_that_fits_at_no_size(tmp_path, monkeypatch):
+    Image.new("RGB", (400, 300)).save(tmp_path / "a.jpg")
+    monkeypatch.setattr(memory, "available", lambda: 1000)
+    with pytest.raises(TooLargeError, match="400 x 300 pixels, which need"):
+        read_image(tmp_path / "a.jpg")

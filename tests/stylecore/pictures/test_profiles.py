@@ -65,7 +65,10 @@ def test_srgb_profile_under_another_date_changes_nothing(tmp_path):
     np.testing.assert_allclose(read_image(tmp_path / "s.png")[0] * 255, pixels, atol=1e-4)
 
 
-@pytest.mark.parametrize("profile", [b"nonsense", linear_profile(b"GRAY"), srgb_profile()[:200]])
+# Profiles contain the time at which they were made, so they cannot be the names of the tests.
+@pytest.mark.parametrize(
+    "profile", [b"nonsense", linear_profile(b"GRAY"), srgb_profile()[:200]], ids=["nonsense", "grey", "cut off"]
+)
 def test_broken_or_unfitting_profile_is_ignored_with_one_warning(tmp_path, profile):
     pixels = noise(8, 8, 3)
     Image.fromarray(pixels).save(tmp_path / "b.tif", icc_profile=bytes(profile))

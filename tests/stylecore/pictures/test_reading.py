@@ -249,3 +249,25 @@ def test_file_larger_than_the_memory(tmp_path, monkeypatch):
     monkeypatch.setattr("stylecore.memory.available", lambda: 10**6)
     with pytest.raises(TooLargeError, match=r"large\.png has 300 x 200 pixels, which need .* GB are free; scale"):
         read_image(tmp_path / "large.png")
+
+
+def test_arrays_of_other_libraries():
+    levels = np.random.default_rng(0).integers(0, 256, (5, 6, 3), np.uint8)
+
+    class Array:
+        """As those of Dask and Zarr, which are computed or read when they are asked for."""
+
+        shape, dtype, ndim = levels.shape, levels.dtype, 3
+
+        def __array__(self, dtype=None, copy=None):
+            return levels
+
+    np.testing.assert_array_equal(read_image(Array())[0], read_image(levels)[0])
+
+
+def test_arrays_of_dask():
+    dask_array = pytest.importorskip("dask.array", reason="Dask is not installed")
+    levels = np.random.default_rng(0).integers(0, 256, (50, 60, 3), np.uint8)
+    rgb, alpha = read_image(dask_array.from_array(levels, chunks=(16, 16, 3)))
+    np.testing.assert_array_equal(rgb, read_image(levels)[0])
+    assert alpha is None

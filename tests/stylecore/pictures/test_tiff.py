@@ -418,6 +418,22 @@ def test_tiff_of_many_strips(tmp_path):
     np.testing.assert_allclose(decode(tmp_path / "s.tif"), rgb, atol=1.01 / 255)
 
 
+@pytest.mark.parametrize("with_alpha", [False, True])
+@pytest.mark.parametrize("shape", [(1300, 515), (5, 1030)])
+def test_large_pictures_are_written_in_tiles(tmp_path, monkeypatch, shape, with_alpha):
+    monkeypatch.setattr("stylecore.pictures.tiff.LARGEST_STRIPPED", 512)
+    rng = np.random.default_rng(0)
+    rgb, alpha = rng.random((*shape, 3), np.float32), rng.random(shape, np.float32) if with_alpha else None
+    write_image(tmp_path / "t.tif", rgb, alpha=alpha, settings={"a": 1}, dpi=300)
+    with tifffile.TiffFile(tmp_path / "t.tif") as file:
+        assert file.pages[0].is_tiled and file.pages[0].tags["XResolution"].value == (300, 1)
+    back, back_alpha = read_image(tmp_path / "t.tif")
+    np.testing.assert_allclose(back, rgb, atol=0.51 / 65535)
+    if with_alpha:
+        np.testing.assert_allclose(back_alpha, alpha, atol=0.51 / 65535)
+    assert read_settings(tmp_path / "t.tif") == {"a": 1}
+
+
 def test_large_pictures_are_written_as_bigtiff(tmp_path, monkeypatch):
     rgb = np.random.default_rng(0).random((20, 30, 3), np.float32)
     for limit, version in ((2**20, 42), (0, 43)):

@@ -283,3 +283,10 @@ def test_settings_too_long_for_jpeg(tmp_path):
         for suffix in (".png", ".webp", ".tif"):
             write_image(tmp_path / ("a" + suffix), gradient(4, 4), settings=settings)
             assert read_settings(tmp_path / ("a" + suffix)) == settings
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
+def test_resolution_of_a_print(tmp_path, suffix):
+    write_image(tmp_path / f"a.{suffix}", np.zeros((4, 5, 3), np.float32), dpi=300)
+    with Image.open(tmp_path / f"a.{suffix}") as image:
+        assert image.info["dpi"] == pytest.approx((300, 300), rel=1e-3)

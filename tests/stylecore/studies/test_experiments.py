@@ -124,7 +124,7 @@ def test_no_more_once_a_run_is_stopped(tmp_path):
 
 def test_size_beyond_the_memory(tmp_path):
     with pytest.raises(TooLargeError, match="would fit"):
-        next(experiments.experiments(tmp_path, PHOTOGRAPH, PAINTING, size=1_000_000))
+        next(experiments.experiments(tmp_path, PHOTOGRAPH, PAINTING, size=30_000))
 
 
 def test_folder_that_cannot_be(tmp_path, capsys):

@@ -260,7 +260,7 @@ def test_an_interrupted_command_says_how_to_resume(pictures, tmp_path, capsys, m
 
     monkeypatch.setattr(module._Run, "epoch", interrupt)
     assert cli.main(["train", "cnn", str(pictures), "-o", str(tmp_path / "cnn.h5"), "--batch", "16"]) == 130
-    assert "--resume continues from the last complete epoch" in capsys.readouterr().err
+    assert "--resume continues from the last checkpoint" in capsys.readouterr().err
 
 
 def test_a_full_disk_leaves_nothing_half_written(pictures, tmp_path, capsys):

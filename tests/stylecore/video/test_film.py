@@ -176,6 +176,7 @@ def test_what_cannot_be_done_is_refused_before_the_work(clip, tmp_path):
         ({"output": tmp_path / "a.avi"}, "known film format"),
         ({"init": str(tmp_path / "one.png")}, 'must be "content" or "noise"'),
         ({"passes": 0}, "passes is 0"),
+        ({"method": "neighbours"}, "leave method out"),
         ({"size": 3}, "too small"),
         ({"style_layers": ["relu9_9"]}, "relu9_9"),
         ({"regions": [[np.ones((48, 48)), "all"]]}, "another aspect ratio"),

@@ -1,5 +1,9 @@
-"""A server of the page without a browser, and what a browser would send it."""
+"""Servers of the page, in this process or in one of their own, and what a browser would send them."""
 
+import re
+import signal
+import subprocess
+import sys
 import time
 import warnings
 
@@ -58,3 +62,25 @@ def client_of(folder):
 def opened(client):
     assert client.get("/", params={"token": TOKEN}).status_code == 200
     return Page(client)
+
+
+class Serving:
+    """A server in a process of its own, which can be killed and started again; its log is a file beside its folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.log = folder.with_suffix(".log")
+        self.port = None
+
+    def start(self):
+        port = [] if self.port is None else ["--port", str(self.port)]
+        command = [sys.executable, "-m", "stylecore", "serve", "--no-browser", "--folder", str(self.folder), *port]
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        self.address = self.process.stdout.readline().strip()
+        self.port = int(re.search(r":(\d+)/", self.address)[1])
+
+    def end(self, number=signal.SIGINT):
+        self.process.send_signal(number)
+        self.process.wait(60)
+        self.process.stdout.close()

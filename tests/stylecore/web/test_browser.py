@@ -5,14 +5,13 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pages import Serving
 from PIL import Image, ImageDraw
 
 import stylecore
@@ -30,26 +29,6 @@ AXE = os.environ.get("STYLECORE_AXE")
 PATIENCE = 180_000  # ms
 GIVEN = {"size": "96", "network": "small", "iterations": "30", "pyramid": "1"}
 ENDLESS = {**GIVEN, "iterations": "100000"}
-
-
-class Serving:
-    """A server in a process of its own, which can be killed and started again."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.port = None
-
-    def start(self):
-        port = [] if self.port is None else ["--port", str(self.port)]
-        command = [sys.executable, "-m", "stylecore", "serve", "--no-browser", "--folder", str(self.folder), *port]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        self.address = self.process.stdout.readline().strip()
-        self.port = int(re.search(r":(\d+)/", self.address)[1])
-
-    def end(self, number=signal.SIGINT):
-        self.process.send_signal(number)
-        self.process.wait(60)
-        self.process.stdout.close()
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from stylecore.web import dials
 
 
 def test_every_setting_has_a_dial_but_those_with_controls_of_their_own():
-    assert set(dials.dials()) == set(Settings.defaults()) - {"style_blend", "regions", "labels"}
+    assert set(dials.dials()) == set(Settings.defaults()) - {"style_blend", "regions", "labels", "method"}
     assert tuple(dials.dials())[: len(dials.MAIN)] == dials.MAIN
 
 

@@ -4,7 +4,7 @@ import time
 import pytest
 
 from stylecore.web.store import Job, Picture, Store, new_id
-from stylecore.web.studio import rest_of, work_of
+from stylecore.web.wanted import rest_of, work_of
 
 DAY = 86400.0
 

@@ -1,0 +1,71 @@
+"""Make the pictures of the how-to pages in ``docs/pictures``: run this file from the top of the repository.
+
+The photograph and the painting are the samples of the project, drawn by the programs in ``stylecore/samples``.
+The mask of the water and the dark painting are made from them here. Names on the command line choose pictures.
+"""
+
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from PIL import Image
+
+from stylecore.cli import main
+from stylecore.samples import PAINTING, PHOTOGRAPH
+
+FOLDER = Path(__file__).with_name("pictures")
+COMMON = "--size 256 --iterations 80"
+COMMANDS = {
+    "default": "stylecore transfer photo.jpg painting.jpg -o default.png",
+    "colour-content": "stylecore transfer photo.jpg painting.jpg -o colour-content.png --colour content",
+    "region": "stylecore transfer photo.jpg painting.jpg -o region.png --region water.png all",
+    "dark": "stylecore transfer photo.jpg dark.png -o dark-20.png",
+    "dark-auto": "stylecore transfer photo.jpg dark.png -o dark-auto.png --style-weight auto",
+    "colour-match": "stylecore transfer photo.jpg painting.jpg -o colour-match.png --colour match",
+    "network-small": "stylecore transfer photo.jpg painting.jpg -o network-small.png --network small",
+}
+"""The command for each picture; `COMMON` is added to all of them."""
+
+
+def inputs(folder: Path) -> None:
+    """Write the pictures that the commands name."""
+    shutil.copy(PHOTOGRAPH, folder / "photo.jpg")
+    shutil.copy(PAINTING, folder / "painting.jpg")
+    painting = np.asarray(Image.open(PAINTING))
+    height, width = painting.shape[:2]
+    water = np.zeros((height, width), np.uint8)
+    water[round(0.66 * height) :] = 255
+    Image.fromarray(water).save(folder / "water.png")
+    dark = painting // 16
+    centre = slice(height // 4, 3 * height // 4), slice(width // 4, 3 * width // 4)
+    dark[centre] = painting[centre]
+    Image.fromarray(dark).save(folder / "dark.png")
+
+
+def make(name: str, folder: Path) -> None:
+    """Run the command of one picture, and store its picture as a small JPEG."""
+    command = shlex.split(f"{COMMANDS[name]} {COMMON}")[1:]
+    output = folder / f"{name}-painted.png"
+    command[command.index("-o") + 1] = str(output)
+    for i, word in enumerate(command):
+        if (folder / word).is_file():
+            command[i] = str(folder / word)
+    if main(command) != 0:
+        raise SystemExit(f"{COMMANDS[name]} failed.")
+    Image.open(output).convert("RGB").save(FOLDER / f"{name}.jpg", quality=82)
+
+
+def make_all(names: list[str]) -> None:
+    """Make the pictures with these names, or all."""
+    FOLDER.mkdir(exist_ok=True)
+    with TemporaryDirectory() as folder:
+        inputs(Path(folder))
+        for name in names or COMMANDS:
+            make(name, Path(folder))
+
+
+if __name__ == "__main__":
+    make_all(sys.argv[1:])

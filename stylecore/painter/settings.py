@@ -1,0 +1,129 @@
+"""The settings of a painter's training: everything, beside the pictures, that decides what it learns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from stylecore.errors import ParameterError
+from stylecore.messages import near_matches
+from stylecore.painter.architecture import Stage, check, check_crop, stages
+from stylecore.painter.architecture import from_json as stages_from_json
+from stylecore.painter.architecture import to_json as stages_to_json
+from stylecore.training.settings import integer, is_real
+
+
+@dataclass(frozen=True, kw_only=True)
+class PainterSettings:
+    """Settings of `train_styles`.
+
+    Parameters
+    ----------
+    architecture : sequence of Stage
+        The stages of the painter; those of the given painter where styles are added to one.
+    network : str
+        The network whose features make the loss, with max pooling.
+    content_layers, style_layers : sequence of str
+        Layers of that network, named after their ReLU; all layers of a kind have the same weight.
+    content_weight, style_weight : float
+        As those of `transfer`: factors of the terms, which are relative to those of a blank picture.
+    crop : int
+        Side length in pixels of the squares of the photographs to train on.
+    style_size : int
+        Longer side of the style images in pixels: it decides how large brush strokes are.
+    steps : int
+        Number of updates of the parameters.
+    batch : int
+        Number of photographs in a step, each painted in a style that is drawn at random.
+    learning_rate : float
+        Peak learning rate of Adam. It decays to zero along a cosine.
+    warm_up : int
+        Steps in which the learning rate rises to its peak.
+    held_out : float
+        Fraction of the photographs that is held out to measure the loss on, in (0, 1).
+    seed : int
+        Random seed. The same seed gives the same painter on the same machine.
+
+    Raises
+    ------
+    ParameterError
+        If a value is of the wrong type or out of its range.
+    """
+
+    architecture: Sequence[Stage] = stages()
+    network: str = "vgg19"
+    content_layers: Sequence[str] = ("relu3_1",)
+    style_layers: Sequence[str] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+    content_weight: float = 1.0
+    style_weight: float = 10.0
+    crop: int = 256
+    style_size: int = 384
+    steps: int = 4000
+    batch: int = 4
+    learning_rate: float = 1e-3
+    warm_up: int = 20
+    held_out: float = 0.05
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("crop", "style_size", "steps", "batch"):
+            object.__setattr__(self, name, integer(name, getattr(self, name), least=1))
+        for name in ("warm_up", "seed"):
+            object.__setattr__(self, name, integer(name, getattr(self, name), least=0))
+        for name in ("content_weight", "style_weight", "learning_rate"):
+            value = getattr(self, name)
+            if not (is_real(value) and 0 <= value < float("inf")):
+                raise ParameterError(f"{name} is {value!r}; it must be a non-negative number.")
+            object.__setattr__(self, name, float(value))
+        if not (is_real(self.held_out) and 0 < self.held_out < 1):
+            raise ParameterError(f"held_out is {self.held_out!r}; it must be a number between 0 and 1.")
+        if self.warm_up >= self.steps:
+            raise ParameterError(f"warm_up is {self.warm_up}; it must be less than steps ({self.steps}).")
+        for name in ("content_layers", "style_layers"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        object.__setattr__(self, "architecture", tuple(self.architecture))
+        try:
+            check(self.architecture)
+        except (ValueError, AttributeError) as error:
+            raise ParameterError(f"the architecture cannot be trained: {error}.") from error
+        check_crop(self.architecture, self.crop)
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> PainterSettings:
+        """Settings from keywords; the others keep their defaults.
+
+        Raises
+        ------
+        ParameterError
+            If a name is unknown, or a value is of the wrong type or out of its range.
+        """
+        known = list(cls.defaults())
+        for name in given:
+            if name not in known:
+                raise ParameterError(f'there is no setting "{name}"{near_matches(name, known)}.')
+        return cls(**given)
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """The default of each field, by name."""
+        return {field.name: field.default for field in fields(cls)}
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON can hold them."""
+        return {**asdict(self), "architecture": json.loads(stages_to_json(self.architecture))}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> PainterSettings:
+        """Settings from what `to_json` returned.
+
+        Raises
+        ------
+        ParameterError
+            If a name is unknown, or a value is of the wrong type or out of its range.
+        ValueError
+            If the architecture is not a list of stages.
+        """
+        architecture = stages_from_json(json.dumps(stored.get("architecture")))
+        return cls.of({**stored, "architecture": architecture})

@@ -1,0 +1,93 @@
+"""Joined features and the cosine loss, against their formulas and finite differences."""
+
+import numpy as np
+import pytest
+
+from stylecore import ParameterError
+from stylecore.kernels import cpu
+from stylecore.neighbours.hypercolumns import LAYERS, Hypercolumns, check_network
+from stylecore.neighbours.objective import CosineLoss, Objective
+from stylecore.network import Network
+from stylecore.plan import Plan
+
+SHAPE = (24, 40)
+
+
+@pytest.fixture(scope="module")
+def network(weights_at_random):
+    return Network(weights_at_random("vgg16"), cpu, dtype="float64", layers=LAYERS)
+
+
+def pictures(*shapes, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.random((*shape, 3)) for shape in shapes]
+
+
+@pytest.mark.parametrize("strip_values", [1, 2**30])
+def test_features_are_those_of_the_layers(strip_values, monkeypatch, network):
+    monkeypatch.setattr(cpu, "STRIP_VALUES", strip_values)
+    (picture,) = pictures(SHAPE)
+    columns = Hypercolumns(network, SHAPE, gradient=False)
+    features = columns.forward(picture)
+    assert features.shape == columns.shape == (6 * 10, 2688)
+    maps = {}
+    monkeypatch.setattr(cpu, "STRIP_VALUES", 2**30)
+    plan = Plan(network, *SHAPE, LAYERS, gradient=False)
+    plan.forward(picture, lambda layer, f, start: maps.__setitem__(layer, f.copy()))
+    for layer, sides in (("relu1_1", (24, 40)), ("relu2_2", (12, 20)), ("relu3_3", (6, 10)), ("relu4_3", (3, 5))):
+        own, channels = maps[layer].reshape(*sides, -1), maps[layer].shape[1]
+        side = sides[0] // 6
+        expected = (
+            own.reshape(6, side, 10, side, channels).mean(axis=(1, 3)) if side else np.kron(own, np.ones((2, 2, 1)))
+        )
+        actual = features[:, columns.columns[layer]].reshape(6, 10, channels)
+        np.testing.assert_allclose(actual, expected / channels, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("strip_values", [1, 2**30])
+@pytest.mark.parametrize("split", [False, True], ids=["joined", "by layer"])
+def test_gradient(split, strip_values, monkeypatch, network):
+    monkeypatch.setattr(cpu, "STRIP_VALUES", strip_values)
+    picture, other = pictures(SHAPE, SHAPE, seed=1)
+    columns = Hypercolumns(network, SHAPE)
+    parts = list(columns.columns.values()) if split else [slice(0, columns.shape[1])]
+    objective = Objective(columns, CosineLoss(columns.forward(other), parts))
+    loss, gradient, terms = objective.evaluate(picture)
+    assert 0 < loss < 2 and terms == {"neighbours": loss}
+    for direction in np.random.default_rng(2).standard_normal((3, *picture.shape)):
+        direction /= np.linalg.norm(direction)
+        values = [objective.evaluate(picture + step * direction)[0] for step in (1e-6, -1e-6)]
+        assert np.vdot(gradient, direction) == pytest.approx(
+            (values[0] - values[1]) / 2e-6, abs=1e-6 * np.linalg.norm(gradient)
+        )
+
+
+def test_cosine_loss():
+    rng = np.random.default_rng(3)
+    features, targets = rng.standard_normal((2, 5, 6))
+    parts = [slice(0, 2), slice(2, 6)]
+    expected = np.mean(
+        [
+            1 - f[part] @ t[part] / np.linalg.norm(f[part]) / np.linalg.norm(t[part])
+            for f, t in zip(features, targets, strict=True)
+            for part in parts
+        ]
+    )
+    loss = CosineLoss(targets.copy(), parts)
+    value, gradient = loss(features)
+    assert value == pytest.approx(expected, rel=1e-12)
+    for direction in rng.standard_normal((4, *features.shape)):
+        numeric = (loss(features + 1e-6 * direction)[0] - loss(features - 1e-6 * direction)[0]) / 2e-6
+        assert np.vdot(gradient, direction) == pytest.approx(numeric, abs=1e-8)
+    assert loss(3 * targets)[0] == pytest.approx(0, abs=1e-12)
+
+
+def test_features_that_are_zero_have_no_angle():
+    value, gradient = CosineLoss(np.zeros((2, 3)), [slice(0, 3)])(np.zeros((2, 3)))
+    assert value == 1 and not gradient.any()
+
+
+def test_networks_without_the_layers_are_refused(network, weights_at_random):
+    check_network(network)
+    with pytest.raises(ParameterError, match='alexnet has no relu1_1; choose network "vgg16" or "vgg19"'):
+        check_network(Network(weights_at_random("alexnet"), cpu))
