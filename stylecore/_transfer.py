@@ -21,7 +21,7 @@ from stylecore.objective import Objective
 from stylecore.optimizers import OPTIMIZERS
 from stylecore.pictures import colour as colours
 from stylecore.pictures.arrays import to_pil
-from stylecore.pictures.geometry import resize
+from stylecore.pictures.geometry import fit, resize
 from stylecore.pictures.tones import suited_style_weight
 from stylecore.pictures.writing import write_image
 from stylecore.regions import style_name
@@ -274,10 +274,12 @@ def paint(
     budget = _budget(inputs, settings, network)
     settings = _within_memory(inputs.shape, settings, budget, optimizer_named)
     make_tiles = Tiles if client is None else _cluster(client, settings).tiles
-    scales = schedule(inputs.shape, settings.iterations, settings.pyramid, network.smallest_size(settings.layers))
+    # A painter has made the large forms already.
+    pyramid = 1 if settings.pyramid == "auto" and _is_painted(settings) else settings.pyramid
+    scales = schedule(inputs.shape, settings.iterations, pyramid, network.smallest_size(settings.layers))
     with run.over(scales):
         first, _ = scales[run.first]
-        x = inputs.noise_at(first, settings.seed) if inputs.start is None else inputs.start
+        x = _initial(inputs, settings, network, first)
         alpha = inputs.start_alpha
         wraps = settings.edges == "wrap" and alpha is None and inputs.alpha is None
         for shape, count in scales[run.first :]:
@@ -294,6 +296,35 @@ def paint(
     picture = colours.restore(settings.colour, picture, inputs.content_at(inputs.shape))
     record = describe(inputs.names["content"], inputs.names["style"], settings)
     return Result(picture, inputs.alpha_at(inputs.shape), run.history, record, run.stopped)
+
+
+def _initial(inputs: Inputs, settings: Settings, network: Network, shape: tuple[int, int]) -> np.ndarray:
+    """The initial image; (height, width) is that of the first scale."""
+    if inputs.start is not None:
+        return inputs.start
+    if _is_painted(settings):
+        return _painted(inputs, settings, network, shape)
+    return inputs.noise_at(shape, settings.seed)
+
+
+def _is_painted(settings: Settings) -> bool:
+    return isinstance(settings.init, str) and settings.init == "painter"
+
+
+# Longer side in pixels at which the styles of a painter are compared.
+COMPARED = 256
+
+
+def _painted(inputs: Inputs, settings: Settings, network: Network, shape: tuple[int, int]) -> np.ndarray:
+    """The content image, painted in the painter's style with the smallest loss."""
+    from stylecore.painter.painting import Painter
+
+    painter = Painter()
+    small = fit(inputs.shape, min(COMPARED, max(inputs.shape)))
+    objective = objective_at(small, inputs, replace(settings, tile=None), network)
+    losses = {style: objective(painter.paint_array(inputs.seen_at(small), style))[0] for style in painter.styles}
+    painted = painter.paint_array(inputs.seen_at(shape), min(losses, key=losses.__getitem__))
+    return colours.grey(painted) if inputs.grey else painted
 
 
 def _paint_by_neighbours(

@@ -36,7 +36,7 @@ class Inputs:
         Opacity of each style image.
     regions : list of Region
     start : ndarray, (H, W, 3), or None
-        The initial image; None for white noise.
+        The initial image; None for white noise, and for one that a painter makes.
     start_alpha : ndarray, (H, W), or None
         Its opacity.
     grey : bool
@@ -121,7 +121,7 @@ def _start(
     settings: Settings, seen: np.ndarray, alpha: np.ndarray | None, shape: tuple[int, int]
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     """The initial image and its opacity."""
-    if isinstance(settings.init, str) and settings.init == "noise":
+    if isinstance(settings.init, str) and settings.init in ("noise", "painter"):
         return None, None
     if isinstance(settings.init, str) and settings.init == "content":
         return seen, alpha

@@ -280,9 +280,10 @@ regularization_weight, tv_weight, layer_weights, pooling, device, dtype, edges, 
     iterations : int or sequence of int
         Number of evaluations of the loss: in total, divided among the scales by `stylecore.schedule.schedule`; or at
         each scale.
-    init : {"content", "noise"}, path, PIL image or array
-        The initial image: the content image, white noise as in the paper, or another image, which is cropped to the
-        result's aspect ratio. In this way, with ``pyramid=1``, a finished picture is continued at a larger size.
+    init : {"content", "noise", "painter"}, path, PIL image or array
+        The initial image: the content image; white noise as in the paper; what `Painter` makes of the content image, in
+        its style with the smallest loss; or another image, which is cropped to the result's aspect ratio. In this way,
+        with ``pyramid=1``, a finished picture is continued at a larger size.
     seed : int
         Random seed of the white noise.
     pyramid : int, "auto" or sequence of int

@@ -404,7 +404,7 @@ _COMMANDS: dict[str, Callable[[Namespace, Watch], int]] = {
 def _files(value: Any) -> Iterator[str]:
     """The paths in an argument, which may be a path, a word such as "noise", an array or a nested list of these."""
     if isinstance(value, str):
-        if value not in ("content", "noise", STREAM, *WORDS):
+        if value not in ("content", "noise", "painter", STREAM, *WORDS):
             yield value.removeprefix(NOT)
     elif isinstance(value, Iterable) and not isinstance(value, np.ndarray):
         for each in value:

@@ -225,9 +225,9 @@ def _add_run(group: Group) -> None:
         group,
         "init",
         """the picture to start from: content, the photograph, whose shapes are then preserved; noise, random pixels,
-        so that each --seed gives another picture; or a file, such as a finished picture to continue at a larger --size
-        with --pyramid 1""",
-        metavar="{content,noise,FILE}",
+        so that each --seed gives another picture; painter, what `stylecore paint` makes of the photograph, which saves
+        steps; or a file, such as a finished picture to continue at a larger --size with --pyramid 1""",
+        metavar="{content,noise,painter,FILE}",
     )
     _add_checkpoint(group)
     _add_views(group)

@@ -24,7 +24,7 @@ from stylecore.errors import TooLargeError
 from stylecore.kernels import EPSILON, cpu
 from stylecore.painter.architecture import Stage, reduction
 from stylecore.painter.files import PainterWeights, read
-from stylecore.pictures.arrays import quantise, to_pil
+from stylecore.pictures.arrays import to_pil
 from stylecore.pictures.geometry import resize, shape_for
 from stylecore.pictures.reading import read_image
 
@@ -118,7 +118,7 @@ class Painter:
         content, _ = read_image(photograph, name="photograph")
         if size is not None:
             content = resize(content, shape_for(size, content.shape))
-        return to_pil(quantise(self.paint_array(content, style), np.uint8))
+        return to_pil(self.paint_array(content, style))
 
     def paint_array(self, photograph: np.ndarray, style: str | Mapping[str, float] | None = None) -> np.ndarray:
         """Paint a photograph that has been read already.

@@ -21,7 +21,7 @@ from stylecore.painter.files import PainterWeights, read, shapes, write
 from stylecore.painter.loss import PainterLoss
 from stylecore.painter.model import PainterModel
 from stylecore.painter.settings import PainterSettings
-from stylecore.pictures.arrays import quantise, to_pil
+from stylecore.pictures.arrays import to_pil
 from stylecore.pictures.geometry import fit, resize
 from stylecore.pictures.reading import read_image
 from stylecore.training import checkpoints, curves, data
@@ -337,7 +337,7 @@ class _Run:
         sheet = np.concatenate([np.concatenate(list(row), axis=1) for row in rows])
         try:
             with replacing(path) as file:
-                to_pil(quantise(sheet, np.uint8)).save(file, "png")
+                to_pil(sheet).save(file, "png")
         except OSError as error:
             raise TrainingError(f"{path} cannot be written ({error.strerror or error}).") from error
 

@@ -14,6 +14,9 @@ from stylecore.pictures.arrays import MAX_PIXELS
 INVISIBLE = 0.5 / 255
 """Opacity below which nothing is visible: it rounds to zero at 8 bits."""
 
+# Rows of a resized picture that are converted at a time.
+BAND = 256
+
 
 def fit(shape: Sequence[int], longer_side: int) -> tuple[int, int]:
     """Size with the same aspect ratio and a given longer side.
@@ -146,5 +149,9 @@ def _resampled(array: np.ndarray, shape: Sequence[int], margin: int = 0) -> np.n
     box = margin, margin, array.shape[1] - margin, array.shape[0] - margin
     for c in range(planes.shape[2]):
         plane = Image.fromarray(np.ascontiguousarray(planes[:, :, c], np.float32))
-        scaled[:, :, c] = np.asarray(plane.resize((width, height), Image.Resampling.LANCZOS, box))
+        plane = plane.resize((width, height), Image.Resampling.LANCZOS, box)
+        # In bands, since Pillow makes two copies of what it exports.
+        for top in range(0, height, BAND):
+            bottom = min(top + BAND, height)
+            scaled[top:bottom, :, c] = np.asarray(plane.crop((0, top, width, bottom)))
     return scaled.reshape(height, width, *array.shape[2:])

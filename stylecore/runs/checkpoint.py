@@ -45,7 +45,7 @@ INPUTS = ("content", "style", "regions", "labels", "init", "network")
 """The settings that may be files or arrays."""
 
 # Words that these settings may have as values, even where a file has the same name.
-_WORDS = ("content", "noise", *WORDS, *CATALOGUE)
+_WORDS = ("content", "noise", "painter", *WORDS, *CATALOGUE)
 
 # Largest fraction of the time that is spent on writing, however large the state and slow the disk.
 _SHARE = 0.1
