@@ -320,7 +320,7 @@ class _Run:
 
     def _samples(self) -> np.ndarray:
         count = min(MEASURED, len(self._test.labels))
-        return scaled(self._test.batch(np.arange(count)))
+        return scaled(self._test.batch(np.linspace(0, len(self._test.labels) - 1, count).astype(int)))
 
     def _measure(self) -> np.ndarray:
         """Mean loss and relative style loss of the samples in all new styles."""
