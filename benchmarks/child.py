@@ -162,6 +162,39 @@ def tiles_memory(content: str, style: str, size: int, tile: int, threads: int) -
     }
 
 
+def painter_memory(content: str, size: int, threads: int, side: str) -> dict[str, int]:
+    """Peak memory of a picture by a painter, with the painter.
+
+    Parameters
+    ----------
+    content : str
+        Path of a picture.
+    size, threads : int
+    side : {"ours", "PyTorch"}
+
+    Returns
+    -------
+    dict of str to int
+        In bytes, "above import".
+    """
+    from benchmarks.machine import use_threads
+    from benchmarks.painter import random_painter
+    from benchmarks.setting import SMALL, square
+
+    if side == "PyTorch":
+        from benchmarks import peers
+    small, x = square(content, SMALL), square(content, size)
+    imported = _held()
+    with use_threads(threads):
+        painter = random_painter()
+        paint = painter.paint_array if side == "ours" else peers.Painter(painter.weights, "channels last").paint
+        paint(small)  # Loads the compiled code.
+        _reset_peak()
+        paint(x)
+        paint(x)
+    return {"above import": _peak() - imported}
+
+
 def _held_after_release(network: Any) -> int:
     """Memory of the process after unused memory has been returned to the system, from where a new peak is measured."""
     network.backend.release_scratch()
@@ -196,6 +229,6 @@ def _reset_peak() -> None:
 
 if __name__ == "__main__":
     TASKS: dict[str, Any] = {
-        task.__name__: task for task in (startup, evaluation_memory, predicted_memory, tiles_memory)
+        task.__name__: task for task in (startup, evaluation_memory, predicted_memory, tiles_memory, painter_memory)
     }
     print(json.dumps(TASKS[sys.argv[1]](**json.loads(sys.argv[2]))))

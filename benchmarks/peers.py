@@ -6,7 +6,7 @@ style layers, max pooling. `benchmarks.evaluation` checks that the two agree bef
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -20,9 +20,14 @@ from benchmarks.machine import use_threads
 from benchmarks.measuring import Trace, in_turn, progress
 from benchmarks.setting import CONTENT_LAYERS, STYLE_LAYERS
 from stylecore.kernels import EPSILON
+from stylecore.painter.architecture import Stage
+from stylecore.painter.files import PainterWeights
+from stylecore.painter.model import PainterModel
+from stylecore.painter.settings import PainterSettings
+from stylecore.painter.training import named_arrays
 from stylecore.training.model import Model
 from stylecore.weights import Weights
-from stylecore.weights.architectures import Conv
+from stylecore.weights.architectures import Conv, until
 
 CONTENT_WEIGHT, STYLE_WEIGHT, TV_WEIGHT = 1.0, 20.0, 20.0
 
@@ -283,6 +288,136 @@ class Classifier:
         loss.backward()
         self._optimizer.step()
         return loss.item()
+
+
+class _PainterNetwork(nn.Module):
+    """The stages of a painter; each image of a batch in one style.
+
+    Parameters
+    ----------
+    table : sequence of stylecore.painter.architecture.Stage
+    arrays : mapping of (str, str) to ndarray
+        "filters", "scale" and "shift" of each stage.
+    memory_format : str
+    """
+
+    def __init__(
+        self, table: Sequence[Stage], arrays: Mapping[tuple[str, str], np.ndarray], memory_format: str
+    ) -> None:
+        super().__init__()
+        self._table = table
+        self._filters = nn.ParameterList(
+            filters_to_torch(np.array(arrays[stage.name, "filters"]), memory_format) for stage in table
+        )
+        self._scales, self._shifts = (
+            nn.ParameterList(torch.tensor(arrays[stage.name, name]) for stage in table) for name in ("scale", "shift")
+        )
+
+    def forward(self, x: torch.Tensor, styles: list[int]) -> torch.Tensor:
+        before = x
+        for stage, filters, scales, shifts in zip(self._table, self._filters, self._scales, self._shifts, strict=True):
+            if stage.begins:
+                before = x
+            if stage.factor > 1:
+                x = functional.interpolate(x, scale_factor=stage.factor, mode="nearest")
+            x = functional.pad(x, [stage.padding] * 4, mode="reflect")
+            x = functional.instance_norm(functional.conv2d(x, filters, stride=stage.stride), eps=EPSILON)
+            x = x * scales[styles][:, :, None, None] + shifts[styles][:, :, None, None]
+            x = functional.relu(x) if stage.relu else x
+            x = x + before if stage.ends else x
+        return torch.sigmoid(x)
+
+
+class Painter:
+    """A painter at work, in its first style.
+
+    Parameters
+    ----------
+    weights : stylecore.painter.files.PainterWeights
+    memory_format : str
+    """
+
+    def __init__(self, weights: PainterWeights, memory_format: str) -> None:
+        self._format = memory_format
+        self._network = _PainterNetwork(weights.table, weights.arrays, memory_format)
+
+    def paint(self, photograph: np.ndarray) -> np.ndarray:
+        """Paint a photograph (H, W, 3), whose sides are multiples of four."""
+        with torch.inference_mode():
+            painted = self._network(to_torch(photograph[None], self._format), [0])
+        return painted[0].permute(1, 2, 0).numpy()
+
+
+class PainterTraining:
+    """Loss and gradients of a painter for a batch, with style n for image n and one target for all styles.
+
+    Parameters
+    ----------
+    model : stylecore.painter.model.PainterModel
+        Whose parameters it starts from.
+    weights : Weights
+        Of the network that compares pictures.
+    style : ndarray, (H, W, 3)
+    settings : stylecore.painter.settings.PainterSettings
+    memory_format : str
+    """
+
+    def __init__(
+        self, model: PainterModel, weights: Weights, style: np.ndarray, settings: PainterSettings, memory_format: str
+    ) -> None:
+        self._format, self._settings = memory_format, settings
+        self._painter = _PainterNetwork(model.table, named_arrays(model), memory_format)
+        order = ["RGB".index(channel) for channel in weights.preprocessing.channel_order]
+        p = weights.preprocessing
+        self._order, self._scale = order, torch.tensor(p.scale / np.array(p.std), dtype=torch.float32)[:, None, None]
+        self._shift = torch.tensor(np.array(p.mean) / np.array(p.std), dtype=torch.float32)[:, None, None]
+        layers = until(weights.layers, [*settings.content_layers, *settings.style_layers])
+        self._layers = [
+            (
+                layer,
+                filters_to_torch(weights.filters[layer.name], memory_format),
+                torch.tensor(weights.biases[layer.name]),
+            )
+            if isinstance(layer, Conv)
+            else (layer, None, None)
+            for layer in layers
+        ]
+        with torch.no_grad():
+            features = self._features(to_torch(style[None], memory_format))
+            self._style = {name: self._moment(features[name]) for name in settings.style_layers}
+
+    def _features(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        x, features = image[:, self._order] * self._scale - self._shift, {}
+        for layer, filters, bias in self._layers:
+            if filters is None:
+                x = functional.max_pool2d(x, layer.size, layer.stride)
+            else:
+                x = functional.relu(functional.conv2d(x, filters, bias, padding=layer.padding))
+                features[layer.relu] = x
+        return features
+
+    @staticmethod
+    def _moment(features: torch.Tensor) -> torch.Tensor:
+        matrix = features.flatten(2)
+        return matrix @ matrix.transpose(1, 2) / matrix.shape[2]
+
+    def step(self, photographs: np.ndarray) -> float:
+        """Loss of a batch (N, H, W, 3), after a backward pass."""
+        s, batch = self._settings, to_torch(photographs, self._format)
+        self._painter.zero_grad()
+        with torch.no_grad():
+            targets = self._features(batch)
+        features = self._features(self._painter(batch, list(range(len(batch)))))
+        loss = torch.zeros(())
+        for name in s.content_layers:
+            blank = targets[name].square().sum((1, 2, 3))
+            terms = (features[name] - targets[name]).square().sum((1, 2, 3)) / blank
+            loss = loss + s.content_weight / len(s.content_layers) * terms.mean()
+        for name, target in self._style.items():
+            terms = (self._moment(features[name]) - target).square().sum((1, 2)) / target.square().sum()
+            loss = loss + s.style_weight / len(s.style_layers) * terms.mean()
+        loss.backward()
+        return float(loss.detach())
 
 
 def torch_lbfgs(make_objective: Callable[[], Objective], start: np.ndarray, trace: Trace) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import NamedTuple
 
 from stylecore.errors import ParameterError
@@ -109,31 +111,39 @@ def from_json(text: str) -> tuple[Stage, ...]:
 
 
 def check(table: Sequence[Stage]) -> None:
-    """Raise ValueError if stages do not follow from one another, from colours to colours of the same size."""
+    """Raise ValueError if stages do not follow from one another, from colours to colours of the same size.
+
+    Residual blocks have to be where the maps are smallest, since only those are always stored.
+    """
     if not table:
         raise ValueError("there are no stages")
-    channels, scale, inside = 3, 1.0, False
+    channels, scale = 3, Fraction(1)
+    block: tuple[int, Fraction] | None = None
     for stage in table:
         numbers = stage.inputs, stage.outputs, stage.size, stage.stride, stage.factor
         if not all(isinstance(number, int) and 0 < number <= 1024 for number in numbers):
             raise ValueError(f"{stage.name} has a number that is not from 1 to 1024")
-        if stage.inputs != channels or stage.size % 2 == 0 or (stage.begins and inside):
+        if stage.inputs != channels or stage.size % 2 == 0 or (stage.begins and (block or stage is table[0])):
             raise ValueError(f"{stage.name} does not fit the stage before it")
-        if stage.ends and not (inside or stage.begins):
-            raise ValueError(f"{stage.name} ends a residual block that has not begun")
-        inside = (inside or stage.begins) and not stage.ends
+        if stage.begins:
+            block = channels, scale
         channels, scale = stage.outputs, scale * stage.factor / stage.stride
-    if (channels, scale, inside) != (3, 1.0, False):
+        if stage.ends and block != (channels, scale):
+            raise ValueError(f"{stage.name} does not end a residual block with the shape of its input")
+        if block is not None and scale > Fraction(1, reduction(table)):
+            raise ValueError(f"{stage.name} is in a residual block whose maps are not the smallest ones")
+        block = None if stage.ends else block
+    if (channels, scale, block) != (3, 1, None):
         raise ValueError("the stages do not make a picture of the size of the photograph")
 
 
 def reduction(table: Sequence[Stage]) -> int:
     """The number by which both sides of a picture must be divisible: that by which the smallest maps are reduced."""
-    scale, least = 1.0, 1.0
+    scale = least = Fraction(1)
     for stage in table:
-        scale *= stage.factor / stage.stride
+        scale *= Fraction(stage.factor, stage.stride)
         least = min(least, scale)
-    return round(1 / least)
+    return math.ceil(1 / least)
 
 
 def check_crop(table: Sequence[Stage], side: int) -> None:

@@ -12,14 +12,14 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from importlib.resources import files
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from stylecore import memory
+from stylecore import memory, weights
 from stylecore.errors import TooLargeError
 from stylecore.kernels import EPSILON, cpu
 from stylecore.painter.architecture import Stage, reduction
@@ -29,12 +29,15 @@ from stylecore.pictures.geometry import resize, shape_for
 from stylecore.pictures.reading import read_image
 
 # Values of the largest map that is stored in memory although it is not of the smallest size, and of a strip.
-STORED_VALUES, STRIP_VALUES = 2**26, 2**22
+STORED_VALUES, STRIP_VALUES = 2**26, 2**21
+
+# Bytes of an array for which there is always memory.
+SMALL = 2**26
 
 # Strips begin at multiples of this, so that Winograd's tiles divide them evenly.
 ROWS = 12
 
-SHIPPED = files("stylecore.weights") / "painter.h5"
+SHIPPED = Path(weights.__file__).with_name("painter.h5")
 """The painter that comes with the program."""
 
 
@@ -43,8 +46,8 @@ class Painter:
 
     Parameters
     ----------
-    path : str or path, optional
-        A file that `train_styles` wrote; by default the painter that comes with the program.
+    painter : str, path or PainterWeights, optional
+        A file that `train_styles` wrote, or what it returned; by default the painter that comes with the program.
 
     Attributes
     ----------
@@ -69,8 +72,8 @@ class Painter:
     (64, 48)
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
-        self.weights = read(os.fspath(SHIPPED) if path is None else path)
+    def __init__(self, painter: str | os.PathLike[str] | PainterWeights | None = None) -> None:
+        self.weights = painter if isinstance(painter, PainterWeights) else read(painter or SHIPPED)
         self.styles = self.weights.styles
 
     @cached_property
@@ -191,13 +194,14 @@ class _Passes:
 
     def run(self) -> np.ndarray:
         """The painted picture, (H, W, 3)."""
-        block = 0
+        block: int | None = None  # The stage whose output is the input of the residual block.
         for i, stage in enumerate(self._table):
             if stage.begins:
                 block = i - 1
             self._measure(i)
             if i in self._stored:
                 self._normalise(i, block if stage.ends else None)
+                block = None if stage.ends else block
                 self._stored = {k: values for k, values in self._stored.items() if k in (i, block)}
         (painted,) = self._stored[len(self._table) - 1]
         cpu.sigmoid(painted, painted)
@@ -268,8 +272,7 @@ class _Passes:
 
 def _room(shape: tuple[int, ...]) -> np.ndarray:
     """An array in memory, or in a temporary file if it would take more than a quarter of the memory that is free."""
-    free = memory.available()
-    if free is None or 4 * prod(shape) <= free // 4:
+    if 4 * prod(shape) <= SMALL or (free := memory.available()) is None or 4 * prod(shape) <= free // 4:
         return np.empty(shape, np.float32)
     try:
         with tempfile.TemporaryFile() as file:

@@ -32,13 +32,21 @@ def test_the_table_survives_json():
         [Stage("a", 3, 4), Stage("b", 3, 3)],
         [Stage("a", 3, 3, stride=2)],
         [Stage("a", 3, 3, ends=True)],
-        [Stage("a", 3, 3, begins=True)],
-        [Stage("a", 3, 3, begins=True), Stage("b", 3, 3, begins=True, ends=True)],
+        [Stage("a", 3, 3, begins=True, ends=True)],
+        [Stage("a", 3, 4), Stage("b", 4, 3, begins=True, ends=True)],
+        [Stage("a", 3, 3), Stage("b", 3, 3, begins=True)],
+        [Stage("a", 3, 3), Stage("b", 3, 3, begins=True), Stage("c", 3, 3, begins=True, ends=True)],
+        [
+            Stage("a", 3, 3),
+            Stage("b", 3, 3, begins=True, ends=True),
+            Stage("c", 3, 3, stride=2),
+            Stage("d", 3, 3, factor=2),
+        ],
         [Stage("a", 3, 0), Stage("b", 0, 3)],
     ],
 )
 def test_tables_that_make_no_picture_are_refused(table):
-    with pytest.raises(ValueError, match=r"no stages|fit|begun|picture|number"):
+    with pytest.raises(ValueError, match=r"no stages|fit|residual block|picture|number"):
         check(table)
 
 

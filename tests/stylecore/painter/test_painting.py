@@ -6,7 +6,7 @@ import pytest
 from stylecore import memory
 from stylecore.errors import TooLargeError
 from stylecore.kernels import reference
-from stylecore.painter import files, painting
+from stylecore.painter import painting
 from stylecore.painter.model import PainterModel
 from stylecore.painter.painting import Painter
 from stylecore.painter.training import named_arrays
@@ -15,9 +15,8 @@ from .conftest import TABLE
 
 
 @pytest.fixture
-def painter(weights, tmp_path):
-    files.write(weights, tmp_path / "painter.h5")
-    return Painter(tmp_path / "painter.h5")
+def painter(weights):
+    return Painter(weights)
 
 
 def reference_painting(weights, photograph, mixture):
@@ -51,11 +50,13 @@ def test_strips_make_the_same_picture(painter, on_disk, monkeypatch):
     monkeypatch.setattr(painting, "STORED_VALUES", 0)
     monkeypatch.setattr(painting, "STRIP_VALUES", 1)
     if on_disk:
+        monkeypatch.setattr(painting, "SMALL", 0)
         monkeypatch.setattr(memory, "available", lambda: 1)
     np.testing.assert_allclose(painter.paint_array(photograph, "dots"), whole, atol=1e-4)
 
 
 def test_a_full_disk_ends_in_a_sentence(painter, monkeypatch):
+    monkeypatch.setattr(painting, "SMALL", 0)
     monkeypatch.setattr(memory, "available", lambda: 1)
 
     def fail(*arguments):

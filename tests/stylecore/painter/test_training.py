@@ -96,7 +96,9 @@ def test_an_added_style_leaves_the_others_as_they_are(trained, pictures, tmp_pat
 
 
 def test_a_loss_that_is_no_longer_finite_keeps_the_checkpoint(pictures, tmp_path):
-    with pytest.raises(TrainingError, match=r"no longer finite at step 2, and nothing was written; reduce learning_rate"):
+    with pytest.raises(
+        TrainingError, match=r"no longer finite at step 2, and nothing was written; reduce learning_rate"
+    ):
         train(pictures, tmp_path / "painter.h5", learning_rate=1e38, warm_up=0)
     assert list(tmp_path.iterdir()) == []
 

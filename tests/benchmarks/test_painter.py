@@ -1,0 +1,31 @@
+"""The section on painters, with a small network and small pictures."""
+
+import pytest
+
+from benchmarks import painter
+from benchmarks.setting import Setting
+from stylecore.painter.architecture import stages
+from stylecore.painter.settings import PainterSettings
+from stylecore.samples import PAINTING, PHOTOGRAPH
+
+
+@pytest.mark.slow
+def test_pictures_and_steps_are_timed(monkeypatch):
+    settings = PainterSettings(
+        architecture=stages((16, 16, 16), 1),
+        network="small",
+        content_layers=["relu2_1"],
+        style_layers=["relu1_1"],
+        crop=32,
+        style_size=32,
+    )
+    for name, value in (("SETTINGS", settings), ("CROP", 32), ("SIZES", (32,))):
+        monkeypatch.setattr(painter, name, value)
+    fields = dict.fromkeys(Setting.__dataclass_fields__)
+    given = {"content": str(PHOTOGRAPH), "style": str(PAINTING), "threads": [1], "repetitions": 2}
+    section = painter.measure(Setting(**{**fields, **given}))
+    (row,) = section["pictures"]
+    assert row["size"] == 32 and row["seconds"]["median"] > 0 and row["bytes"] > 2**20
+    assert section["training"]["seconds"]["repetitions"] == 2
+    pictures, training = painter.tables(section)
+    assert "| 32" in pictures and "| 32" in training
