@@ -823,7 +823,7 @@ def pad_reflected_backward(dy: np.ndarray, padding: int, factor: int, dx: np.nda
     """
     rows, columns = (np.pad(np.arange(length).repeat(factor), padding, "reflect") for length in dx.shape[1:3])
     dx[...] = 0
-    np.add.at(dx, (slice(None), rows[:, None], columns), dy)
+    np.add.at(dx, np.s_[:, rows[:, None], columns], dy)  # type: ignore[arg-type]
 
 
 def upsample(x: np.ndarray, factor: int, y: np.ndarray) -> None:

@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from stylecore.cli.arguments import add_command, add_quiet
@@ -113,7 +114,7 @@ def paint(given: argparse.Namespace, watch: Watch) -> int:
     style = dict(given.blend) if given.blend else given.style or painter.styles[0]
     painter.weights.mixture(style)
     began = time.perf_counter()
-    if os.path.isdir(given.photograph) or os.path.splitext(given.output)[1].lower() in _FILMS:
+    if _is_film(given.photograph, given.output):
         number = _paint_film(given, painter, style, watch)
         print_result(f"{given.output}: {number} frames in {time.perf_counter() - began:.1f} s")
         return 0
@@ -126,8 +127,13 @@ def paint(given: argparse.Namespace, watch: Watch) -> int:
     return 0
 
 
-# A name that ends in .png is a picture here.
-_FILMS = [suffix for suffix in FORMATS if suffix != ".png"]
+def _is_film(photograph: str, output: str) -> bool:
+    """Whether a film is to be painted: as its frames are in a folder, or by what is to be written."""
+    before, after = (os.path.splitext(path)[1].lower() for path in (photograph, output))
+    if after == ".png":
+        return os.path.isdir(photograph)
+    into_folder = not after and before not in Image.registered_extensions()
+    return os.path.isdir(photograph) or after in FORMATS or into_folder
 
 
 def _paint_film(given: argparse.Namespace, painter: Painter, style: str | dict[str, float], watch: Watch) -> int:

@@ -71,8 +71,10 @@ class PainterLoss:
         """
         backend = self._network.backend
         moments, _ = self._for(picture.shape[:2], self._style_layers, gradient=False).forward(picture)
-        host = {layer: tuple(map(backend.download, pair)) for (layer, _), pair in moments.items()}
-        return {layer: StyleLoss(GramDistance(*pair, backend), backend) for layer, pair in host.items()}
+        return {
+            layer: StyleLoss(GramDistance(backend.download(mean), backend.download(second), backend), backend)
+            for (layer, _), (mean, second) in moments.items()
+        }
 
     def __call__(self, photograph: np.ndarray, painted: np.ndarray, style: dict[str, StyleLoss]) -> Evaluation:
         """Evaluate a painted picture.

@@ -154,6 +154,9 @@ class PainterModel(Model):
         for stage, convolution, norm in reversed(list(zip(self.table, self.convolutions, self.norms, strict=True))):
             if stage.ends:
                 around = gradient.copy()
-            gradient = convolution.backward(norm.backward(gradient))
+            below = convolution.backward(norm.backward(gradient))
+            if below is None:  # The first stage.
+                return
+            gradient = below
             if stage.begins:
                 self.backend.add(around, gradient)

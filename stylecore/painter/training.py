@@ -209,7 +209,8 @@ class _Run:
         train: PictureSet,
         test: PictureSet,
     ) -> None:
-        self.settings, self.history = settings, []
+        self.settings = settings
+        self.history: list[Epoch] = []
         self._train, self._test = train, test
         network = load_network(settings.network, layers=[*settings.content_layers, *settings.style_layers])
         self._loss = PainterLoss(
@@ -308,7 +309,7 @@ class _Run:
         self.model.values[self._trained] = self._values
         return terms.mean(axis=0)
 
-    def _evaluate(self, photographs: np.ndarray, styles: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    def _evaluate(self, photographs: np.ndarray, styles: np.ndarray | list[int]) -> tuple[np.ndarray, np.ndarray]:
         """Loss and relative style loss of each picture (n, 2), and the gradients of the losses."""
         self.model.set_styles(np.eye(len(self._names))[self._old + np.asarray(styles)])
         painted = self.model.forward(photographs)

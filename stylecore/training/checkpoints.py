@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from stylecore.errors import DataError, ParameterError
 from stylecore.runs.environment import differences, environment
 from stylecore.training.curves import Epoch
 from stylecore.training.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from stylecore.painter.settings import PainterSettings
 
 FORMAT = "stylecore training checkpoint"
 FORMAT_VERSION = 2
@@ -33,8 +36,8 @@ class Identity:
     Parameters
     ----------
     network : str
-        Kind of network: "cnn" or "autoencoder".
-    settings : TrainingSettings
+        Kind of network: "cnn", "autoencoder" or "painter".
+    settings : TrainingSettings or PainterSettings
     data : str
         Digest of the data; see `stylecore.training.data.digest`.
     environment : dict of str to str
@@ -42,7 +45,7 @@ class Identity:
     """
 
     network: str
-    settings: TrainingSettings
+    settings: TrainingSettings | PainterSettings
     data: str
     environment: dict[str, str] = field(default_factory=environment)
 
