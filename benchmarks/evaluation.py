@@ -54,12 +54,44 @@ def _row(setting: Setting, size: int, theirs: Evaluate | None) -> dict[str, Any]
     if theirs:
         row["differences"] = check_agreement(ours, theirs, x)
         sides["pytorch"] = lambda: theirs(x)
+        gradient = ours(x)[1]
+        for name, variant in _variants(setting, size).items():
+            row.setdefault("cosines", {})[name] = _cosine(variant(x)[1], gradient)
+            sides[name] = lambda variant=variant: variant(x)
     seconds = in_turn(sides, setting.repetitions)
     row["seconds"] = summary(seconds["ours"])
     if theirs:
         row["pytorch seconds"] = summary(seconds["pytorch"])
         row["ratio"] = ratios(seconds["pytorch"], seconds["ours"])
+        row["variants"] = {
+            name: {"seconds": summary(seconds[name]), "ratio": ratios(seconds[name], seconds["ours"]), "cosine": cosine}
+            for name, cosine in row.pop("cosines", {}).items()
+        }
     return {**row, **_breakdown(setting, size, x)}
+
+
+def _variants(setting: Setting, size: int) -> dict[str, Evaluate]:
+    """Other ways in which PyTorch computes the objective, by name; those that do not work here are left out."""
+    given = *setting.pictures(size), setting.weights, "channels last"
+    ways: dict[str, dict[str, Any]] = {
+        "bfloat16": {"dtype": "bfloat16"},
+        "torch.compile": {"compiled": True},
+        "bfloat16, torch.compile": {"dtype": "bfloat16", "compiled": True},
+    }
+    found: dict[str, Evaluate] = {}
+    for name, way in ways.items():
+        progress(f"evaluation, {size} px: PyTorch, {name}")
+        found[name] = setting.peers.Objective(*given, **way)
+        try:
+            found[name](setting.pictures(size)[0])
+        except Exception as error:  # The compiler of torch.compile raises all kinds of errors.
+            progress(f"without {name}: {type(error).__name__}")
+            del found[name]
+    return found
+
+
+def _cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.vdot(a, b) / np.linalg.norm(a) / np.linalg.norm(b))
 
 
 def _near(content: np.ndarray) -> np.ndarray:
@@ -172,6 +204,23 @@ def tables(section: dict[str, Any]) -> Iterator[str]:
         ],
         [_cells(row) for row in rows],
     )
+    variants = [(row, name, variant) for row in rows for name, variant in row.get("variants", {}).items()]
+    if variants:
+        yield table(
+            "Other ways of PyTorch",
+            ["px", "threads", "way", "ms", "stylecore times as fast", "gradient's cosine to stylecore's"],
+            [
+                [
+                    row["size"],
+                    row["threads"],
+                    name,
+                    spread(variant["seconds"], "{:.0f}", 1e3),
+                    spread(variant["ratio"], "{:.2f}"),
+                    number(variant["cosine"], "{:.4f}"),
+                ]
+                for row, name, variant in variants
+            ],
+        )
     names = list(dict.fromkeys(name for row in rows for name in row["parts seconds"]))
     yield table(
         "Parts of one evaluation",

@@ -47,7 +47,7 @@ def filters_to_torch(filters: np.ndarray, memory_format: str) -> torch.Tensor:
 def gram(features: torch.Tensor) -> torch.Tensor:
     """Gram matrix (C, C) of features (1, C, H, W); no copy is made in either memory format."""
     matrix = features.flatten(2)[0]
-    return matrix @ matrix.T
+    return (matrix @ matrix.T).float()
 
 
 def squared_distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -66,17 +66,29 @@ class Objective:
     memory_format : str
         A key of MEMORY_FORMATS.
     device : {"cpu", "cuda"}
+    dtype : {"float32", "bfloat16"}
+        Of weights and features; losses are summed in float32.
+    compiled : bool
+        Whether to use torch.compile.
     """
 
     def __init__(
-        self, content: np.ndarray, style: np.ndarray, weights: Weights, memory_format: str, device: str = "cpu"
+        self,
+        content: np.ndarray,
+        style: np.ndarray,
+        weights: Weights,
+        memory_format: str,
+        device: str = "cpu",
+        dtype: str = "float32",
+        compiled: bool = False,
     ) -> None:
-        self._format, self._device = memory_format, device
+        self._format, self._device, self._dtype = memory_format, device, getattr(torch, dtype)
+        self._loss = torch.compile(self.loss) if compiled else self.loss
         self._layers = [
             (
                 layer.relu,
-                filters_to_torch(weights.filters[layer.name], memory_format).to(device),
-                torch.from_numpy(weights.biases[layer.name]).to(device),
+                filters_to_torch(weights.filters[layer.name], memory_format).to(device, self._dtype),
+                torch.from_numpy(weights.biases[layer.name]).to(device, self._dtype),
             )
             if isinstance(layer, Conv)
             else (layer.name, None, None)
@@ -89,7 +101,7 @@ class Objective:
         self._shift = torch.tensor(shift, device=device)[:, None, None]
         with torch.no_grad():
             features = self._features(torch.from_numpy(content).to(device))
-            self._contents = {layer: features[layer].clone() for layer in CONTENT_LAYERS}
+            self._contents = {layer: features[layer].float().clone() for layer in CONTENT_LAYERS}
             positions = {layer: features[layer][0, 0].numel() for layer in STYLE_LAYERS}
             features = self._features(torch.from_numpy(style).to(device))
             self._grams = {
@@ -107,7 +119,7 @@ class Objective:
     def _features(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
         """Features of an image (H, W, 3) at the content and style layers."""
         x = image.permute(2, 0, 1)[self._order] * self._factor - self._shift
-        x = x[None].contiguous(memory_format=MEMORY_FORMATS[self._format])
+        x = x[None].to(self._dtype).contiguous(memory_format=MEMORY_FORMATS[self._format])
         layers = {*CONTENT_LAYERS, *STYLE_LAYERS}
         features: dict[str, torch.Tensor] = {}
         for name, filters, bias in self._layers:
@@ -125,7 +137,7 @@ class Objective:
         """Loss of an image (H, W, 3), as a tensor."""
         features = self._features(image)
         content = sum(
-            factor * squared_distance(features[layer], self._contents[layer])
+            factor * squared_distance(features[layer].float(), self._contents[layer])
             for layer, factor in self._content_factors.items()
         )
         style = sum(
@@ -139,7 +151,7 @@ class Objective:
     def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Loss and gradient at an image, as `stylecore.Objective` returns them."""
         image = torch.tensor(x, dtype=torch.float32, device=self._device, requires_grad=True)
-        loss = self.loss(image)
+        loss = self._loss(image)
         loss.backward()
         return loss.item(), image.grad.cpu().numpy()
 
