@@ -20,7 +20,7 @@ from stylecore.network import Network, load_network
 from stylecore.objective import Objective
 from stylecore.optimizers import OPTIMIZERS
 from stylecore.pictures import colour as colours
-from stylecore.pictures.arrays import to_pil
+from stylecore.pictures.arrays import like, to_pil
 from stylecore.pictures.geometry import fit, resize
 from stylecore.pictures.tones import suited_style_weight
 from stylecore.pictures.writing import write_image
@@ -47,7 +47,7 @@ class Result:
     Attributes
     ----------
     array : ndarray, (H, W, 3)
-        The picture, sRGB in [0, 1].
+        The picture, sRGB in [0, 1]; an array of Dask or Zarr if the content image was one.
     alpha : ndarray, (H, W), or None
         The opacity of the content image, in [0, 1].
     history : History
@@ -67,7 +67,7 @@ class Result:
     @property
     def image(self) -> Image.Image:
         """The picture as a PIL image."""
-        return to_pil(self.array, self.alpha)
+        return to_pil(np.asarray(self.array), self.alpha)
 
     def __repr__(self) -> str:
         height, width = self.array.shape[:2]
@@ -118,7 +118,7 @@ class Result:
             If `metadata` is not known.
         """
         record, dpi = self.metadata(metadata), self.settings.get("dpi")
-        write_image(path, self.array, alpha=self.alpha, settings=record, format=format, dpi=dpi)
+        write_image(path, np.asarray(self.array), alpha=self.alpha, settings=record, format=format, dpi=dpi)
 
 
 @keywords_of(Settings)
@@ -193,7 +193,9 @@ def transfer(
     chosen = Settings.of(settings).with_layers()
     inputs = read_inputs(content, style, chosen)
     watching = {"callback": callback, "progress": progress, "checkpoint": checkpoint, "client": client}
-    return paint(inputs, chosen, optimizer_named="optimizer" in settings, **watching)
+    result = paint(inputs, chosen, optimizer_named="optimizer" in settings, **watching)
+    result.array = like(result.array, content)
+    return result
 
 
 def resume(

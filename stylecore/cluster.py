@@ -9,6 +9,8 @@ same bits with any number of workers, and when one of them dies: its tiles are t
 from __future__ import annotations
 
 import asyncio
+import platform
+import signal
 import uuid
 import warnings
 from collections import deque
@@ -28,8 +30,8 @@ from stylecore.tiles import Key, Part, Passes, Tile, Tiles
 from stylecore.version import __version__
 from stylecore.weights import CATALOGUE, load
 
-# Packages whose versions the bits of a result depend on.
-_PACKAGES = ("numpy", "numba", "scipy", "pillow")
+# Packages whose versions the bits of a result depend on, and those that have to understand each other.
+_PACKAGES = ("numpy", "numba", "llvmlite", "scipy", "pillow", "dask", "distributed")
 
 _TIMEOUT = 10.0
 """Seconds after which a scheduler that does not answer is given up."""
@@ -56,20 +58,38 @@ def workers(count: int) -> Iterator[Any]:
         raise ParameterError(f"the number of workers is {count}; it must be one or more.")
     distributed, dask = _distributed(), optional("dask", "dask", "clusters")
     given = {
-        # Not "pre-spawn-environ", which is set in this process: Numba is first imported by a worker's first task.
-        "distributed.nanny.environ": {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
         "distributed.worker.multiprocessing-method": "spawn",
         "distributed.scheduler.work-stealing": False,  # Tiles stay where their targets are.
     }
+    # Not by Dask's "pre-spawn-environ", which is set in this process: a worker imports Numba with its first task.
+    one_thread = {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     with (
         dask.config.set(given),
         # The budget decides what fits into the memory, and the page of Dask would need another package.
         distributed.LocalCluster(
-            n_workers=count, threads_per_worker=1, memory_limit=None, dashboard_address=":0", silence_logs=50
+            n_workers=count,
+            threads_per_worker=1,
+            memory_limit=None,
+            dashboard_address=":0",
+            silence_logs=50,
+            env=one_thread,
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
+        client.register_plugin(_ignore_interrupts())
         yield client
+
+
+def _ignore_interrupts() -> Any:
+    """A plugin of workers: Ctrl-C reaches all processes of a terminal, but it is the first one that ends the work."""
+
+    class IgnoreInterrupts(_distributed().WorkerPlugin):  # type: ignore[misc]
+        name = "stylecore-interrupts"
+
+        def setup(self, worker: Any) -> None:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    return IgnoreInterrupts()
 
 
 @contextmanager
@@ -113,15 +133,20 @@ def prepare(client: Any) -> None:
     Raises
     ------
     StylecoreError
-        If there are no workers, or one of them has another version of stylecore.
+        If there are no workers, or one of them lacks stylecore or has another version of it.
 
     Warns
     -----
     UserWarning
-        If other packages differ, so that the last bits of the results may.
+        If Python or other packages differ, so that the last bits of the results may.
     """
-    with reporting():
-        found = client.run(_versions)
+    try:
+        with reporting():
+            found = client.run(_versions)
+    except ImportError as error:
+        raise StylecoreError(
+            f"a worker of the Dask cluster cannot import stylecore ({error}); install stylecore {__version__} there."
+        ) from error
     if not found:
         raise StylecoreError("the Dask cluster has no workers; start some with `dask worker ADDRESS`.")
     own = _versions()
@@ -131,7 +156,7 @@ def prepare(client: Any) -> None:
                 f"the worker {address} has stylecore {theirs['stylecore']}, and this process {own['stylecore']}; "
                 "install the same version everywhere."
             )
-        others = [f"{name} {theirs[name]} (here {own[name]})" for name in _PACKAGES if theirs[name] != own[name]]
+        others = [f"{name} {theirs[name]} (here {own[name]})" for name in own if theirs[name] != own[name]]
         if others:
             warnings.warn(
                 f"the worker {address} has {', '.join(others)}; results may differ in their last bits.", stacklevel=2
@@ -146,7 +171,8 @@ def prepare(client: Any) -> None:
 def _versions() -> dict[str, str]:
     from importlib.metadata import version
 
-    return {"stylecore": __version__, **{name: version(name) for name in _PACKAGES}}
+    packages = {name: version(name) for name in _PACKAGES}
+    return {"stylecore": __version__, "Python": platform.python_version(), **packages}
 
 
 def _compile() -> None:
@@ -157,25 +183,57 @@ def _compile() -> None:
     Objective(PHOTOGRAPH, PAINTING, network="small")(blank)
 
 
+class KilledError(StylecoreError):
+    """A task whose workers were killed again and again, for example by the system for want of memory."""
+
+
 @contextmanager
 def reporting() -> Iterator[None]:
     """Turn the errors of a cluster that goes away into a StylecoreError."""
     distributed = _distributed()
-    lost = (
-        OSError,
-        distributed.comm.CommClosedError,
-        asyncio.CancelledError,
-        futures.CancelledError,
-        distributed.KilledWorker,
-        TimeoutError,
-    )
+    lost = OSError, distributed.comm.CommClosedError, asyncio.CancelledError, futures.CancelledError, TimeoutError
     try:
         yield
     except lost as error:
         raise StylecoreError(
-            f"the Dask cluster does not answer any more, or its workers keep dying ({type(error).__name__}: {error}); "
-            "start it again. A run with a checkpoint can be resumed."
+            f"the Dask cluster does not answer any more ({type(error).__name__}: {error}); start it again. A run with "
+            "a checkpoint can be resumed."
         ) from error
+
+
+def result_of(future: Any) -> Any:
+    """The result of a task, once it is there.
+
+    Parameters
+    ----------
+    future : dask.distributed.Future
+
+    Returns
+    -------
+    object
+
+    Raises
+    ------
+    KilledError
+        If the workers that computed it were killed again and again.
+    StylecoreError
+        If the cluster does not answer any more.
+    Exception
+        The error that the task itself raised.
+    """
+    distributed = _distributed()
+    with reporting():
+        distributed.wait([future])
+        if future.status not in ("finished", "error"):
+            raise futures.CancelledError(future.status)
+        error = future.exception() if future.status == "error" else None
+        if error is None:
+            return future.result()
+    if isinstance(error, distributed.KilledWorker):
+        raise KilledError(
+            "the workers that computed it were killed again and again; perhaps their memory does not suffice."
+        ) from error
+    raise error
 
 
 def _distributed() -> Any:
@@ -296,8 +354,9 @@ class Cluster:
         self.client = client
         self.weights = weights
         if not (isinstance(weights, str) and weights in CATALOGUE):
+            # Not scattered: what a task returned is computed again when the workers that have it die.
             with reporting():
-                self.weights = client.scatter(load(weights), broadcast=True, hash=False)
+                self.weights = client.submit(_itself, load(weights), pure=False)
 
     def tiles(
         self,
@@ -349,9 +408,10 @@ class ClusterTiles(Tiles):
         blanks = dict.fromkeys(layers, 0.0)
         with reporting():
             self._find_homes()
-            for future in [self._submit(_blanks, i, self._constants(i)) for i in range(len(self.tiles))]:
-                for layer, value in future.result().items():
-                    blanks[layer] += value
+            tasks = [self._submit(_blanks, i, self._constants(i)) for i in range(len(self.tiles))]
+        for task in tasks:
+            for layer, value in result_of(task).items():
+                blanks[layer] += value
         return blanks
 
     def _forward_each(self, image: Any) -> Iterator[tuple[dict[Key, tuple[Any, Any]], dict[str, float]]]:
@@ -373,11 +433,12 @@ class ClusterTiles(Tiles):
             self._find_homes()
             tasks = deque(self._submit(_run, i, self._evaluation, parts[i], None, given) for i in order)
         for i in order:
-            with reporting():
-                result = tasks.popleft().result()
-                if result is None:
-                    part = self._part_of(image, self.tiles[i])
-                    result = self._submit(_run, i, self._evaluation, part, self._constants(i), given).result()
+            result = result_of(tasks.popleft())
+            if result is None:
+                part = self._part_of(image, self.tiles[i])
+                with reporting():
+                    again = self._submit(_run, i, self._evaluation, part, self._constants(i), given)
+                result = result_of(again)
             yield result
 
     def _find_homes(self) -> None:
@@ -406,3 +467,8 @@ class ClusterTiles(Tiles):
 def _call(function: Any, spec: _Spec, weights: Any, i: int, *given: Any) -> Any:
     """Call a function with the weights, which are a future of the cluster until they are an argument of a task."""
     return function(spec._replace(weights=weights), i, *given)
+
+
+def _itself(value: Any) -> Any:
+    """A task that makes a value a part of the cluster."""
+    return value

@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -181,23 +182,36 @@ def _here(made: Sequence[Made], waiting: Sequence[int]) -> Generator[tuple[int, 
 
 
 def _on_workers(client: Any, made: Sequence[Made], waiting: Sequence[int]) -> Generator[tuple[int, Made], None, None]:
-    """Yield the pictures as the workers finish them; on closing, those that have not begun are cancelled."""
+    """Yield the pictures as the workers finish them; on closing, those under way are cancelled.
+
+    A worker has one picture at a time, so that one whose worker is killed is not confused with others that wait there.
+    """
     from distributed import as_completed
 
-    from stylecore.cluster import prepare, reporting
+    from stylecore.cluster import KilledError, prepare, reporting, result_of
 
     prepare(client)
-    with reporting():
-        futures = {client.submit(_make, made[i], pure=False): i for i in waiting}
+    left = list(reversed(waiting))
+    under_way: dict[Any, int] = {}
+    done = as_completed()
     try:
-        done = as_completed(list(futures))
-        for _ in waiting:
+        while left or under_way:
             with reporting():
+                while left and len(under_way) < max(1, len(client.nthreads())):
+                    i = left.pop()
+                    future = client.submit(_make, made[i], pure=False)
+                    under_way[future] = i
+                    done.add(future)
                 future = next(done)
-                result = future.result()
-            yield futures[future], result
+            i = under_way.pop(future)
+            try:
+                result = result_of(future)
+            except KilledError as error:
+                result = replace(made[i], state="failed", error=str(error))
+            yield i, result
     finally:
-        client.cancel(list(futures))
+        with suppress(Exception):  # The cluster may be gone.
+            client.cancel(list(under_way))
 
 
 def _make(made: Made) -> Made:
@@ -207,11 +221,15 @@ def _make(made: Made) -> Made:
         result = transfer(made.content, made.style, **made.settings)
         result.save(made.output)
     except StylecoreError as error:
-        return replace(made, state="failed", error=str(error), seconds=time.perf_counter() - began)
+        reason = str(error)
     except MemoryError:
-        return replace(made, state="failed", error="out of memory; choose a smaller size.")
-    loss = result.history[-1].loss if result.history else None
-    return replace(made, state="made", seconds=time.perf_counter() - began, loss=loss)
+        reason = "out of memory; choose a smaller size."
+    except Exception as error:  # Of the system, or a defect of the program: the other pictures can be made.
+        reason = f"{type(error).__name__}: {error}"
+    else:
+        loss = result.history[-1].loss if result.history else None
+        return replace(made, state="made", seconds=time.perf_counter() - began, loss=loss)
+    return replace(made, state="failed", error=reason, seconds=time.perf_counter() - began)
 
 
 def _read_manifest(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:

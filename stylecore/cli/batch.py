@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from stylecore.cli import FAILED, STOPPED
 from stylecore.cli.arguments import add_command, add_quiet
 from stylecore.cli.settings import add_colour, add_look, add_size, add_steps, given_settings
-from stylecore.cli.terminal import Watch, print_result
+from stylecore.cli.terminal import Watch, print_result, say
 from stylecore.cli.workers import add_workers, client_of
 from stylecore.errors import ImageError, ParameterError
 from stylecore.many import Made, transfer_many
@@ -126,14 +126,18 @@ def batch(given: Namespace, watch: Watch, fetch: Callable[[Any], None]) -> int:
 
     manifest = folder / "manifest.json" if given.manifest is None else given.manifest
     count = len(jobs) if given.overwrite else sum(not job["output"].exists() for job in jobs)
-    with client_of(given) as client:
-        made = transfer_many(
-            [{**job, **settings} for job in jobs],
-            client=client,
-            overwrite=given.overwrite,
-            manifest=manifest,
-            callback=report,
-        )
+    try:
+        with client_of(given) as client:
+            made = transfer_many(
+                [{**job, **settings} for job in jobs],
+                client=client,
+                overwrite=given.overwrite,
+                manifest=manifest,
+                callback=report,
+            )
+    except KeyboardInterrupt:
+        say(f"stylecore: stopped; {done} of {count} pictures have been written, and the same command continues.")
+        return STOPPED
     return _finish(made, manifest)
 
 

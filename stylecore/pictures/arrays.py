@@ -5,12 +5,18 @@ A picture is an array of shape (H, W, 3) in sRGB, float32 in [0, 1]; its opacity
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
 import numpy as np
 from numpy.typing import DTypeLike
 from PIL import Image
 
 from stylecore import memory
 from stylecore.errors import ImageError, TooLargeError
+
+CHUNK = 1024
+"""Side in pixels of the chunks of an array of Dask."""
 
 MAX_PIXELS = 1_000_000_000
 """The largest picture that is read: a gigapixel is A0 at 750 dots per inch."""
@@ -179,3 +185,23 @@ def to_pil(rgb: np.ndarray, alpha: np.ndarray | None = None) -> Image.Image:
     if alpha is not None:
         image.putalpha(Image.fromarray(quantise(alpha, np.uint8)))
     return image
+
+
+def like(picture: np.ndarray, source: object) -> Any:
+    """A picture as an array of the kind of another one: of Dask, with its chunks in tiles, or of Zarr.
+
+    Parameters
+    ----------
+    picture : ndarray, shape (H, W, 3)
+    source : object
+        What a picture was read from.
+
+    Returns
+    -------
+    dask.array.Array, zarr.Array or ndarray
+        The picture itself, if `source` is anything else.
+    """
+    kind = type(source).__module__.partition(".")[0]
+    if kind == "dask":
+        return import_module("dask.array").from_array(picture, chunks=(CHUNK, CHUNK, 3))
+    return import_module("zarr").array(picture) if kind == "zarr" else picture

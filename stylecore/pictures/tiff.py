@@ -19,7 +19,7 @@ import numpy as np
 import tifffile
 
 from stylecore.errors import ImageError
-from stylecore.pictures.arrays import check_memory, check_size, quantise, scaled
+from stylecore.pictures.arrays import check_memory, check_size, fits_memory, quantise, scaled
 
 BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262  # tags
 WHITE_IS_ZERO = 0  # a photometric interpretation
@@ -111,7 +111,8 @@ def read(file: BinaryIO, name: str) -> Page | None:
         if preview or _DNG_VERSION in page.tags:
             raise ImageError(f"{name} starts with a preview, as a camera's raw file does; develop or export it first.")
         _check_kind(page, name)
-        samples = None if _is_for_pillow(page) else _decode(file, page, name)
+        fits = fits_memory(page.imagelength, page.imagewidth, stored_bytes=page.samplesperpixel)
+        samples = None if _is_for_pillow(page) and fits else _decode(file, page, name)
         if (pages := _count_pages(tiff)) > 1:
             warnings.warn(f"{name} has {pages} pages; the first is used.", stacklevel=2)
     return None if samples is None else _interpret(samples, page, name)
@@ -163,11 +164,12 @@ def _decode(file: BinaryIO, page: tifffile.TiffPage, name: str) -> np.ndarray | 
     """Samples as stored, shape (H, W, samples); None if tifffile lacks the decoder."""
     if page.compression not in _DECODABLE or page.dtype is None:
         return None
-    pixel_bytes = 2 * page.samplesperpixel * page.dtype.itemsize
-    check_memory(page.imagelength, page.imagewidth, name, stored_bytes=pixel_bytes)
+    divisor = _divisor(page, name)
     if page.compression in (_DEFLATE, _DEFLATE_OLD):
         _check_expansion(file, page)
     try:
+        if divisor > 1:
+            return _reduced(page, divisor, name)
         samples = page.asarray(maxworkers=1)
     except Exception as error:
         if "imagecodecs" in str(error):
@@ -176,6 +178,43 @@ def _decode(file: BinaryIO, page: tifffile.TiffPage, name: str) -> np.ndarray | 
     if page.planarconfig != _INTERLEAVED and page.samplesperpixel > 1:
         samples = np.moveaxis(samples, 0, -1)
     return samples.reshape(page.imagelength, page.imagewidth, page.samplesperpixel)
+
+
+def _divisor(page: tifffile.TiffPage, name: str) -> int:
+    """The least power of two by which both sides must be divided for the picture to fit into memory."""
+    assert page.dtype is not None
+    stored = 2 * page.samplesperpixel * page.dtype.itemsize
+    for divisor in (1, 2, 4, 8, 16):
+        if fits_memory(-(-page.imagelength // divisor), -(-page.imagewidth // divisor), stored_bytes=stored):
+            return divisor
+    check_memory(page.imagelength, page.imagewidth, name, stored_bytes=stored)
+    return 1
+
+
+def _reduced(page: tifffile.TiffPage, divisor: int, name: str) -> np.ndarray:
+    """Samples of a picture at a fraction of its size: the means of squares, summed strip by strip or tile by tile."""
+    height, width = -(-page.imagelength // divisor), -(-page.imagewidth // divisor)
+    sums = np.zeros((height, width, page.samplesperpixel), np.float32)
+    for segment, (plane, _, top, left, _), _ in page.segments(maxworkers=1):
+        if segment is None:  # It is not stored, which means zeros.
+            continue
+        rows = np.arange(top, min(top + segment.shape[1], page.imagelength)) // divisor
+        columns = np.arange(left, min(left + segment.shape[2], page.imagewidth)) // divisor
+        part = segment[0, : len(rows), : len(columns)].astype(np.float32)
+        for axis, places in enumerate((rows, columns)):
+            part = np.add.reduceat(part, np.flatnonzero(np.diff(places, prepend=-1)), axis=axis)
+        sums[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1, plane : plane + part.shape[2]] += part
+    down, across = (
+        np.bincount(np.arange(length) // divisor).astype(np.float32) for length in (page.imagelength, page.imagewidth)
+    )
+    sums /= down[:, None, None] * across[:, None]
+    warnings.warn(
+        f"{name} has {page.imagewidth} x {page.imagelength} pixels, too many for the free memory; it is read at "
+        f"{width} x {height}.",
+        stacklevel=4,
+    )
+    assert page.dtype is not None
+    return sums.astype(page.dtype) if page.dtype.kind == "f" else (sums + 0.5).astype(page.dtype)
 
 
 def _check_expansion(file: BinaryIO, page: tifffile.TiffPage) -> None:

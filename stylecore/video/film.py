@@ -8,10 +8,11 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from itertools import pairwise
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -421,15 +422,22 @@ def _paint(frames: Frames, known: Shots, look: Look, watch: _Watch, client: Any)
     missing = [
         [(i, run) for run in runs for i in range(*shot) if not frames.is_painted(i, run)] for shot in known.shots
     ]
+    result_of: Callable[[Any], Any] = methodcaller("result")
     if hasattr(client, "scheduler_info"):  # Of Dask.
-        from stylecore.cluster import prepare
+        from stylecore.cluster import prepare, result_of
 
         prepare(client)
     futures = [client.submit(paint_shot, frames, known, shot, look) for shot in known.shots]
-    for future, painted in zip(futures, missing, strict=True):
-        future.result()
-        for i, run in painted:
-            watch(i, run)
+    try:
+        for future, painted in zip(futures, missing, strict=True):
+            result_of(future)
+            stopping = [watch(i, run) for i, run in painted]  # All are counted.
+            if any(stopping):
+                return
+    finally:
+        for future in futures:
+            with suppress(Exception):  # The cluster may be gone.
+                future.cancel()
 
 
 def _finished(frames: Frames, look: Look, i: int, run: int) -> np.ndarray:

@@ -1,13 +1,14 @@
 """Tiles against one piece: the moments, the terms and the gradient of the whole picture, for every kind of setting."""
 
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stylecore import Objective, ParameterError, memory, tiles, transfer
+from stylecore import Objective, ParameterError, TooLargeError, budget, memory, tiles, transfer
 from stylecore.budget import evaluation_bytes, predicted_bytes
 from stylecore.losses import GramDistance
 from stylecore.network import load_network
@@ -252,3 +253,12 @@ def test_a_full_disk_ends_in_a_sentence(monkeypatch):
     monkeypatch.setattr(tiles.tempfile, "TemporaryFile", lambda **_: Full())
     with pytest.raises(tiles.StylecoreError, match=r"cannot be stored in .*No space left"):
         Store(in_memory=False).put((0, "relu1_1"), X)
+
+
+def test_a_disk_that_is_too_small_is_known_before_the_work(monkeypatch):
+    monkeypatch.setattr(budget.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
+    evaluated = []
+    given = {"network": "small", "size": 96, "iterations": 2, "tile": 24, "optimizer": "lbfgs"}
+    with pytest.raises(TooLargeError, match=r"GB of disk space for temporary files and 0\.0 GB are free"):
+        transfer(X, STYLE, callback=lambda *step: evaluated.append(step), **given)
+    assert not evaluated

@@ -16,6 +16,7 @@ from made_pictures import cmyk_profile, decode, gradient, lzw, noise, rgb16_tags
 from PIL import Image, ImageCms
 
 from stylecore.errors import ImageError, TooLargeError
+from stylecore.pictures import tiff as tiff_module
 from stylecore.pictures.reading import read_image, read_settings
 from stylecore.pictures.writing import write_image
 
@@ -442,3 +443,26 @@ def test_large_pictures_are_written_as_bigtiff(tmp_path, monkeypatch):
         assert (tmp_path / "b.tif").read_bytes()[:4] == struct.pack("<2sH", b"II", version)
         np.testing.assert_allclose(read_image(tmp_path / "b.tif")[0], rgb, atol=0.51 / 65535)
         assert read_settings(tmp_path / "b.tif") == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "layout"),
+    [
+        (lambda a: a, {"rowsperstrip": 7}),
+        (lambda a: a, {"tile": (16, 32), "compression": "zlib", "predictor": True}),
+        (lambda a: np.moveaxis(a, 2, 0), {"planarconfig": "separate", "rowsperstrip": 5}),
+        (lambda a: (a >> 8).astype(np.uint8), {"rowsperstrip": 9}),
+        (lambda a: a[..., 0], {"photometric": "minisblack", "tile": (16, 16)}),
+        (lambda a: (a / 65535).astype(np.float32), {"rowsperstrip": 3}),
+    ],
+    ids=["strips", "tiles", "planes", "8 bits", "grey", "floats"],
+)
+def test_what_does_not_fit_into_memory_is_read_smaller_piece_by_piece(change, layout, tmp_path, monkeypatch):
+    path, samples = tmp_path / "large.tif", np.random.default_rng(0).integers(0, 65536, (101, 77, 3)).astype(np.uint16)
+    tifffile.imwrite(path, change(samples), **{"photometric": "rgb", **layout})
+    whole, _ = read_image(path)
+    monkeypatch.setattr(tiff_module, "fits_memory", lambda height, width, **more: height < 30)
+    with pytest.warns(UserWarning, match="77 x 101 pixels, too many for the free memory; it is read at 20 x 26"):
+        small, _ = read_image(path)
+    blocks = [[whole[i : i + 4, j : j + 4].mean((0, 1)) for j in range(0, 77, 4)] for i in range(0, 101, 4)]
+    np.testing.assert_allclose(small, blocks, atol=0.51 / (255 if change(samples).dtype == np.uint8 else 65535))

@@ -124,6 +124,13 @@ def test_shots_are_painted_by_the_workers_of_a_client(clip, tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+def test_a_callback_ends_the_work_of_a_client(clip, tmp_path):
+    with ThreadPoolExecutor(1) as client:
+        done = transfer_video(clip, STYLE, tmp_path / "out.mkv", client=client, callback=lambda *_: True, **QUICK)
+    assert done.stopped and not (tmp_path / "out.mkv").exists()
+    assert not transfer_video(clip, STYLE, tmp_path / "out.mkv", **QUICK).stopped
+
+
 def test_the_colours_of_the_film_can_be_kept(clip, tmp_path):
     transfer_video(clip, STYLE, tmp_path / "out.mkv", colour="content", **QUICK)
     painted, film = read_film(tmp_path / "out.mkv")[1][0] / 255, read_film(clip)[1][0] / 255
