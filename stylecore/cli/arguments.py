@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from copy import copy
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[Any]
@@ -12,7 +15,53 @@ if TYPE_CHECKING:
     """A parser, or a group of its options."""
 
 
-def add_command(commands: Commands, name: str, command: str, summary: str, **more: Any) -> argparse.ArgumentParser:
+class Help(argparse.Action):
+    """The option ``--help`` of a command that also has ``--help-all``: shows the arguments that most people need.
+
+    They are all positional arguments, the options that are required, and those that are named.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of the other options to show, without dashes.
+    """
+
+    def __init__(self, option_strings: Sequence[str], dest: str, names: Sequence[str], help: str) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help=help)
+        self.names = names
+
+    def __call__(self, parser: argparse.ArgumentParser, *given: Any) -> NoReturn:
+        """Print the help and end the program."""
+        shown = {"help", "help-all", *self.names}
+        actions = [
+            action
+            for action in parser._actions
+            if action.required or shown & {option.lstrip("-") for option in action.option_strings}
+        ]
+        formatter = parser._get_formatter()
+        formatter.add_usage(parser.usage, actions, [])
+        formatter.add_text(parser.description)
+        formatter.start_section("arguments and the most important options")
+        formatter.add_arguments([_shortened(action) for action in actions])
+        formatter.end_section()
+        rest = len(parser._actions) - len(actions)
+        formatter.add_text(f"`{parser.prog} --help-all` describes {rest} more options. {parser.epilog or ''}")
+        parser._print_message(formatter.format_help(), sys.stdout)
+        parser.exit()
+
+
+def _shortened(action: argparse.Action) -> argparse.Action:
+    """An argument with the first sentence of its help text, and its default."""
+    shorter = copy(action)
+    first, _, rest = " ".join((action.help or "").split()).partition(". ")
+    default = re.search(r" [(]default: .*[)]$", rest)
+    shorter.help = first + (default[0] if default else "")
+    return shorter
+
+
+def add_command(
+    commands: Commands, name: str, command: str, summary: str, main: Sequence[str] = (), **more: Any
+) -> argparse.ArgumentParser:
     """Add a command.
 
     Parameters
@@ -24,6 +73,8 @@ def add_command(commands: Commands, name: str, command: str, summary: str, **mor
         All words of the command, which are ``command`` in the parsed arguments.
     summary : str
         Help text of the command.
+    main : sequence of str
+        If it has many options, those that ``--help`` shows, without dashes; ``--help-all`` shows all.
     **more
         Arguments of `add_parser` of argparse.
 
@@ -31,7 +82,10 @@ def add_command(commands: Commands, name: str, command: str, summary: str, **mor
     -------
     argparse.ArgumentParser
     """
-    parser = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False, **more)
+    parser = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False, add_help=not main, **more)
+    if main:
+        parser.add_argument("-h", "--help", action=Help, names=main, help="show the most important options")
+        parser.add_argument("--help-all", action="help", help="show all options")
     parser.set_defaults(command=command, parser=parser)
     return parser
 

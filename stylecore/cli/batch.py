@@ -40,6 +40,7 @@ def add_batch(commands: Commands) -> None:
         "batch",
         "batch",
         "Paint many photographs in the style of many paintings.",
+        ("pairs", "name", "overwrite", "workers", "dask", "size", "style-weight", "preset", "quiet"),
         usage="%(prog)s PHOTO [PHOTO ...] --styles PAINTING [PAINTING ...] -o FOLDER [options]",
         epilog="""Pictures that are there already are skipped, so that the same command continues the work after it was
         interrupted. Ctrl-C ends it after the picture that is being painted.""",

@@ -163,6 +163,7 @@ def _add_transfer(commands: Commands) -> None:
         "transfer",
         "transfer",
         "Make a picture that shows the content of CONTENT in the style of STYLE, or in several styles.",
+        ("size", "style-weight", "style-scale", "iterations", "colour", "preset", "init", "checkpoint", "web", "quiet"),
         usage="%(prog)s CONTENT STYLE [STYLE ...] -o OUT [options]",
         epilog="""Ctrl-C ends the run early and saves the picture reached so far. The settings of the run are stored in
         the picture's metadata.""",

@@ -41,7 +41,9 @@ def add_train(commands: Commands) -> None:
 
 
 def _add_kind(kinds: Commands, network: str, summary: str) -> None:
-    parser = add_command(kinds, network, f"train {network}", summary)
+    parser = add_command(
+        kinds, network, f"train {network}", summary, ("epochs", "resume", "half", "plot", "side", "seed", "quiet")
+    )
     parser.set_defaults(network=network)
     defaults = SETTINGS[network].defaults()
     _add_basic(parser.add_argument_group("basic"), defaults)
@@ -136,6 +138,7 @@ def _add_styles(kinds: Commands) -> None:
         "styles",
         "train styles",
         "Train a painter, for `stylecore paint`: one network that paints in several styles, in a second.",
+        ("add", "steps", "style-weight", "style-size", "resume", "half", "quiet"),
         usage="%(prog)s PHOTOS --styles PAINTING [PAINTING ...] -o OUT.h5 [options]",
     )
     basic = parser.add_argument_group("basic")

@@ -49,6 +49,7 @@ def add_video(commands: Commands) -> None:
         "video",
         "video",
         "Paint a film in the style of a painting, or of several, without flicker.",
+        ("size", "start", "stop", "every", "style-weight", "style-scale", "preset", "preview", "workers", "quiet"),
         usage="%(prog)s FILM STYLE [STYLE ...] -o OUT [options]",
         epilog="""The painted frames are kept in OUT.frames until the film is complete. Ctrl-C ends the work after a
         frame; the same command continues it.""",

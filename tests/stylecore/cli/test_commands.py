@@ -207,7 +207,7 @@ def test_progress_bar_on_a_terminal(tmp_path):
 
 def test_help_tells_every_setting_and_its_default(capsys):
     with pytest.raises(SystemExit) as end:
-        cli.main(["transfer", "--help"])
+        cli.main(["transfer", "--help-all"])
     assert end.value.code == 0
     entries = re.split(r"\n  (?=-)", capsys.readouterr().out)
     told = {re.findall("--[a-z-]+", entry)[0]: " ".join(entry.split()) for entry in entries[1:]}
@@ -221,6 +221,24 @@ def test_help_tells_every_setting_and_its_default(capsys):
                 continue
             shown = str(default).removesuffix(".0")
             assert f"(default: {shown})" in option
+
+
+@pytest.mark.parametrize("command", [["transfer"], ["video"], ["batch"], ["train", "cnn"], ["train", "styles"]])
+def test_help_fits_a_screen_and_names_the_rest(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    shown = {}
+    for option in ("--help", "-h", "--help-all"):
+        with pytest.raises(SystemExit) as end:
+            cli.main([*command, option])
+        assert end.value.code == 0
+        shown[option] = capsys.readouterr().out
+    assert shown["--help"] == shown["-h"] and len(shown["--help"].splitlines()) <= 50
+    some, everything = (
+        set(re.findall(r"^  (?:-., )?(--[a-z-]+)", shown[name], re.M)) for name in ("--help", "--help-all")
+    )
+    assert "--output" in str(shown["--help"]) and some < everything
+    more = int(re.search(r"describes ([0-9]+) more\s+options", shown["--help"])[1])
+    assert len(everything - some) == pytest.approx(more, abs=3)  # Several options of a kind share a line.
 
 
 def test_devices(capsys):

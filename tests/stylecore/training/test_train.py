@@ -296,7 +296,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_refused(pictures, tmp_path, mo
 @pytest.mark.parametrize("network", ["cnn", "autoencoder"])
 def test_the_help_shows_every_setting_with_its_default(network, capsys):
     with pytest.raises(SystemExit):
-        cli.main(["train", network, "--help"])
+        cli.main(["train", network, "--help-all"])
     shown = " ".join(capsys.readouterr().out.split())
     for name, default in SETTINGS_OF[network].defaults().items():
         assert f"--{name.replace('_', '-')} " in shown

@@ -24,7 +24,7 @@ def test_dials_are_described_as_by_help():
 
 def test_files_cannot_be_chosen():
     assert dials.dials()["network"].choices == ["vgg19", "vgg16", "alexnet", "small"]
-    assert dials.dials()["init"].choices == ["content", "noise"]
+    assert dials.dials()["init"].choices == ["content", "noise", "painter"]
     for name in ("network", "init"):
         with pytest.raises(ParameterError, match="is not known"):
             dials.checked({name: "/etc/passwd"})
