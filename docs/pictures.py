@@ -2,6 +2,7 @@
 
 The photograph and the painting are the samples of the project, drawn by the programs in ``stylecore/samples``.
 The mask of the water and the dark painting are made from them here. Names on the command line choose pictures.
+``painter`` is `docs/painter.jpg`, for which scikit-image must be installed: it ships the other four photographs.
 """
 
 import shlex
@@ -13,7 +14,12 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from PIL import Image
 
+import stylecore
 from stylecore.cli import main
+from stylecore.pictures.arrays import to_pil
+from stylecore.pictures.geometry import crop, resize
+from stylecore.pictures.reading import read_image
+from stylecore.pictures.sheets import contact_sheet
 from stylecore.samples import PAINTING, PHOTOGRAPH
 
 FOLDER = Path(__file__).with_name("pictures")
@@ -58,12 +64,31 @@ def make(name: str, folder: Path) -> None:
     Image.open(output).convert("RGB").save(FOLDER / f"{name}.jpg", quality=82)
 
 
+def make_painter_sheet() -> None:
+    """Paint five photographs in all styles of the painter that comes with the program."""
+    from skimage import data
+
+    painter = stylecore.Painter()
+    photographs = [PHOTOGRAPH, data.astronaut(), data.chelsea(), data.coffee(), data.rocket()]
+    pictures: list[np.ndarray] = []
+    for photograph in photographs:
+        picture = crop(read_image(photograph)[0], (3, 4))
+        picture = resize(picture, (384, 512))
+        pictures += [picture, *(painter.paint_array(picture, style) for style in painter.styles)]
+    labels = ["photograph", *painter.styles] + [""] * (len(pictures) - 1 - len(painter.styles))
+    sheet = contact_sheet(pictures, labels, 180, columns=1 + len(painter.styles))
+    to_pil(sheet).save(Path(__file__).with_name("painter.jpg"), quality=85)
+
+
 def make_all(names: list[str]) -> None:
     """Make the pictures with these names, or all."""
     FOLDER.mkdir(exist_ok=True)
+    if not names or "painter" in names:
+        make_painter_sheet()
+    names = [name for name in names or COMMANDS if name != "painter"]
     with TemporaryDirectory() as folder:
         inputs(Path(folder))
-        for name in names or COMMANDS:
+        for name in names:
             make(name, Path(folder))
 
 

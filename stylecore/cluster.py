@@ -16,7 +16,7 @@ import warnings
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent import futures
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -142,6 +142,9 @@ def prepare(client: Any) -> None:
     """
     try:
         with reporting():
+            if not client.nthreads():  # One may be being started again.
+                with suppress(TimeoutError):
+                    client.wait_for_workers(1, timeout=_TIMEOUT)
             found = client.run(_versions)
     except ImportError as error:
         raise StylecoreError(

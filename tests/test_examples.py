@@ -1,8 +1,8 @@
-"""Run every example: those in docstrings, and the scripts, commands and presets in README.md.
+"""Run every example: those in docstrings, and the scripts, commands and presets in README.md and in docs.
 
-A block of README.md is treated by its kind:
+A block of a page is treated by its kind:
 
-- ``python``: run. All scripts share one namespace, in the order of the file, as if typed one after another. `transfer`
+- ``python``: run. All scripts of a page share one namespace, in their order, as if typed one after another. `transfer`
   and `Objective` are made quick: see `quick`.
 - ``sh``, or an indented block: each line is a command, as described at `commands`. A ``stylecore`` command must be
   understood by the program's own parser; it is also run where `quick_arguments` finds it cheap and complete. The target
@@ -10,8 +10,9 @@ A block of README.md is treated by its kind:
 - ``toml``: loaded as a file of presets.
 - ``text``: no example, but a diagram or output.
 
-A block below the comment ``<!-- not run: REASON -->`` is skipped, for that reason. Any other block is an error. The
-pictures, masks and networks that README.md names exist, made from the samples, in the folder where it is run.
+A block below the comment ``<!-- not run: REASON -->`` is skipped, for that reason, and so are directives of Sphinx. Any
+other block is an error. The pictures, masks and networks that the pages name exist, made from the samples, in the
+folder where it is run.
 """
 
 import ast
@@ -21,6 +22,7 @@ import itertools
 import re
 import shlex
 import shutil
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +34,8 @@ from PIL import Image
 import stylecore
 from stylecore import weights
 from stylecore.cli import main, options
+from stylecore.painter import files as painters
+from stylecore.painter.painting import SHIPPED
 from stylecore.samples import PAINTING, PHOTOGRAPH
 from stylecore.studies.presets import load_presets
 from stylecore.video.outputs import write_film
@@ -42,7 +46,7 @@ PACKAGES = {
     ROOT / "kernels": "stylecore.kernels",
     ROOT / "weights": "stylecore.weights",
 }
-README = ROOT / "README.md"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "howto").glob("*.md"))]
 
 
 def needs_vgg19(example):
@@ -82,12 +86,13 @@ def test_docstring(module, line, text, tmp_path, monkeypatch):
     assert not report, "".join(report)
 
 
-# README.md
+# Pages
 
 
 class Block(NamedTuple):
-    """A block of code in README.md."""
+    """A block of code in a page."""
 
+    page: Path
     kind: str
     line: int
     """Number of its first line of code, from 1."""
@@ -95,20 +100,26 @@ class Block(NamedTuple):
     reason: str | None
     """Why it is not run; None if it is."""
 
+    @property
+    def place(self):
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
 
-def blocks(text):
+
+def blocks(page):
     """Find the fenced and the indented blocks of a Markdown file."""
-    lines = text.splitlines()
+    lines = page.read_text(encoding="utf-8").splitlines()
     at, reason = 0, None
     while at < len(lines):
         line, start = lines[at], at
-        if fence := re.match(r"(```+)(\w*)\s*$", line):
+        if fence := re.match(r"(```+|:::+){", line):
             at = lines.index(fence[1], at + 1)
-            yield Block(fence[2], start + 2, "\n".join(lines[start + 1 : at]), reason)
+        elif fence := re.match(r"(```+)(\w*)\s*$", line):
+            at = lines.index(fence[1], at + 1)
+            yield Block(page, fence[2], start + 2, "\n".join(lines[start + 1 : at]), reason)
         elif line.startswith("    ") and (start == 0 or not lines[start - 1].strip()):
             while at + 1 < len(lines) and (lines[at + 1].startswith("    ") or not lines[at + 1].strip()):
                 at += 1
-            yield Block("sh", start + 1, "\n".join(line[4:] for line in lines[start : at + 1]), reason)
+            yield Block(page, "sh", start + 1, "\n".join(line[4:] for line in lines[start : at + 1]), reason)
         if line.strip():
             comment = re.match(r"<!-- not run: (.+) -->$", line)
             reason = comment and comment[1]
@@ -116,7 +127,7 @@ def blocks(text):
 
 
 def commands(block):
-    r"""Find the commands in a block of shell lines, each with its line number.
+    r"""Find the commands in a block of shell lines, each with its place.
 
     ``\`` at the end of a line continues it. What follows two spaces is a comment. ``a | b`` stands for one command with
     a and one with b. A line that begins with an option is added to the command above it, to make another.
@@ -133,7 +144,7 @@ def commands(block):
                 base = []
             forms = [[*base, *form] for form in alternatives(words)]
             base = base or forms[0]
-            yield from ((number, form) for form in forms)
+            yield from ((block._replace(line=number).place, form) for form in forms)
 
 
 def alternatives(words):
@@ -147,7 +158,7 @@ def alternatives(words):
     return itertools.product(*choices)
 
 
-BLOCKS = list(blocks(README.read_text(encoding="utf-8")))
+BLOCKS = [block for page in PAGES for block in blocks(page)]
 
 
 def of_kind(kind):
@@ -155,21 +166,24 @@ def of_kind(kind):
 
 
 def parameters(cases):
-    return [pytest.param(case, id=f"{README.name}:{line} {' '.join(case)}") for line, case in cases]
+    """The cases with an identifier each; one that several pages have is taken once."""
+    places = {tuple(case): place for place, case in reversed(list(cases))}
+    return [pytest.param(list(case), id=f"{place} {' '.join(case)}") for case, place in reversed(places.items())]
 
 
 PROGRAMS = {"stylecore", "make", "pip", "python"}
 COMMANDS = [
-    (line, [words[0].removeprefix(".venv/bin/"), *words[1:]])
+    (place, [words[0].removeprefix(".venv/bin/"), *words[1:]])
     for block in of_kind("sh")
-    for line, words in commands(block)
+    for place, words in commands(block)
 ]
-STYLECORE = [(line, words[1:]) for line, words in COMMANDS if words[0] == "stylecore"]
+STYLECORE = [(place, words[1:]) for place, words in COMMANDS if words[0] == "stylecore"]
 
-# Options that make a command quick, by the command; others take long, or need what README.md cannot bring along.
+# Options that make a command quick, by the command; others take long, or need what a page cannot bring along.
 QUICK = {
     "transfer": ["--size", "64", "--iterations", "2", "--pyramid", "1", "--network", "small"],
     "video": ["--size", "64", "--iterations", "2", "--pyramid", "1", "--network", "small", "--frame-iterations", "1"],
+    "paint": ["--size", "64"],
     "texture": ["--size", "64", "--iterations", "2", "--network", "small"],
     "demo": ["--size", "64", "--iterations", "2"],
     "devices": [],
@@ -182,20 +196,24 @@ def quick_arguments(words):
     """Arguments with which a command can be run here, or None if it cannot."""
     command = next((command for command in QUICK if words[: len(command.split())] == command.split()), None)
     placeholders = [word for word in words if re.fullmatch(r"[A-Z]{2,}(\.\w+)?", word)]
-    if command is None or placeholders or "cuda" in words or "--help" in words:
+    if command is None or placeholders or "cuda" in words or "--help-all" in words:
         return None
     return [*words, *QUICK[command]]
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """The current folder, with all the pictures and networks that README.md names."""
+    """The current folder, with all the pictures and networks that the pages name."""
     monkeypatch.chdir(tmp_path)
-    named = set(re.findall(r"[\w-]+\.(?:jpg|png|h5)\b", README.read_text(encoding="utf-8")))
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    named = set(re.findall(r"[\w-]+\.(?:jpg|png|h5)\b", text))
     photograph, painting = (Image.open(path).resize((96, 72)) for path in (PHOTOGRAPH, PAINTING))
     mask = Image.fromarray(np.repeat(np.uint8([255, 0]), [30, 42])[:, None].repeat(96, axis=1))
     for name in named:
-        if name.endswith(".h5"):
+        if name.startswith("painter") and name.endswith(".h5"):
+            trained = painters.read(SHIPPED)
+            painters.write(replace(trained, styles=tuple("abcdefgh"[: len(trained.styles)])), name)
+        elif name.endswith(".h5"):
             shutil.copy(weights.SHIPPED["small"], name)
         elif name.endswith(".png"):  # also where a picture is written, or where one is taken to begin with
             mask.save(name)
@@ -229,19 +247,20 @@ def quick(monkeypatch):
     monkeypatch.setattr(stylecore, "transfer_video", transfer_video)
 
 
-@pytest.mark.parametrize("block", [pytest.param(block, id=f"{README.name}:{block.line}") for block in BLOCKS])
+@pytest.mark.parametrize("block", [pytest.param(block, id=block.place) for block in BLOCKS])
 def test_kind_of_block_is_known(block):
-    assert block.kind in ("python", "sh", "toml", "text"), f"README.md:{block.line}: {__doc__}"
+    assert block.kind in ("python", "sh", "toml", "text"), f"{block.place}: {__doc__}"
     if block.reason is not None:
-        pytest.skip(f"README.md:{block.line} is not run: {block.reason}")
+        pytest.skip(f"{block.place} is not run: {block.reason}")
 
 
-def test_scripts(folder, monkeypatch):
+@pytest.mark.parametrize("page", sorted({block.page for block in of_kind("python")}), ids=lambda page: page.name)
+def test_scripts(page, folder, monkeypatch):
     quick(monkeypatch)
     names = {"__name__": "__main__"}
     for block in of_kind("python"):
-        # The empty lines are for the line numbers of a traceback.
-        exec(compile("\n" * (block.line - 1) + block.text, README, "exec"), names)
+        if block.page == page:  # The empty lines are for the line numbers of a traceback.
+            exec(compile("\n" * (block.line - 1) + block.text, page, "exec"), names)
 
 
 @pytest.mark.parametrize("words", parameters(COMMANDS))
@@ -251,17 +270,17 @@ def test_command_is_understood(words):
     if program == "make":
         makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
         assert all(re.search(rf"^{re.escape(target)}:", makefile, re.MULTILINE) for target in arguments)
-    if program == "stylecore" and "--help" not in arguments:
+    if program == "stylecore" and "--help-all" not in arguments:
         options.parse(arguments)
 
 
-@pytest.mark.parametrize("words", parameters((n, words) for n, words in STYLECORE if quick_arguments(words)))
+@pytest.mark.parametrize("words", parameters((place, words) for place, words in STYLECORE if quick_arguments(words)))
 def test_command(words, folder, capsys):
     status = main(quick_arguments(words))
     assert status == 0, capsys.readouterr().err
 
 
-@pytest.mark.parametrize("block", [pytest.param(block, id=f"{README.name}:{block.line}") for block in of_kind("toml")])
+@pytest.mark.parametrize("block", [pytest.param(block, id=block.place) for block in of_kind("toml")])
 def test_presets(block, tmp_path):
     (tmp_path / "presets.toml").write_text(block.text, encoding="utf-8")
     assert len(load_presets(tmp_path / "presets.toml")) > len(load_presets())

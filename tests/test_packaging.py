@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
 FOLDERS = {"stylecore": "stylecore", "kernels": "stylecore/kernels", "weights": "stylecore/weights"}
 """The three source folders, and where they are installed."""
-UNPACKED = {"SMALL.md"}
+UNPACKED = {"SMALL.md", "PAINTER.md"}
 """Files in these folders that are for the repository only."""
 PHOTOGRAPH, PAINTING = (str(ROOT / "stylecore" / "samples" / f"{name}.jpg") for name in ("photograph", "painting"))
 QUICK = ["--size", "64", "--iterations", "2", "--network", "small", "--quiet"]

@@ -59,10 +59,7 @@ class PainterWeights:
         weights = {style: 1.0} if isinstance(style, str) else dict(style)
         for name, weight in weights.items():
             if name not in self.styles:
-                raise ParameterError(
-                    f'the painter has no style "{name}"{near_matches(name, list(self.styles))}; it has '
-                    f"{', '.join(self.styles)}."
-                )
+                raise ParameterError(f'the painter has no style "{name}"{near_matches(name, list(self.styles))}.')
             if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
                 raise ParameterError(f"the weight of {name} is {weight!r}; give zero or a positive number.")
         total = sum(weights.values())

@@ -222,7 +222,7 @@ class _Run:
             settings.crop,
         )
         self._targets = [self._loss.style(style) for style in styles]
-        self._old = 0 if base is None else len(base.styles)
+        self._old, self._former = (0, "") if base is None else (len(base.styles), f"{base.source}; ")
         self._names = (*(() if base is None else base.styles), *names)
         self.model = PainterModel(settings.architecture, len(self._names), cpu)
         self.model.initialise(np.random.default_rng(settings.seed))
@@ -347,7 +347,7 @@ class _Run:
         seconds, last = sum(epoch["seconds"] for epoch in self.history), self.history[-1]
         settings = {key: value for key, value in self.settings.to_json().items() if key != "architecture"}
         source = (
-            f"stylecore {__version__}, trained on {len(self._train.labels)} photographs of {photographs} with "
+            f"{self._former}stylecore {__version__}, trained on {len(self._train.labels)} photographs of {photographs} with "
             f"{json.dumps(settings)} in {seconds:.0f} s to a test loss of {last['test loss']:.4f} and a style "
             f"loss of {last[f'test {SCORE}']:.4f}"
         )

@@ -5,6 +5,8 @@ import pytest
 
 from stylecore.kernels import EPSILON, cpu, reference
 
+pytestmark = pytest.mark.slow  # Most of it is compiled for these tests only.
+
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 DTYPES = pytest.mark.parametrize("dtype", ["float32", "float64"])
 SHAPES = pytest.mark.parametrize("shape", [(2, 2, 3, 5), (3, 4, 5, 17), (2, 37, 29, 16)], ids=str)
