@@ -347,8 +347,8 @@ class _Run:
         seconds, last = sum(epoch["seconds"] for epoch in self.history), self.history[-1]
         settings = {key: value for key, value in self.settings.to_json().items() if key != "architecture"}
         source = (
-            f"{self._former}stylecore {__version__}, trained on {len(self._train.labels)} photographs of {photographs} with "
-            f"{json.dumps(settings)} in {seconds:.0f} s to a test loss of {last['test loss']:.4f} and a style "
+            f"{self._former}stylecore {__version__}, trained on {len(self._train.labels)} photographs of {photographs} "
+            f"with {json.dumps(settings)} in {seconds:.0f} s to a test loss of {last['test loss']:.4f} and a style "
             f"loss of {last[f'test {SCORE}']:.4f}"
         )
         arrays = {key: array.astype(np.float32) for key, array in named_arrays(self.model).items()}
