@@ -198,7 +198,7 @@ def quick_arguments(words):
     placeholders = [word for word in words if re.fullmatch(r"[A-Z]{2,}(\.\w+)?", word)]
     if command is None or placeholders or "cuda" in words or "--help-all" in words:
         return None
-    return [*words, *QUICK[command]]
+    return [*words, *QUICK[command], *(["--stroke", "64"] if "--stroke" in words else [])]
 
 
 @pytest.fixture

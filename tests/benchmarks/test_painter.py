@@ -1,9 +1,9 @@
 """The section on painters, with a small network and small pictures."""
 
+from pathlib import Path
+
 import pytest
 
-from benchmarks import painter
-from benchmarks.setting import Setting
 from stylecore.painter.architecture import stages
 from stylecore.painter.settings import PainterSettings
 from stylecore.samples import PAINTING, PHOTOGRAPH
@@ -11,6 +11,10 @@ from stylecore.samples import PAINTING, PHOTOGRAPH
 
 @pytest.mark.slow
 def test_pictures_and_steps_are_timed(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent.parent)  # The benchmark is not installed.
+    from benchmarks import painter
+    from benchmarks.setting import Setting
+
     settings = PainterSettings(
         architecture=stages((16, 16, 16), 1),
         network="small",

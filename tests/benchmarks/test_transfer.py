@@ -10,6 +10,8 @@ from stylecore import weights
 from stylecore.optimizers import OPTIMIZERS
 from stylecore.samples import PAINTING, PHOTOGRAPH
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def section(monkeypatch):

@@ -394,7 +394,7 @@ def test_inputs_are_read_before_the_network_is_fetched(run, tmp_path):
     ("arguments", "words"),
     [
         ([], ["COMMAND", "stylecore --help"]),
-        (["paint"], ["'paint'", "transfer", "demo", "weights"]),
+        (["painting"], ["'painting'", "transfer", "demo", "weights"]),
         (["transfer", *PICTURES], ["--output"]),
         ([*TRANSFER, "third.png"], ['"third.png"', "too many"]),
         (["transfer", *PICTURES, "third.png", "-o", "out.png"], ["third.png does not exist"]),

@@ -16,6 +16,8 @@ from stylecore.samples import PAINTING, PHOTOGRAPH
 from stylecore.video.outputs import write_film
 from stylecore.video.sources import open_source
 
+pytestmark = pytest.mark.slow
+
 TABLE = stages((16, 16, 16), 1)
 
 
@@ -95,7 +97,6 @@ def test_bad_input(painter, tmp_path, monkeypatch, capsys, arguments, words):
     assert [file.name for file in tmp_path.iterdir()] == ["photo.jpg"]
 
 
-@pytest.mark.slow
 def test_a_transfer_starts_from_a_painter(painter, tmp_path, monkeypatch):
     monkeypatch.setattr(painting, "SHIPPED", painter)
     settings = {"network": "small", "size": 64, "iterations": 1, "optimizer": "lbfgs"}
@@ -112,7 +113,6 @@ def test_a_transfer_starts_from_a_painter(painter, tmp_path, monkeypatch):
     assert stylecore.read_settings(out)["init"] == "painter"
 
 
-@pytest.mark.slow
 def test_a_painter_is_trained(tmp_path, capsys):
     folder, rng = tmp_path / "photographs", np.random.default_rng(2)
     folder.mkdir()

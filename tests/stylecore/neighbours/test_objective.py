@@ -10,6 +10,8 @@ from stylecore.neighbours.objective import CosineLoss, Objective
 from stylecore.network import Network
 from stylecore.plan import Plan
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (24, 40)
 
 

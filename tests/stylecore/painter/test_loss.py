@@ -8,6 +8,8 @@ from stylecore.network import load_network
 from stylecore.painter.loss import PainterLoss
 from stylecore.weights.architectures import features_names
 
+pytestmark = pytest.mark.slow  # Most of it is compiled for these tests only.
+
 
 def test_loss_and_gradient_are_those_of_the_objective():
     network = load_network("small", dtype="float64")

@@ -8,6 +8,8 @@ from stylecore.painter.model import PainterModel
 
 from .conftest import TABLE
 
+pytestmark = pytest.mark.slow  # Most of it is compiled for these tests only.
+
 
 @pytest.mark.parametrize("backend", [reference, cpu], ids=["reference", "cpu"])
 def test_the_gradient_agrees_with_finite_differences(backend):

@@ -13,6 +13,8 @@ from stylecore.painter.training import named_arrays
 
 from .conftest import TABLE
 
+pytestmark = pytest.mark.slow  # Most of it is compiled for these tests only.
+
 
 @pytest.fixture
 def painter(weights):
