@@ -27,11 +27,11 @@ def cuda(monkeypatch):
 def test_section(cuda, monkeypatch):
     from benchmarks.setting import Setting
 
-    monkeypatch.setattr(cuda, "STEPS", 2)
+    monkeypatch.setattr(cuda, "STEPS", 1)
     filters = np.random.default_rng(0).standard_normal((3, 3, 3, 16)).astype(np.float32)
     tables = {"conv1_1": filters}, {"conv1_1": np.zeros(16, np.float32)}
     weights = Weights("small", (Conv("conv1_1", 3, 16),), *tables, PREPROCESSING, "made up", "0" * 64)
-    setting = Setting(str(PHOTOGRAPH), str(PAINTING), [8], [1], 2, ["lbfgs"], None, 8, 1, 1, [], [], 1)
+    setting = Setting(str(PHOTOGRAPH), str(PAINTING), [8], [1], 1, ["lbfgs"], None, 8, 1, 1, [], [], 1)
     setting.__dict__["weights"] = weights
     networks = [load_network(weights, device) for device in ("cpu", "cuda")]
     section = cuda.measure_networks(setting, *networks, ["relu1_1"], ["relu1_1"])
