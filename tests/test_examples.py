@@ -196,7 +196,8 @@ def quick_arguments(words):
     """Arguments with which a command can be run here, or None if it cannot."""
     command = next((command for command in QUICK if words[: len(command.split())] == command.split()), None)
     placeholders = [word for word in words if re.fullmatch(r"[A-Z]{2,}(\.\w+)?", word)]
-    if command is None or placeholders or "cuda" in words or "--help-all" in words:
+    # The method neighbours needs a network that is downloaded.
+    if command is None or placeholders or {"cuda", "--help-all", "neighbours"} & set(words):
         return None
     return [*words, *QUICK[command], *(["--stroke", "64"] if "--stroke" in words else [])]
 
