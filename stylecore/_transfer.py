@@ -334,6 +334,8 @@ def _paint_by_neighbours(
 ) -> Result:
     if checkpoint is not None:
         raise ParameterError('method "neighbours" cannot be resumed; leave the checkpoint out.')
+    if _is_painted(settings):
+        raise ParameterError('method "neighbours" cannot start from a painter; choose another init.')
     run = Run(callback, progress, None, {})
     picture = neighbours.paint(inputs, settings, run)
     record = describe(inputs.names["content"], inputs.names["style"], settings)

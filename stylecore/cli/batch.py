@@ -116,13 +116,12 @@ def batch(given: Namespace, watch: Watch, fetch: Callable[[Any], None]) -> int:
     except OSError as error:
         raise ImageError(f"{folder} cannot be made ({error.strerror}); name another folder.") from error
     fetch(network)
-    done = 0
+    done: list[Made] = []
 
     def report(made: Made) -> bool:
-        nonlocal done
-        done += 1
+        done.append(made)
         words = f"failed: {made.error}" if made.error else f"{made.seconds:.0f} s"
-        watch.say(f"{done} of {count}: {made.output}, {words}")
+        watch.say(f"{len(done)} of {count}: {made.output}, {words}")
         return watch.is_ending
 
     manifest = folder / "manifest.json" if given.manifest is None else given.manifest
@@ -137,7 +136,9 @@ def batch(given: Namespace, watch: Watch, fetch: Callable[[Any], None]) -> int:
                 callback=report,
             )
     except KeyboardInterrupt:
-        say(f"stylecore: stopped; {done} of {count} pictures have been written, and the same command continues.")
+        written = sum(made.state == "made" for made in done)
+        rest = "." if given.overwrite else ", and the same command makes the others."
+        say(f"stylecore: stopped; {written} of {count} pictures have been written{rest}")
         return STOPPED
     return _finish(made, manifest)
 

@@ -91,7 +91,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def _saying_when_compiling(given: Namespace, watch: Watch) -> AbstractContextManager:
     """Report when kernels are compiled, unless the progress bar of a transfer does."""
-    return nullcontext() if watch.bar and not given.command.startswith("train") else on_compile(watch.say)
+    has_bar = watch.bar and not given.command.startswith(("train", "paint"))
+    return nullcontext() if has_bar else on_compile(watch.say)
 
 
 def _transfer(given: Namespace, watch: Watch) -> int:

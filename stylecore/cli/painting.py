@@ -6,23 +6,24 @@ import argparse
 import os
 import time
 from collections.abc import Iterator
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from stylecore.cli import STOPPED
 from stylecore.cli.arguments import add_command, add_quiet
 from stylecore.cli.settings import picture_size
-from stylecore.cli.terminal import Watch, print_result
+from stylecore.cli.terminal import Watch, print_result, say
 from stylecore.errors import ParameterError
 from stylecore.painter.painting import Painter
 from stylecore.pictures.geometry import resize, shape_for
 from stylecore.pictures.reading import read_image
 from stylecore.pictures.writing import check_output, write_image
-from stylecore.video.outputs import FORMATS, Sound, check_film_output, format_of, write_film, write_folder
-from stylecore.video.sources import FilmFile, Source, open_source
+from stylecore.video.film import write_painted
+from stylecore.video.outputs import FORMATS, check_film_output, format_of
+from stylecore.video.sources import Source, open_source
 
 if TYPE_CHECKING:
     from stylecore.cli.arguments import Commands
@@ -115,9 +116,7 @@ def paint(given: argparse.Namespace, watch: Watch) -> int:
     painter.weights.mixture(style)
     began = time.perf_counter()
     if _is_film(given.photograph, given.output):
-        number = _paint_film(given, painter, style, watch)
-        print_result(f"{given.output}: {number} frames in {time.perf_counter() - began:.1f} s")
-        return 0
+        return _paint_film(given, painter, style, watch)
     content, opacity = read_image(given.photograph)
     shape = content.shape[:2] if given.size is None else shape_for(given.size, content.shape)
     check_output(given.output, shape)
@@ -137,45 +136,52 @@ def _is_film(photograph: str, output: str) -> bool:
 
 
 def _paint_film(given: argparse.Namespace, painter: Painter, style: str | dict[str, float], watch: Watch) -> int:
-    """Paint each frame of a film on its own; returns their number."""
+    """Paint each frame of a film on its own; returns the exit status."""
     film = open_source(given.photograph)
-    first = next(film.frames()).pixels.shape
-    shape = first[:2] if given.size is None else shape_for(given.size, first)
+    numbers, times, shape = [], [], (0, 0)
+    for frame in film.frames():  # Decoded twice: headers do not always tell how many there are.
+        numbers.append(frame.number)
+        times.append(frame.time)
+        shape = frame.pixels.shape[:2]
+    shape = shape if given.size is None else shape_for(given.size, shape)
     check_film_output(given.output, shape)
-    frames = _Frames(film, painter, style, shape, watch)
-    format = format_of(given.output)
-    if format is None:
-        count = film.count or sum(1 for _ in film.frames())
-        write_folder(given.output, [f"frame_{i:06d}.png" for i in range(1, count + 1)], frames)
-        return count
-    sound = None
-    if isinstance(film, FilmFile) and film.has_sound and format.sound is not None:
-        sound = Sound(film.name, film.begin, film.begin + _LONGEST)
-    write_film(given.output, frames, film.rate, shape, sound)
-    return frames.done
-
-
-# Seconds; the sound is copied to its end.
-_LONGEST = 10**6
+    frames = _Frames(film, painter, style, shape, watch, len(times))
+    try:
+        write_painted(given.output, film, numbers, times, frames, shape, film.rate)
+    except KeyboardInterrupt:
+        if format_of(given.output) is not None or not frames.done:
+            raise
+        say(f"stylecore: stopped; {frames.done} of {len(times)} frames have been written to {given.output}.")
+        return STOPPED
+    print_result(f"{given.output}: {frames.done} frames in {frames.seconds:.1f} s")
+    return 0
 
 
 class _Frames:
-    """The painted frames of a film with their times, and how many of them are done."""
+    """The painted frames of a film, how many of them are done, and the seconds that they took."""
 
     def __init__(
-        self, film: Source, painter: Painter, style: str | dict[str, float], shape: tuple[int, int], watch: Watch
+        self,
+        film: Source,
+        painter: Painter,
+        style: str | dict[str, float],
+        shape: tuple[int, int],
+        watch: Watch,
+        count: int,
     ) -> None:
-        self._film, self._painter, self._style, self._shape, self._watch = film, painter, style, shape, watch
-        self.done = 0
+        self._film, self._painter, self._style, self._shape = film, painter, style, shape
+        self._watch, self._count = watch, count
+        self.done, self.seconds = 0, 0.0
 
-    def __iter__(self) -> Iterator[tuple[Fraction, np.ndarray]]:
+    def __iter__(self) -> Iterator[np.ndarray]:
         began = time.perf_counter()
-        with tqdm(total=self._film.count, unit="frame", disable=not self._watch.bar, leave=False) as bar:
+        with tqdm(total=self._count, unit="frame", disable=not self._watch.bar, leave=False) as bar:
             for frame in self._film.frames():
                 picture = resize(frame.pixels.astype(np.float32) / np.float32(255), self._shape)
-                yield frame.time, self._painter.paint_array(picture, self._style)
+                yield self._painter.paint_array(picture, self._style)
                 self.done += 1
                 bar.update()
-                left = (time.perf_counter() - began) / self.done * max((self._film.count or 0) - self.done, 0)
-                if self._watch.count(self.done, self._film.count or self.done, time.perf_counter() - began, left):
+                self.seconds = time.perf_counter() - began
+                left = self.seconds / self.done * (self._count - self.done)
+                if self._watch.count(self.done, self._count, self.seconds, left):
                     raise KeyboardInterrupt

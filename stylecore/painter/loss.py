@@ -36,7 +36,7 @@ class PainterLoss:
 
     References
     ----------
-    `paper.md`, section 5; Johnson, Alahi and Fei-Fei (2016), section 3.2.
+    Gatys, Ecker and Bethge (2016), section 5 of the paper; Johnson, Alahi and Fei-Fei (2016), section 3.2.
     """
 
     def __init__(

@@ -119,6 +119,17 @@ class PainterModel(Model):
         pairs = zip(self.convolutions, self.norms, strict=True)
         super().__init__([layer for pair in pairs for layer in pair], dtype)
 
+    def bytes(self, batch: int, side: int) -> int:
+        """As `Model.bytes`: parameters, and the features of a batch with their gradients."""
+        values = 0
+        for stage in self.table:
+            values += side**2 * stage.inputs  # The gradient with respect to the input.
+            values += 2 * (stage.factor * side + 2 * stage.padding) ** 2 * stage.inputs  # The padded one, with its own.
+            side = stage.length(side)
+            values += 2 * side**2 * stage.outputs  # Before the normalisation and after it.
+        # The parameters with their gradient and the state of the optimiser.
+        return self.values.itemsize * (batch * values + 4 * self.values.size)
+
     def set_styles(self, mixture: np.ndarray) -> None:
         """Set the weights of the styles in each image of the next batch, (n, styles)."""
         for norm in self.norms:

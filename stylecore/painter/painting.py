@@ -145,6 +145,12 @@ class Painter:
         """
         mixture = self.weights.mixture(self.styles[0] if style is None else style)
         height, width = photograph.shape[:2]
+        needed, free = self.bytes(height, width), memory.available()
+        if free is not None and needed > free:
+            raise TooLargeError(
+                f"a picture of {width} x {height} pixels needs {needed / 2**30:.1f} GB of memory and "
+                f"{free / 2**30:.1f} GB are free; choose a smaller size."
+            )
         step = reduction(self.weights.table)
         # The sides become multiples of what the smallest map is reduced by, of enough positions to be reflected.
         padding = [(0, max(-length % step, 2 * step - length)) for length in (height, width)]

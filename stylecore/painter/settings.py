@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from stylecore.errors import ParameterError
-from stylecore.messages import near_matches
+from stylecore.painter import architecture as architectures
 from stylecore.painter.architecture import Stage, check, check_crop, stages
-from stylecore.painter.architecture import from_json as stages_from_json
-from stylecore.painter.architecture import to_json as stages_to_json
-from stylecore.training.settings import integer, is_real
+from stylecore.training.settings import KeywordSettings, integer, is_real
 
 
 @dataclass(frozen=True, kw_only=True)
-class PainterSettings:
+class PainterSettings(KeywordSettings):
     """Settings of `train_styles`.
 
     Parameters
@@ -52,6 +49,7 @@ class PainterSettings:
         If a value is of the wrong type or out of its range.
     """
 
+    TABLES: ClassVar[Any] = architectures
     architecture: Sequence[Stage] = stages()
     network: str = "vgg19"
     content_layers: Sequence[str] = ("relu3_1",)
@@ -69,61 +67,25 @@ class PainterSettings:
 
     def __post_init__(self) -> None:
         for name in ("crop", "style_size", "steps", "batch"):
-            object.__setattr__(self, name, integer(name, getattr(self, name), least=1))
+            self._store(name, integer(name, getattr(self, name), least=1))
         for name in ("warm_up", "seed"):
-            object.__setattr__(self, name, integer(name, getattr(self, name), least=0))
+            self._store(name, integer(name, getattr(self, name), least=0))
         for name in ("content_weight", "style_weight", "learning_rate"):
             value = getattr(self, name)
             if not (is_real(value) and 0 <= value < float("inf")):
                 raise ParameterError(f"{name} is {value!r}; it must be a non-negative number.")
-            object.__setattr__(self, name, float(value))
+            self._store(name, float(value))
         if not (is_real(self.held_out) and 0 < self.held_out < 1):
             raise ParameterError(f"held_out is {self.held_out!r}; it must be a number between 0 and 1.")
         if self.warm_up >= self.steps:
             raise ParameterError(f"warm_up is {self.warm_up}; it must be less than steps ({self.steps}).")
         for name in ("content_layers", "style_layers"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        object.__setattr__(self, "architecture", tuple(self.architecture))
+            self._store(name, tuple(getattr(self, name)))
+            if not getattr(self, name):
+                raise ParameterError(f"{name} is empty; name at least one layer.")
+        self._store("architecture", tuple(self.architecture))
         try:
             check(self.architecture)
         except (ValueError, AttributeError) as error:
             raise ParameterError(f"the architecture cannot be trained: {error}.") from error
         check_crop(self.architecture, self.crop)
-
-    @classmethod
-    def of(cls, given: Mapping[str, Any]) -> PainterSettings:
-        """Settings from keywords; the others keep their defaults.
-
-        Raises
-        ------
-        ParameterError
-            If a name is unknown, or a value is of the wrong type or out of its range.
-        """
-        known = list(cls.defaults())
-        for name in given:
-            if name not in known:
-                raise ParameterError(f'there is no setting "{name}"{near_matches(name, known)}.')
-        return cls(**given)
-
-    @classmethod
-    def defaults(cls) -> dict[str, Any]:
-        """The default of each field, by name."""
-        return {field.name: field.default for field in fields(cls)}
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields as JSON can hold them."""
-        return {**asdict(self), "architecture": json.loads(stages_to_json(self.architecture))}
-
-    @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> PainterSettings:
-        """Settings from what `to_json` returned.
-
-        Raises
-        ------
-        ParameterError
-            If a name is unknown, or a value is of the wrong type or out of its range.
-        ValueError
-            If the architecture is not a list of stages.
-        """
-        architecture = stages_from_json(json.dumps(stored.get("architecture")))
-        return cls.of({**stored, "architecture": architecture})

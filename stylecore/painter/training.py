@@ -31,7 +31,7 @@ from stylecore.training.data import PictureSet
 from stylecore.training.optimizers import Adam, learning_rate
 from stylecore.training.outputs import Outputs
 from stylecore.training.outputs import write as write_file
-from stylecore.training.train import progress_bar
+from stylecore.training.train import check_memory, progress_bar
 from stylecore.version import __version__
 
 # Steps between two checkpoints.
@@ -91,16 +91,8 @@ def train_styles(
         Names of the styles; by default those of the files without suffix.
     add : str or path, optional
         A trained painter to add the styles to. Only their scales and shifts are fitted, all else stays as it is.
-    half : bool
-        Store the painter in half precision (float16), which hardly changes its pictures.
-    plot : str or path, optional
-        Also draw the learning curves into this file; needs Matplotlib.
-    resume : bool
-        Resume from the checkpoint if there is one. The painter will be the same as without the interruption.
-    callback : callable, optional
-        Called after each hundred steps with its dict; see `PainterTraining.history`.
-    progress : bool
-        Whether to show a progress bar with the loss.
+    half, plot, resume, callback, progress
+        As of `stylecore.train_classifier`; the callback is called after every hundred steps.
     **settings
         Any field of `stylecore.painter.settings.PainterSettings`: ``steps``, ``crop``, ``style_weight`` and so on.
 
@@ -135,7 +127,11 @@ def train_styles(
     base = None if add is None else read(add)
     chosen = PainterSettings.of({**settings, **({} if base is None else {"architecture": base.table})})
     new = _names(styles, names, base)
-    outputs = Outputs(output, plot)
+    outputs = Outputs(output, plot, has_samples=True)
+    if Path(photographs).resolve() in outputs.network.resolve().parents:
+        raise ParameterError(
+            f"{output} is in the folder of the photographs, as would be its samples; choose another one."
+        )
     outputs.check([*data.list_photographs(photographs), *map(Path, styles)], resume)
     targets = [_style(style, chosen.style_size) for style in styles]
     train, test = data.read_photographs(photographs, chosen.crop, chosen.held_out, chosen.seed)
@@ -151,7 +147,7 @@ def train_styles(
         run.round(progress)
         write_file(outputs.checkpoint, checkpoints.dump(identity, run.history, run.arrays()))
         write_file(outputs.curves, curves.table(run.history, SCORE))
-        run.write_samples(outputs.network.with_suffix(".samples.png"))
+        run.write_samples(outputs.samples)
         if callback is not None:
             callback(run.history[-1])
     weights = run.weights(Path(photographs).name)
@@ -225,6 +221,7 @@ class _Run:
         self._old, self._former = (0, "") if base is None else (len(base.styles), f"{base.source}; ")
         self._names = (*(() if base is None else base.styles), *names)
         self.model = PainterModel(settings.architecture, len(self._names), cpu)
+        check_memory(self.model, settings.batch, settings.crop)
         self.model.initialise(np.random.default_rng(settings.seed))
         if base is not None:
             self._start_from(base)

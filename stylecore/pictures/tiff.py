@@ -112,7 +112,8 @@ def read(file: BinaryIO, name: str) -> Page | None:
             raise ImageError(f"{name} starts with a preview, as a camera's raw file does; develop or export it first.")
         _check_kind(page, name)
         fits = fits_memory(page.imagelength, page.imagewidth, stored_bytes=page.samplesperpixel)
-        samples = None if _is_for_pillow(page) and fits else _decode(file, page, name)
+        for_pillow = _is_for_pillow(page) and (fits or page.photometric not in _MODES)
+        samples = None if for_pillow else _decode(file, page, name)
         if (pages := _count_pages(tiff)) > 1:
             warnings.warn(f"{name} has {pages} pages; the first is used.", stacklevel=2)
     return None if samples is None else _interpret(samples, page, name)
@@ -214,7 +215,10 @@ def _reduced(page: tifffile.TiffPage, divisor: int, name: str) -> np.ndarray:
         stacklevel=4,
     )
     assert page.dtype is not None
-    return sums.astype(page.dtype) if page.dtype.kind == "f" else (sums + 0.5).astype(page.dtype)
+    if page.dtype.kind == "f":
+        return sums.astype(page.dtype)
+    # Means of few bits are not rounded to as few.
+    return sums / np.float32(2**page.bitspersample - 1) if page.bitspersample < 8 else (sums + 0.5).astype(page.dtype)
 
 
 def _check_expansion(file: BinaryIO, page: tifffile.TiffPage) -> None:

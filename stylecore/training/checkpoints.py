@@ -13,17 +13,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from stylecore.errors import DataError, ParameterError
 from stylecore.runs.environment import differences, environment
 from stylecore.training.curves import Epoch
-from stylecore.training.settings import TrainingSettings
-
-if TYPE_CHECKING:
-    from stylecore.painter.settings import PainterSettings
+from stylecore.training.settings import KeywordSettings
 
 FORMAT = "stylecore training checkpoint"
 FORMAT_VERSION = 2
@@ -37,7 +34,8 @@ class Identity:
     ----------
     network : str
         Kind of network: "cnn", "autoencoder" or "painter".
-    settings : TrainingSettings or PainterSettings
+    settings : KeywordSettings
+        Those of the training.
     data : str
         Digest of the data; see `stylecore.training.data.digest`.
     environment : dict of str to str
@@ -45,7 +43,7 @@ class Identity:
     """
 
     network: str
-    settings: TrainingSettings | PainterSettings
+    settings: KeywordSettings
     data: str
     environment: dict[str, str] = field(default_factory=environment)
 

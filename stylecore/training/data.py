@@ -414,8 +414,10 @@ def list_photographs(folder: str | os.PathLike[str]) -> list[Path]:
         problem = "is not a folder" if folder.exists() else "does not exist"
         raise DataError(f"{folder} {problem}; give a folder of photographs.")
     suffixes, found = Image.registered_extensions(), []
-    for entry in _entries(folder):
-        found += list_photographs(entry) if entry.is_dir() else [entry] if entry.suffix.lower() in suffixes else []
+    # Links to folders are not followed, since they may lead around in a circle.
+    for place, folders, _ in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [entry for entry in _entries(Path(place)) if entry.is_file() and entry.suffix.lower() in suffixes]
     return found
 
 

@@ -21,20 +21,29 @@ class Outputs:
         The HDF5 file of the trained network.
     plot : str or path, optional
         The picture of the learning curves.
+    has_samples : bool
+        Whether the training also writes samples of what the network makes.
 
     Attributes
     ----------
-    network, curves, checkpoint : Path
-        The learning curves and the checkpoint lie beside the network: ``cnn.csv`` and ``cnn.checkpoint.npz`` for
+    network, curves, checkpoint, samples : Path
+        All but the first lie beside the network: ``cnn.csv``, ``cnn.checkpoint.npz`` and ``cnn.samples.png`` for
         ``cnn.h5``.
     plot : Path or None
     """
 
-    def __init__(self, network: str | os.PathLike[str], plot: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self,
+        network: str | os.PathLike[str],
+        plot: str | os.PathLike[str] | None = None,
+        has_samples: bool = False,
+    ) -> None:
         self.network = Path(network)
         self.curves = self.network.with_suffix(".csv")
         self.checkpoint = self.network.with_suffix(".checkpoint.npz")
+        self.samples = self.network.with_suffix(".samples.png")
         self.plot = None if plot is None else Path(plot)
+        self._has_samples = has_samples
 
     def check(self, inputs: Iterable[Path], resume: bool) -> None:
         """Check that all files can be written without loss.
@@ -57,7 +66,8 @@ class Outputs:
             raise ParameterError(f"{self.network} cannot be the name of a network; it must end in .h5.")
         if self.plot is not None:
             curves.check_plot(self.plot)
-        paths = [self.network, self.curves, self.checkpoint, *([self.plot] if self.plot is not None else [])]
+        paths = [self.network, self.curves, self.checkpoint]
+        paths += [self.samples] * self._has_samples + ([] if self.plot is None else [self.plot])
         inputs = list(inputs)
         for i, path in enumerate(paths):
             _check_writable(path)

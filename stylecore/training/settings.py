@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from numbers import Integral, Real
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from stylecore.errors import ParameterError
 from stylecore.messages import near_matches
@@ -15,11 +15,75 @@ from stylecore.training.optimizers import OPTIMIZERS
 from stylecore.weights import architectures
 from stylecore.weights.architectures import Conv, Pool
 
-_Settings = TypeVar("_Settings", bound="TrainingSettings")
+_Settings = TypeVar("_Settings", bound="KeywordSettings")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingSettings:
+class KeywordSettings:
+    """What the settings of all trainings have in common: frozen dataclasses with an architecture, a table of rows.
+
+    Attributes
+    ----------
+    TABLES : module
+        With the functions `to_json` and `from_json` for such a table.
+    """
+
+    TABLES: ClassVar[Any]
+    architecture: Sequence[Any]
+
+    def _store(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)  # The dataclass is frozen.
+
+    @classmethod
+    def of(cls: type[_Settings], given: Mapping[str, Any]) -> _Settings:
+        """Settings from keywords.
+
+        Parameters
+        ----------
+        given : mapping of str to object
+            Fields by name; the others keep their defaults.
+
+        Raises
+        ------
+        ParameterError
+            If a name is unknown, or a value is of the wrong type or out of its range.
+        """
+        known = list(cls.defaults())
+        for name in given:
+            if name not in known:
+                raise ParameterError(f'there is no setting "{name}"{near_matches(name, known)}.')
+        return cls(**given)
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """The default of each field, by name."""
+        return {field.name: field.default for field in fields(cls)}
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON can hold them."""
+        return {**asdict(self), "architecture": json.loads(self.TABLES.to_json(self.architecture))}
+
+    @classmethod
+    def from_json(cls: type[_Settings], stored: Mapping[str, Any]) -> _Settings:
+        """Settings from what `to_json` returned.
+
+        Parameters
+        ----------
+        stored : mapping of str to object
+
+        Raises
+        ------
+        ParameterError
+            If a name is unknown, or a value is of the wrong type or out of its range.
+        ValueError
+            If the architecture is not a table of layers.
+        """
+        architecture = cls.TABLES.from_json(json.dumps(stored.get("architecture")))
+        return cls.of({**stored, "architecture": architecture})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings(KeywordSettings):
     """Settings that all trainings have; `ClassifierSettings` and `AutoencoderSettings` give them their defaults.
 
     Parameters
@@ -53,6 +117,7 @@ class TrainingSettings:
         If a value is of the wrong type or out of its range.
     """
 
+    TABLES: ClassVar[Any] = architectures
     architecture: Sequence[Conv | Pool]
     classes: Sequence[str] | None = None
     side: int = 64
@@ -83,56 +148,6 @@ class TrainingSettings:
         self._store("architecture", _architecture(self.architecture))
         if self.classes is not None:
             self._store("classes", _names(self.classes))
-
-    def _store(self, name: str, value: object) -> None:
-        object.__setattr__(self, name, value)  # The dataclass is frozen.
-
-    @classmethod
-    def of(cls: type[_Settings], given: Mapping[str, Any]) -> _Settings:
-        """Settings from keywords.
-
-        Parameters
-        ----------
-        given : mapping of str to object
-            Fields by name; the others keep their defaults.
-
-        Raises
-        ------
-        ParameterError
-            If a name is unknown, or a value is of the wrong type or out of its range.
-        """
-        known = list(cls.defaults())
-        for name in given:
-            if name not in known:
-                raise ParameterError(f'there is no setting "{name}"{near_matches(name, known)}.')
-        return cls(**given)
-
-    @classmethod
-    def defaults(cls) -> dict[str, Any]:
-        """The default of each field, by name."""
-        return {field.name: field.default for field in fields(cls)}
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields as JSON can hold them."""
-        return {**asdict(self), "architecture": json.loads(architectures.to_json(self.architecture))}
-
-    @classmethod
-    def from_json(cls: type[_Settings], stored: Mapping[str, Any]) -> _Settings:
-        """Settings from what `to_json` returned.
-
-        Parameters
-        ----------
-        stored : mapping of str to object
-
-        Raises
-        ------
-        ParameterError
-            If a name is unknown, or a value is of the wrong type or out of its range.
-        ValueError
-            If the architecture is not a table of layers.
-        """
-        architecture = architectures.from_json(json.dumps(stored.get("architecture")))
-        return cls.of({**stored, "architecture": architecture})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -201,7 +201,7 @@ def _train(
         )
     settings = replace(settings, side=train.side, classes=train.classes)  # As the data have them.
     model = make_model(train)
-    _check_memory(model, settings)
+    check_memory(model, settings.batch, settings.side)
     scaling = measure(train)
     run = _Run(model, make_task(scaling), train, test, scaling, settings)
     identity = Identity(network, settings, data.digest(train, test))
@@ -221,13 +221,18 @@ def _train(
     return Training(weights, run.history, run.task.score)
 
 
-def _check_memory(model: Model, settings: TrainingSettings) -> None:
-    """Refuse a batch whose features do not fit into memory."""
-    needed, free = model.bytes(settings.batch, settings.side), memory.available()
+def check_memory(model: Model, batch: int, side: int) -> None:
+    """Refuse batches of pictures of this side length whose features do not fit into memory.
+
+    Raises
+    ------
+    TooLargeError
+    """
+    needed, free = model.bytes(batch, side), memory.available()
     if free is not None and needed > free:
         raise TooLargeError(
-            f"training on batches of {settings.batch} pictures of {settings.side} x {settings.side} pixels needs "
-            f"{needed / 2**30:.1f} GB of memory and {free / 2**30:.1f} GB are free; reduce batch or side."
+            f"training on batches of {batch} pictures of {side} x {side} pixels needs {needed / 2**30:.1f} GB of "
+            f"memory and {free / 2**30:.1f} GB are free; reduce batch or side."
         )
 
 

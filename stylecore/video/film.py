@@ -7,8 +7,8 @@ import os
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from itertools import pairwise
@@ -423,11 +423,14 @@ def _paint(frames: Frames, known: Shots, look: Look, watch: _Watch, client: Any)
         [(i, run) for run in runs for i in range(*shot) if not frames.is_painted(i, run)] for shot in known.shots
     ]
     result_of: Callable[[Any], Any] = methodcaller("result")
+    submitting: AbstractContextManager = nullcontext()
     if hasattr(client, "scheduler_info"):  # Of Dask.
-        from stylecore.cluster import prepare, result_of
+        from stylecore.cluster import prepare, reporting, result_of
 
         prepare(client)
-    futures = [client.submit(paint_shot, frames, known, shot, look) for shot in known.shots]
+        submitting = reporting()
+    with submitting:
+        futures = [client.submit(paint_shot, frames, known, shot, look) for shot in known.shots]
     try:
         for future, painted in zip(futures, missing, strict=True):
             result_of(future)
@@ -459,26 +462,64 @@ def _preview(frames: Frames, known: Shots, look: Look) -> np.ndarray:
 
 
 def _write(frames: Frames, known: Shots, look: Look, film: Source, output: Path) -> None:
-    def painted() -> Iterator[tuple[Fraction, np.ndarray]]:
-        for i, at in enumerate(known.times):
-            yield at - known.times[0], _finished(frames, look, i, look.film.passes)
+    pictures = (_finished(frames, look, i, look.film.passes) for i in range(len(known.times)))
+    write_painted(output, film, known.numbers, known.times, pictures, look.shape, film.rate / look.film.every)
 
+
+def write_painted(
+    output: str | os.PathLike[str],
+    film: Source,
+    frame_numbers: Sequence[int],
+    times: Sequence[Fraction],
+    pictures: Iterable[np.ndarray],
+    shape: tuple[int, int],
+    rate: Fraction,
+) -> None:
+    """Write painted frames as a film with the sound of the original, or as a folder of pictures.
+
+    Parameters
+    ----------
+    output : str or path
+        See `stylecore.video.outputs.format_of`.
+    film : Source
+        That the frames are of.
+    frame_numbers : sequence of int
+        Of the frames in the film.
+    times : sequence of Fraction
+        When they are shown there, in seconds.
+    pictures : iterable of ndarray, (H, W, 3)
+        The painted frames.
+    shape : tuple of int
+        (height, width) of the painted frames.
+    rate : Fraction
+        Average number of frames per second.
+
+    Raises
+    ------
+    DataError, ImageError
+        If they cannot be written.
+
+    Warns
+    -----
+    UserWarning
+        If the film has sound and the format does not.
+    """
+    painted = ((at - times[0], picture) for at, picture in zip(times, pictures, strict=True))
     format = format_of(output)
     if format is None:
         names = (
-            [f"{film.files[number].stem}.png" for number in known.numbers]
+            [f"{film.files[number].stem}.png" for number in frame_numbers]
             if isinstance(film, FrameFolder)
-            else [f"frame_{number:06d}.png" for number in known.numbers]
+            else [f"frame_{number:06d}.png" for number in frame_numbers]
         )
-        write_folder(output, names, painted())
+        write_folder(output, names, painted)
         return
-    rate = film.rate / look.film.every
     sound = None
     if isinstance(film, FilmFile) and film.has_sound:
-        sound = Sound(film.name, film.begin + known.times[0], film.begin + known.times[-1] + 1 / rate)
+        sound = Sound(film.name, film.begin + times[0], film.begin + times[-1] + 1 / rate)
         if format.sound is None:
             warnings.warn(f"{output} has no sound, which its format cannot hold; .mp4 can.", stacklevel=3)
-    write_film(output, painted(), rate, look.shape, sound)
+    write_film(output, painted, rate, shape, sound)
 
 
 def _sheet(frames: Frames, known: Shots, look: Look) -> np.ndarray:

@@ -3,12 +3,14 @@
 import shutil
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
 
 import stylecore
 from stylecore import cli
+from stylecore.cli.terminal import Watch
 from stylecore.painter import files, painting
 from stylecore.painter.architecture import stages
 from stylecore.painter.files import PainterWeights, shapes
@@ -71,6 +73,45 @@ def test_a_film_is_painted_frame_by_frame(painter, tmp_path, capsys):
     np.testing.assert_array_equal(np.asarray(Image.open(folder / "frame_000001.png")), np.asarray(expected))
 
 
+def test_a_film_that_is_stopped_says_what_was_written(painter, tmp_path, monkeypatch, capsys):
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for i in range(1, 4):
+        Image.fromarray(np.full((16, 16, 3), 40 * i, np.uint8)).save(frames / f"view{i}.png")
+    counts = []
+    monkeypatch.setattr(Watch, "count", lambda watch, *given: counts.append(given) or len(counts) == 2)
+    given = ["paint", str(frames), "--painter", str(painter), "-o"]
+    assert cli.main([*given, str(tmp_path / "out")]) == 130
+    assert "2 of 3 frames have been written" in capsys.readouterr().err
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["view1.png", "view2.png"]
+    counts.clear()
+    assert cli.main([*given, str(tmp_path / "out.mp4")]) == 130
+    assert "no picture has been written" in capsys.readouterr().err
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_the_sound_of_a_film_is_kept(painter, tmp_path):
+    with av.open(str(tmp_path / "film.mp4"), "w") as container:
+        video, audio = container.add_stream("libx264", rate=10), container.add_stream("aac", rate=48000)
+        video.width = video.height = 32
+        video.pix_fmt = "yuv420p"
+        for i in range(5):
+            container.mux(
+                video.encode(av.VideoFrame.from_ndarray(np.full((32, 32, 3), 50 * i, np.uint8), format="rgb24"))
+            )
+        container.mux(video.encode(None))
+        sound = av.AudioFrame.from_ndarray(np.zeros((2, 24000), np.float32), format="fltp", layout="stereo")
+        sound.rate, sound.pts = 48000, 0
+        container.mux([*audio.encode(sound), *audio.encode(None)])
+    given = ["paint", str(tmp_path / "film.mp4"), "--painter", str(painter), "-o"]
+    assert cli.main([*given, str(tmp_path / "out.mp4")]) == 0
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert len(container.streams.audio) == 1
+        assert float(container.streams.audio[0].duration * container.streams.audio[0].time_base) == pytest.approx(
+            0.5, abs=0.1
+        )
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -102,6 +143,8 @@ def test_a_transfer_starts_from_a_painter(painter, tmp_path, monkeypatch):
     settings = {"network": "small", "size": 64, "iterations": 1, "optimizer": "lbfgs"}
     result = stylecore.transfer(PHOTOGRAPH, PAINTING, init="painter", **settings)
     assert [evaluation.size for evaluation in result.history] == [(48, 64)]
+    with pytest.raises(stylecore.ParameterError, match="cannot start from a painter"):
+        stylecore.transfer(PHOTOGRAPH, PAINTING, init="painter", method="neighbours", size=64)
     starts = [stylecore.Painter(painter).paint(PHOTOGRAPH, style, size=64) for style in ("waves", "dots")]
     losses = [
         stylecore.transfer(PHOTOGRAPH, PAINTING, init=start, pyramid=1, **settings).history[0].loss for start in starts

@@ -53,11 +53,19 @@ def test_strips_make_the_same_picture(painter, on_disk, monkeypatch):
     monkeypatch.setattr(painting, "STRIP_VALUES", 1)
     if on_disk:
         monkeypatch.setattr(painting, "SMALL", 0)
+        monkeypatch.setattr(Painter, "bytes", lambda *given: 0)
         monkeypatch.setattr(memory, "available", lambda: 1)
     np.testing.assert_allclose(painter.paint_array(photograph, "dots"), whole, atol=1e-4)
 
 
+def test_a_picture_that_does_not_fit_into_memory_is_refused(painter, monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda: 10**6)
+    with pytest.raises(TooLargeError, match=r"32 x 16 pixels needs 0\.1 GB of memory and 0\.0 GB are free; choose"):
+        painter.paint_array(np.zeros((16, 32, 3), np.float32))
+
+
 def test_a_full_disk_ends_in_a_sentence(painter, monkeypatch):
+    monkeypatch.setattr(Painter, "bytes", lambda *given: 0)
     monkeypatch.setattr(painting, "SMALL", 0)
     monkeypatch.setattr(memory, "available", lambda: 1)
 

@@ -1,10 +1,14 @@
 """Whole trainings of small painters, on pictures that are made here."""
 
+import inspect
+import shutil
+
 import numpy as np
 import pytest
 
 import stylecore
-from stylecore.errors import DataError, ParameterError, TrainingError, WeightsError
+from stylecore import memory
+from stylecore.errors import DataError, ParameterError, TooLargeError, TrainingError, WeightsError
 from stylecore.painter import training as module
 from stylecore.painter.files import read
 from stylecore.weights import load
@@ -114,6 +118,7 @@ def test_a_loss_that_is_no_longer_finite_keeps_the_checkpoint(pictures, tmp_path
         ({"crop": 128}, DataError, "too small"),
         ({"batch": 9}, ParameterError, "batch is 9, but there are only 8 photographs"),
         ({"style_layers": ["relu9_1"]}, ParameterError, 'no layer "relu9_1"'),
+        ({"content_layers": []}, ParameterError, "content_layers is empty"),
         ({"stile_weight": 1}, ParameterError, 'no setting "stile_weight".*style_weight'),
         ({"warm_up": 24}, ParameterError, "less than steps"),
         ({"learning_rate": -1}, ParameterError, "learning_rate is -1"),
@@ -129,9 +134,22 @@ def test_what_cannot_be_trained_is_refused(pictures, tmp_path, settings, error, 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_batch_that_does_not_fit_into_memory_is_refused(pictures, tmp_path, monkeypatch):
+    free = memory.available()
+    monkeypatch.setattr(memory, "available", lambda: free if inspect.stack()[1].function != "check_memory" else 10**6)
+    with pytest.raises(TooLargeError, match=r"batches of 3 pictures of 16 x 16 pixels needs .*; reduce batch"):
+        train(pictures, tmp_path / "painter.h5")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_output_that_is_an_input_is_refused(pictures, tmp_path):
     with pytest.raises(ParameterError, match=r"must end in \.h5"):
         train(pictures, tmp_path / "painter.png")
+    with pytest.raises(ParameterError, match="in the folder of the photographs"):
+        train(pictures, pictures / "photographs" / "even" / "painter.h5")
+    with pytest.raises(ParameterError, match=r"painter\.samples\.png belongs to the data"):
+        shutil.copy(pictures / "noise.png", tmp_path / "painter.samples.png")
+        train(pictures, tmp_path / "painter.h5", styles=[tmp_path / "painter.samples.png"])
     with pytest.raises(DataError, match="does not exist"):
         stylecore.train_styles(tmp_path / "none", [pictures / "noise.png"], tmp_path / "painter.h5")
     assert load("small") is not None

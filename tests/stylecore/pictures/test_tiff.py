@@ -466,3 +466,14 @@ def test_what_does_not_fit_into_memory_is_read_smaller_piece_by_piece(change, la
         small, _ = read_image(path)
     blocks = [[whole[i : i + 4, j : j + 4].mean((0, 1)) for j in range(0, 77, 4)] for i in range(0, 101, 4)]
     np.testing.assert_allclose(small, blocks, atol=0.51 / (255 if change(samples).dtype == np.uint8 else 65535))
+
+
+def test_few_bits_are_averaged_and_palettes_are_left_to_pillow(tmp_path, monkeypatch):
+    checks = Image.fromarray((np.indices((40, 64)).sum(axis=0) % 2 * 255).astype(np.uint8))
+    checks.convert("1").save(tmp_path / "bits.tif")
+    checks.convert("P").save(tmp_path / "palette.tif")
+    monkeypatch.setattr(tiff_module, "fits_memory", lambda height, width, **more: height < 30)
+    with pytest.warns(UserWarning, match="64 x 40 pixels, too many"):
+        small, _ = read_image(tmp_path / "bits.tif")
+    np.testing.assert_allclose(small, np.full((20, 32, 3), 0.5), atol=1e-6)
+    assert read_image(tmp_path / "palette.tif")[0].shape == (40, 64, 3)

@@ -286,3 +286,12 @@ def test_a_folder_that_may_not_be_read_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"the folder .*closed cannot be read \(Permission denied\)"):
         data.read(tmp_path / "closed")
     (tmp_path / "closed").chmod(0o700)
+
+
+def test_photographs_are_found_in_all_folders_but_not_around_in_circles(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    for name in ("1.png", "a/2.PNG", "a/b/3.jpg", "a/.hidden.png", "a/notes.txt"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "a" / "b" / "up").symlink_to(tmp_path)
+    found = data.list_photographs(tmp_path)
+    assert [str(path.relative_to(tmp_path)) for path in found] == ["1.png", "a/2.PNG", "a/b/3.jpg"]
