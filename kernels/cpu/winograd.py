@@ -422,17 +422,17 @@ def _transform_filters(points, filters, reverse, group, channels, first, depth, 
 
 
 @exact_subroutine
-def _into_matrices(tile, points, x, shape, above, margin, gate, reading, grid, first_tile, size, v):
+def _into_matrices(tile, points, x, shape, shift, gate, reading, grid, first_tile, size, v):
     """V of a tile, into matrices of `size` rows, whose first row is that of the tile `first_tile`.
 
-    A tile of the input begins `margin` rows and columns before its outputs. V holds matrices of size x depth for every
-    DEPTH channels, one after the other.
+    A tile begins the rows and columns of `shift` beyond its outputs. V holds matrices of size x depth for every DEPTH
+    channels, one after the other.
     """
     _, height, width, channels = shape
     scale, side = 2 if reading == ROUTED else 1, len(points) + 1
     t = first_tile + tile
     n, i, j = t // (grid[0] * grid[1]), t // grid[1] % grid[0], t % grid[1]
-    top, left = (side - 2) * i - margin + above, (side - 2) * j - margin
+    top, left = (side - 2) * i + shift[0], (side - 2) * j + shift[1]
     inside = top >= 0 and left >= 0 and top + side <= scale * height and left + side <= scale * width
     for first in range(0, channels, DEPTH):
         depth = min(DEPTH, channels - first)
@@ -522,30 +522,13 @@ def _one_group(
 
 @subroutine
 def _one_block(
-    block,
-    points,
-    x,
-    x_shape,
-    above,
-    margin,
-    gate,
-    reading,
-    filters,
-    reverse,
-    bias,
-    writing,
-    grid,
-    size,
-    memory,
-    y,
-    shape,
-    mark,
+    block, points, x, x_shape, shift, gate, reading, filters, reverse, bias, writing, grid, size, memory, y, shape, mark
 ):
     """All steps for one block of `size` tiles."""
     begin, end = block * size, min((block + 1) * size, shape[0] * grid[0] * grid[1])
     v = memory[get_thread_id()][_own(points, size) :]
     for tile in range(end - begin):
-        _into_matrices(tile, points, x, x_shape, above, margin, gate, reading, grid, begin, size, v)
+        _into_matrices(tile, points, x, x_shape, shift, gate, reading, grid, begin, size, v)
     channels = x_shape[3]
     for group in range(_groups(shape[3])):
         _one_group(
@@ -560,24 +543,7 @@ def _groups(channels):
 
 @kernel
 def _convolve(
-    points,
-    x,
-    x_shape,
-    above,
-    margin,
-    gate,
-    reading,
-    filters,
-    reverse,
-    bias,
-    writing,
-    grid,
-    size,
-    v,
-    memory,
-    y,
-    shape,
-    mark,
+    points, x, x_shape, shift, gate, reading, filters, reverse, bias, writing, grid, size, v, memory, y, shape, mark
 ):
     """All steps, for blocks of `size` tiles: one block for each thread, or one for all whose V is in `v`.
 
@@ -586,7 +552,7 @@ def _convolve(
     transformed twice.
     """
     tiles, channels = shape[0] * grid[0] * grid[1], x_shape[3]
-    reads, writes = (points, x, x_shape, above, margin, gate, reading), (memory, y, shape, mark)
+    reads, writes = (points, x, x_shape, shift, gate, reading), (memory, y, shape, mark)
     if not v.size:
         everything = (*reads, filters, reverse, bias, writing, grid, size, *writes)
         for_each((tiles + size - 1) // size, _one_block, everything)
@@ -694,7 +660,7 @@ def convolve(
     grid, size, own, shared = _plan(points, inputs, outputs, positions)
     memory = scratch(threads() * own + shared, x.dtype)
     common, private = memory[:shared], memory[shared:].reshape(threads(), own)
-    source = x.reshape(-1), x.shape, above, margin, gate.reshape(-1), reading
+    source = x.reshape(-1), x.shape, (above - margin, -margin), gate.reshape(-1), reading
     steps = filters.reshape(-1), reverse, bias, writing, grid, size, common, private
     _convolve(points, *source, *steps, y.reshape(-1), y.shape, mark.reshape(-1))
 
@@ -739,10 +705,10 @@ def _add_products(item, channels, count, size, columns, v, z, sums, add):
 def _sum_over_tiles(x, x_shape, dy, shape, padding, nothing, grid, size, columns, v, z, sums):
     """The 36 sums V^T Z over all tiles: (36, C, columns), flat."""
     tiles, channels, pieces = shape[0] * grid[0] * grid[1], x_shape[3], (x_shape[3] + DEPTH - 1) // DEPTH
-    plain, above = np.intp(PLAIN), np.intp(0)
+    plain, shift = np.intp(PLAIN), (-padding, -padding)
     for start in range(0, tiles, size):
         count = min(size, tiles - start)
-        for_each(count, _into_matrices, (F4, x, x_shape, above, padding, nothing, plain, grid, start, size, v))
+        for_each(count, _into_matrices, (F4, x, x_shape, shift, nothing, plain, grid, start, size, v))
         for_each(count, _gradient_into_matrices, (dy, shape, nothing, grid, start, size, columns, z))
         for_each(36 * pieces, _add_products, (channels, count, size, columns, v, z, sums, start > 0))
 
