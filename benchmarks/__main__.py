@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from datetime import date
@@ -17,6 +18,7 @@ from benchmarks import (
     machines,
     memory,
     painter,
+    pictures,
     record,
     sketch,
     startup,
@@ -46,6 +48,7 @@ SECTIONS = {
     "training": training,
     "painter": painter,
     "sketch": sketch,
+    "pictures": pictures,
     "transfer": transfer,
     "video": video,
     "web": web,
@@ -133,6 +136,10 @@ def _missing(given):
         missing["memory"] = missing["tiles"] = "only Linux reports the peak memory of a process"
     if given.sketches is None or given.photographs is None:
         missing["sketch"] = "--sketches and --photographs name no folders"
+    if not given.picture_pairs or given.pictures_folder is None:
+        missing["pictures"] = "--picture-pairs and --pictures-folder are not given"
+    elif not find_spec("skimage"):
+        missing["pictures"] = "scikit-image is not installed"
     return missing
 
 
@@ -162,6 +169,10 @@ def _setting(given, with_peers):
         photographs=given.photographs,
         photo_index=given.photo_index,
         coloured_sketches=given.coloured_sketches,
+        picture_pairs=given.picture_pairs,
+        pictures_folder=given.pictures_folder,
+        picture_size=given.picture_size,
+        presets=given.presets,
     )
     for size in (*given.sizes, given.transfer_size):
         setting.network.steps(size, size, STYLE_LAYERS)  # Raises if the size is too small.
@@ -201,6 +212,18 @@ def _parse(arguments):
     add("--photographs", metavar="FOLDER", help="photographs to colour them from, in subfolders of the same names")
     add("--photo-index", metavar="FILE", help="file of the index of the photographs (default: beside the folder)")
     add("--coloured-sketches", type=_count, default=20, metavar="N", help="number of sketches to colour")
+    add(
+        "--picture-pairs",
+        nargs="+",
+        default=[],
+        metavar="PAIR",
+        help=f"photographs and paintings to show side by side, as PHOTOGRAPH{os.pathsep}PAINTING",
+    )
+    add("--pictures-folder", metavar="FOLDER", help="where the pictures and sheets of these pairs are written")
+    add("--picture-size", type=_count, default=512, metavar="PX", help="longer side of these pictures")
+    add(
+        "--presets", nargs="+", default=["default", "classic"], metavar="NAME", help="presets to paint these pairs with"
+    )
     add("--content", default=str(PHOTOGRAPH), metavar="PICTURE")
     add("--style", default=str(PAINTING), metavar="PICTURE")
     add("--no-peers", action="store_true", help="leave out PyTorch even if it is installed")

@@ -109,11 +109,12 @@ class Objective:
                 for layer in STYLE_LAYERS
             }
             self._content_factors = {
-                layer: CONTENT_WEIGHT / len(CONTENT_LAYERS) / (target**2).sum()
+                layer: CONTENT_WEIGHT * CONTENT_LAYERS[layer] / len(CONTENT_LAYERS) / (target**2).sum()
                 for layer, target in self._contents.items()
             }
             self._style_factors = {
-                layer: STYLE_WEIGHT / len(STYLE_LAYERS) / (target**2).sum() for layer, target in self._grams.items()
+                layer: STYLE_WEIGHT * STYLE_LAYERS[layer] / len(STYLE_LAYERS) / (target**2).sum()
+                for layer, target in self._grams.items()
             }
 
     def _features(self, image: torch.Tensor) -> dict[str, torch.Tensor]:

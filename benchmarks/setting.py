@@ -66,6 +66,12 @@ class Setting:
         File of the index of `photographs`; None for the default.
     coloured_sketches : int
         Number of sketches to colour.
+    picture_pairs, presets : list of str
+        Pairs "PHOTOGRAPH:PAINTING" of paths that are painted side by side, and the presets that they are painted with.
+    pictures_folder : str or None
+        Where these pictures are written.
+    picture_size : int
+        Their longer side in pixels.
     """
 
     content: str
@@ -87,6 +93,10 @@ class Setting:
     photographs: str | None = None
     photo_index: str | None = None
     coloured_sketches: int = 20
+    picture_pairs: list[str] = field(default_factory=list)
+    pictures_folder: str | None = None
+    picture_size: int = 512
+    presets: list[str] = field(default_factory=list)
     _formats: dict[tuple[int, int], str] = field(default_factory=dict, repr=False)
 
     @cached_property

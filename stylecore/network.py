@@ -20,13 +20,13 @@ from stylecore.kernels.backend import Backend, Convolution, DeviceArray
 from stylecore.kernels.devices import load_backend
 from stylecore.messages import near_matches
 from stylecore.weights import Weights, architectures
-from stylecore.weights.architectures import Conv, Pool, features_names, until
+from stylecore.weights.architectures import Conv, LayerWeights, Pool, features_names, until
 
 POOLINGS = ("max", "average")
 DTYPES = ("float32", "float64")
 
 CONTENT_LAYERS, STYLE_LAYERS = architectures.DEFAULT_LAYERS["vgg19"]
-"""Default layers of the default network."""
+"""Default layers of the default network, with their weights."""
 
 
 class Network:
@@ -209,7 +209,7 @@ class Network:
         return MaxPool(layer, self.backend, shape)
 
 
-def default_layers(network: str | os.PathLike[str] | Weights | Network) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def default_layers(network: str | os.PathLike[str] | Weights | Network) -> tuple[LayerWeights, LayerWeights]:
     """Content layers and style layers to use when the user names none.
 
     Parameters
@@ -218,7 +218,8 @@ def default_layers(network: str | os.PathLike[str] | Weights | Network) -> tuple
 
     Returns
     -------
-    content, style : tuple of str
+    content, style : mapping of str to float
+        With the weight of each layer.
 
     Raises
     ------

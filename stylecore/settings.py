@@ -24,6 +24,7 @@ from stylecore.optimizers import OPTIMIZERS
 from stylecore.pictures import colour as colours
 from stylecore.regions import NOT
 from stylecore.version import __version__
+from stylecore.weights.architectures import CONTENT_DETAILS, with_detail
 
 Layers = Mapping[str, float] | Sequence[str]
 """Layers by name, or with a weight for each."""
@@ -63,6 +64,9 @@ class ObjectiveSettings:
         Layers to compare content and style by, named as in the literature ("relu4_2"). In a mapping, the weight of
         each layer is multiplied by a number, zero or more. The defaults depend on the network; they are the layers with
         which its pictures look best.
+    content_detail : {"objects", "shapes", "edges"}
+        How much of the photograph the default content layers preserve: its objects, whose outlines follow the strokes;
+        its shapes, with windows and faces; or every edge. Not used if `content_layers` are given.
     content_weight, style_weight, regularization_weight, tv_weight : float
         alpha, beta, gamma and the weight of the total variation (TV); zero or more. `transfer` also accepts
         ``style_weight="auto"``: 20, or less if most of the style image is nearly one dark tone (see
@@ -112,6 +116,7 @@ class ObjectiveSettings:
     network: Any = "vgg19"
     content_layers: Layers | None = None
     style_layers: Layers | None = None
+    content_detail: str = "shapes"
     content_weight: float = 1.0
     style_weight: float | str = 20.0
     regularization_weight: float = 0.0
@@ -131,6 +136,7 @@ class ObjectiveSettings:
         _check_choice("style_loss", self.style_loss, list(STYLE_LOSSES))
         for name in ("content_layers", "style_layers"):
             self._set(name, _checked_layers(name, getattr(self, name)))
+        _check_choice("content_detail", self.content_detail, CONTENT_DETAILS)
         for name in ("content_weight", "style_weight", "regularization_weight", "tv_weight"):
             self._set(name, self._checked_weight(name))
         self._set("layer_weights", _checked_layer_weights(self.layer_weights))
@@ -200,6 +206,7 @@ class ObjectiveSettings:
         if self.content_layers is not None and self.style_layers is not None:
             return self
         content, style = default_layers(self.network)
+        content = with_detail(content, style, self.content_detail)
         return replace(
             self,
             content_layers=content if self.content_layers is None else self.content_layers,
@@ -271,8 +278,8 @@ class Settings(ObjectiveSettings):
 
     Parameters
     ----------
-    style_blend, regions, labels, style_loss, network, content_layers, style_layers, content_weight, style_weight, \
-regularization_weight, tv_weight, layer_weights, pooling, device, dtype, edges, tile
+    style_blend, regions, labels, style_loss, network, content_layers, style_layers, content_detail, content_weight, \
+style_weight, regularization_weight, tv_weight, layer_weights, pooling, device, dtype, edges, tile
         As in `ObjectiveSettings`.
     size : int, (int, int) or str
         Of the result: its longer side in pixels; its width and height in pixels, to whose aspect ratio the content
@@ -313,7 +320,8 @@ regularization_weight, tv_weight, layer_weights, pooling, device, dtype, edges, 
         How the picture is painted: so that its features have the style's statistics, as in the paper; or so that each
         is like the nearest feature of the style (see `stylecore.neighbours`). The latter keeps the content's shapes,
         paints it in pieces of the style, and uses, of the settings, ``size``, ``iterations`` (the steps at each scale,
-        and in a last pass), ``init``, ``seed``, ``style_scale``, ``colour``, ``network``, ``pooling`` and ``dtype``.
+        and in a last pass), ``init``, ``seed``, ``style_scale``, ``colour``, ``content_detail``, ``network``,
+        ``pooling`` and ``dtype``.
         Its network is "vgg16" unless another is named.
     colour : {"style", "content", "match", "histogram"}
         Colours of the picture: those of the style image ("style"); those of the content image, pixel by pixel, so that

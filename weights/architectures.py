@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 
@@ -118,18 +118,33 @@ def until(layers: Layers, names: Collection[str]) -> Layers:
 
 _FIRST_OF_BLOCKS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
-DEFAULT_LAYERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "vgg19": (("relu4_2",), _FIRST_OF_BLOCKS),
+LayerWeights = Mapping[str, float]
+"""Layers by name, with the weight of each."""
+
+
+def _equally(*layers: str) -> LayerWeights:
+    return dict.fromkeys(layers, 1.0)
+
+
+DEFAULT_LAYERS: dict[str, tuple[LayerWeights, LayerWeights]] = {
+    # Early content layers keep the photograph's edges. Deep style layers with full weight paint whole suns onto houses.
+    "vgg19": (
+        _equally("relu2_1", "relu3_1", "relu4_2"),
+        {"relu1_1": 4.0, "relu2_1": 3.0, "relu3_1": 2.0, "relu4_1": 1.0, "relu5_1": 0.5},
+    ),
     # With relu4_2 the painting hides the photograph; the deep layers of AlexNet add nothing but grain.
-    "vgg16": (("relu4_1",), _FIRST_OF_BLOCKS),
-    "alexnet": (("relu2",), ("relu1", "relu2", "relu3")),
+    "vgg16": (_equally("relu4_1"), _equally(*_FIRST_OF_BLOCKS)),
+    "alexnet": (_equally("relu2"), _equally("relu1", "relu2", "relu3")),
     # The built-in classifier of `stylecore.training`; without relu1_1 the painting's colours are lost.
-    "cnn": (("relu2_2",), ("relu1_1", "relu2_1", "relu3_1", "relu4_1")),
+    "cnn": (_equally("relu2_2"), _equally("relu1_1", "relu2_1", "relu3_1", "relu4_1")),
 }
 """Content layers and style layers that gave the best picture by eye."""
 
+CONTENT_DETAILS = ("objects", "shapes", "edges")
+"""What the content layers preserve of the photograph, from little to much; `DEFAULT_LAYERS` preserve its shapes."""
 
-def default_layers(network: str, layers: Layers) -> tuple[tuple[str, ...], tuple[str, ...]]:
+
+def default_layers(network: str, layers: Layers) -> tuple[LayerWeights, LayerWeights]:
     """Content layers and style layers to use when the user names none.
 
     Parameters
@@ -140,11 +155,12 @@ def default_layers(network: str, layers: Layers) -> tuple[tuple[str, ...], tuple
 
     Returns
     -------
-    content, style : tuple of str
-        Those in `DEFAULT_LAYERS`. For other networks, the style layers are the first ReLU of each block, where a block
-        ends with a pooling layer, and the content layer is the last ReLU of the last block but one.
+    content, style : mapping of str to float
+        With the weight of each layer: those in `DEFAULT_LAYERS`. For other networks, the style layers are the first
+        ReLU of each block, where a block ends with a pooling layer, the content layer is the last ReLU of the last
+        block but one, and all weights are 1.
     """
-    known = DEFAULT_LAYERS.get(network, ((), ()))
+    known = DEFAULT_LAYERS.get(network, ({}, {}))
     blocks: list[list[str]] = [[]]
     for layer in layers:
         if isinstance(layer, Conv):
@@ -154,7 +170,31 @@ def default_layers(network: str, layers: Layers) -> tuple[tuple[str, ...], tuple
     blocks = [block for block in blocks if block]
     if known[0] and {*known[0], *known[1]} <= {name for block in blocks for name in block}:
         return known
-    return (blocks[max(len(blocks) - 2, 0)][-1],), tuple(block[0] for block in blocks)
+    return _equally(blocks[max(len(blocks) - 2, 0)][-1]), _equally(*(block[0] for block in blocks))
+
+
+def with_detail(content: LayerWeights, style: LayerWeights, detail: str) -> LayerWeights:
+    """Content layers that preserve more or less of the photograph than the default ones.
+
+    Parameters
+    ----------
+    content, style : mapping of str to float
+        As `default_layers` returns them.
+    detail : str
+        One of `CONTENT_DETAILS`: "objects" takes the deepest of the content layers alone; "edges" the earliest or, of a
+        network with a single content layer, the last style layer before that.
+
+    Returns
+    -------
+    mapping of str to float
+    """
+    if detail == "shapes":
+        return content
+    if detail == "objects":
+        return _equally(max(content))
+    return _equally(
+        min(content) if len(content) > 1 else max((name for name in style if name < min(content)), default=min(content))
+    )
 
 
 def to_json(layers: Layers) -> str:

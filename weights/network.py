@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from stylecore.errors import WeightsError
-from stylecore.weights.architectures import Conv, Pool, default_layers
+from stylecore.weights.architectures import Conv, LayerWeights, Pool, default_layers
 
 
 @dataclass(frozen=True)
@@ -144,8 +144,8 @@ class Weights:
                     raise WeightsError(f"there is NaN or infinity in {conv.name}'s {part}, so it is damaged.")
 
     @property
-    def default_layers(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Content layers and style layers to use when the user names none."""
+    def default_layers(self) -> tuple[LayerWeights, LayerWeights]:
+        """Content layers and style layers to use when the user names none, with their weights."""
         return default_layers(self.network, self.layers)
 
     @property

@@ -284,8 +284,11 @@ def half_squared_distance(a: np.ndarray, b: np.ndarray | None = None) -> float:
     float
         Summed in float64.
     """
+    if b is None:
+        flat, zeros = a.reshape(-1), np.zeros(2**18, a.dtype)  # Not as many as in `a`, which may fill the memory.
+        pieces = (flat[i : i + len(zeros)] for i in range(0, a.size, len(zeros)))
+        return sum(half_squared_distance(piece, zeros[: len(piece)]) for piece in pieces)
     parts = np.empty(64)
-    b = np.zeros_like(a) if b is None else b
     _squared_distance(a.reshape(-1), b.reshape(-1), parts)
     return 0.5 * float(parts.sum())
 

@@ -15,6 +15,7 @@ from stylecore.network import DTYPES, POOLINGS
 from stylecore.optimizers import OPTIMIZERS
 from stylecore.pictures.colour import COLOURS
 from stylecore.settings import LAYER_WEIGHTS, METHODS, STYLE_PYRAMIDS, Settings
+from stylecore.weights.architectures import CONTENT_DETAILS
 
 if TYPE_CHECKING:
     from stylecore.cli.arguments import Group
@@ -70,7 +71,8 @@ def add_look(group: Group) -> None:
         "method",
         """statistics: the whole picture gets the painting's colours and strokes, as in the paper; neighbours: each part
         of the photograph is painted like the part of the painting nearest to it, which keeps its shapes. Of the other
-        settings, neighbours uses the size, the steps, --init, --seed, --style-scale, --colour and --network""",
+        settings, neighbours uses the size, the steps, --init, --seed, --style-scale, --content-detail, --colour and
+        --network""",
         choices=METHODS,
     )
     add_picture_setting(
@@ -122,6 +124,13 @@ def add_look(group: Group) -> None:
         in relu4_2=2""",
         nargs="*",
         metavar="LAYER",
+    )
+    add_picture_setting(
+        group,
+        "content_detail",
+        """what is held of the photograph, if --content-layers are not given: its objects, which then dissolve into
+        strokes most easily; its shapes, down to windows and faces; or every edge""",
+        choices=CONTENT_DETAILS,
     )
     add_picture_setting(
         group,

@@ -28,8 +28,11 @@ from stylecore.runs.run import Run
 from stylecore.settings import Settings
 
 SCALES = 4
-ALPHA = 0.75
-"""Share of the photograph's features in the mixture whose nearest features are searched, but at the first scale."""
+ALPHA = {"objects": 0.5, "shapes": 0.75, "edges": 0.9}
+"""Share of the photograph's features in the mixture whose nearest features are searched, but at the first scale.
+
+By what is held of the content; the share of the paper is 0.75.
+"""
 
 SMALLEST = 32
 """Shorter side of the smallest scale in pixels, at least: smaller pictures have hardly any features to choose from."""
@@ -151,8 +154,9 @@ def _targets(
     else:
         features = columns.forward(_padded(inputs.seen_at(shape)))
         if i > 0:
-            features *= ALPHA
-            features += (1 - ALPHA) * columns.forward(x)
+            alpha = ALPHA[settings.content_detail]
+            features *= alpha
+            features += (1 - alpha) * columns.forward(x)
     search = Search(features, parts)
     del features, columns
     side = max(shape) * settings.style_scale

@@ -21,6 +21,9 @@ from stylecore.pictures.sheets import contact_sheet
 from stylecore.pictures.tones import STYLE_WEIGHT
 from stylecore.pictures.writing import check_output, write_image
 
+PAPER_LAYERS = {"content_layers": ("relu4_2",), "style_layers": tuple(STYLE_LAYERS)}
+"""The layers of the paper, all style layers with the same weight; those that an experiment names replace them."""
+
 
 def balance(share: float) -> dict[str, float]:
     """Content weight and style weight for a position between content and style.
@@ -104,7 +107,7 @@ def experiments(
 
     The files are named ``content-only``, ``style-layers``, ``style-weights`` and ``dark-style``, with the suffixes .png
     and .json. A JSON file has, for each run: its settings; the unweighted terms of the paper's loss at the content
-    layers and all default style layers, for the content image and for the result; and the history of the loss, as
+    layers and all style layers of the paper, for the content image and for the result; and the history of the loss, as
     columns.
 
     Parameters
@@ -141,7 +144,7 @@ def experiments(
         results = {}
         for label, settings in experiment.runs.items():
             more = watch(f"{experiment.name}, {label}") if watch else {}
-            given = {"size": shape[::-1], "iterations": iterations, "network": network, **settings}
+            given = {"size": shape[::-1], "iterations": iterations, "network": network, **PAPER_LAYERS, **settings}
             result = transfer(content, painting, **given, **more)
             if result.stopped:
                 return
@@ -173,7 +176,7 @@ def _prepared(path: str | os.PathLike[str]) -> Path:
 def _record(result: Result, content: np.ndarray, style: np.ndarray, network: Network) -> dict[str, Any]:
     """The record of a run: its settings, the terms of the content image and of the result, and the losses."""
     layers = result.settings["content_layers"]
-    objective = Objective(content, style, network=network, content_layers=layers, style_layers=STYLE_LAYERS)
+    objective = Objective(content, style, network=network, content_layers=layers, style_layers=tuple(STYLE_LAYERS))
     return {
         "settings": result.settings,
         "terms_of_content": objective.terms(content),

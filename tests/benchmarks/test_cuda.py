@@ -31,7 +31,7 @@ def test_section(cuda, monkeypatch):
     filters = np.random.default_rng(0).standard_normal((3, 3, 3, 16)).astype(np.float32)
     tables = {"conv1_1": filters}, {"conv1_1": np.zeros(16, np.float32)}
     weights = Weights("small", (Conv("conv1_1", 3, 16),), *tables, PREPROCESSING, "made up", "0" * 64)
-    setting = Setting(str(PHOTOGRAPH), str(PAINTING), [8], [1], 1, ["lbfgs"], None, 8, 1, 1, [], [], 1)
+    setting = Setting(str(PHOTOGRAPH), str(PAINTING), [4], [1], 1, ["lbfgs"], None, 4, 1, 1, [], [], 1)
     setting.__dict__["weights"] = weights
     networks = [load_network(weights, device) for device in ("cpu", "cuda")]
     section = cuda.measure_networks(setting, *networks, ["relu1_1"], ["relu1_1"])
@@ -48,7 +48,7 @@ def test_section(cuda, monkeypatch):
     )
     assert transfer["cuda seconds"] > 0 and transfer["cpu seconds"] > 0
     shown = "\n".join(cuda.tables(section))
-    assert "Layers at 8 px" in shown and "One evaluation" in shown and "A transfer of" in shown
+    assert "Layers at 4 px" in shown and "One evaluation" in shown and "A transfer of" in shown
 
 
 def test_calls_are_timed_together(cuda):

@@ -214,6 +214,7 @@ def test_the_first_step_has_the_length_that_is_given(optimizer, length):
     assert np.sqrt(np.mean((second - first) ** 2)) == pytest.approx(length, rel=0.02)
 
 
+@pytest.mark.slow
 def test_lbfgs_is_as_good_as_scipy():
     # More values than a part has, and more iterations than there are pairs.
     assert LARGE.size > PART
@@ -235,6 +236,7 @@ def lowest_by_scipy(function, evaluations):
     return min(function.losses[:evaluations])
 
 
+@pytest.mark.slow
 def test_without_bounds_scipys_is_as_good_as_with_them():
     folded, bounded = Valley(LARGE.shape), Valley(LARGE.shape)
     minimum(LBFGSB, folded, LARGE, 200)

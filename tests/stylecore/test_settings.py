@@ -78,6 +78,14 @@ def test_default_layers_are_those_of_the_network():
     assert settings.layers == ["relu1_1", "relu2_2"]
 
 
+def test_content_detail_chooses_the_default_content_layers():
+    assert Settings(content_detail="edges").with_layers().content_layers == {"relu2_1": 1.0}
+    given = Settings(content_detail="edges", content_layers=["relu4_1"]).with_layers()
+    assert given.content_layers == {"relu4_1": 1.0}
+    with pytest.raises(ParameterError, match='content_detail "windows" is not known'):
+        Settings(content_detail="windows")
+
+
 def test_keywords_that_give_equal_settings():
     settings = Settings(style_layers={"relu1_1": 2}, content_layers=["relu2_2"], tv_weight=1)
     assert settings.as_given()["content_layers"] == ["relu2_2"]

@@ -217,6 +217,7 @@ def test_auto_uses_tiles_if_the_memory_does_not_suffice(monkeypatch):
     assert len(objective._scale.tiles.tiles) > 1
 
 
+@pytest.mark.slow
 def test_a_transfer_in_tiles_is_the_same_picture(tmp_path):
     given = {"network": "small", "dtype": "float64", "size": 93, "iterations": 6, "pyramid": 2, "optimizer": "lbfgs"}
     whole, in_tiles = (transfer(X, STYLE, tile=tile, **given) for tile in (None, 24))

@@ -292,6 +292,7 @@ def test_settings_are_stored(tmp_path):
         "network": "a Network",
         "content_layers": ["relu2_2"],
         "style_layers": ["relu1_1"],
+        "content_detail": "shapes",
         "content_weight": 1.0,
         "style_weight": 20.0,
         "regularization_weight": 0.0,

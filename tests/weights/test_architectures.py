@@ -11,6 +11,7 @@ from stylecore.weights.architectures import (
     default_layers,
     from_json,
     to_json,
+    with_detail,
 )
 
 
@@ -76,10 +77,21 @@ def test_default_layers_exist(network):
 def test_a_custom_architecture_has_default_layers():
     table = (Conv("conv1_1", 3, 8), Conv("conv1_2", 8, 8), Pool("a"), Conv("conv2_1", 8, 8), Conv("conv2_2", 8, 8))
     assert default_layers("own", (*table, Pool("b"), Conv("conv3_1", 8, 8))) == (
-        ("relu2_2",),
-        ("relu1_1", "relu2_1", "relu3_1"),
+        {"relu2_2": 1},
+        {"relu1_1": 1, "relu2_1": 1, "relu3_1": 1},
     )
-    assert default_layers("own", table) == (("relu1_2",), ("relu1_1", "relu2_1"))
-    assert default_layers("own", table[:1]) == (("relu1_1",), ("relu1_1",))
+    assert default_layers("own", table) == ({"relu1_2": 1}, {"relu1_1": 1, "relu2_1": 1})
+    assert default_layers("own", table[:1]) == ({"relu1_1": 1}, {"relu1_1": 1})
     # The name of a network with other layers does not matter.
-    assert default_layers("alexnet", table[:1]) == (("relu1_1",), ("relu1_1",))
+    assert default_layers("alexnet", table[:1]) == ({"relu1_1": 1}, {"relu1_1": 1})
+
+
+def test_the_content_can_be_held_in_more_or_less_detail():
+    content, style = DEFAULT_LAYERS["vgg19"]
+    assert with_detail(content, style, "shapes") == content
+    assert with_detail(content, style, "objects") == {"relu4_2": 1}
+    assert with_detail(content, style, "edges") == {"relu2_1": 1}
+    content, style = DEFAULT_LAYERS["vgg16"]
+    assert with_detail(content, style, "objects") == {"relu4_1": 1}
+    assert with_detail(content, style, "edges") == {"relu3_1": 1}
+    assert with_detail({"relu1_1": 1}, {"relu1_1": 1}, "edges") == {"relu1_1": 1}

@@ -78,6 +78,7 @@ def test_warns_of_what_is_too_high_only():
         assert suited_style_weight("much", [dark]) == "much"  # for others to refuse
 
 
+@pytest.mark.slow
 def test_transfer_chooses_the_weight_and_tells_it():
     settings = {"size": 48, "iterations": 1, "network": load_network("vgg19")}
     dark = mostly_black(read_image(PAINTING)[0])
