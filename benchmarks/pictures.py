@@ -139,7 +139,9 @@ def _rim(picture: np.ndarray, photograph: np.ndarray, painting: np.ndarray, netw
     depth = np.minimum.outer(*(np.minimum(np.arange(n), np.arange(n)[::-1]) for n in picture.shape[:2]))
     parts = {"rim": depth < RIM, "middle": depth >= RIM, "frame": (depth >= 4 * RIM) & (depth < 5 * RIM)}
     regions = [(mask, "all") for mask in parts.values()]
-    objective = Objective(photograph, painting, network=network, style_weight=1.0, regions=regions, **LAYERS)
+    objective = Objective(
+        photograph, painting, network=network, style_weight=1.0, regions=regions, edges="reflect", **LAYERS
+    )
     terms, weights = objective.evaluate(picture)[2], objective.term_weights
     return {
         name: sum(weights[key] * value for key, value in terms.items() if key.endswith(f":{i}")) / mask.mean()
