@@ -11,6 +11,10 @@ import pytest
 from stylecore import Objective, transfer
 from stylecore.kernels import devices, reference
 from stylecore.network import CONTENT_LAYERS, STYLE_LAYERS, Network, load_network
+from stylecore.painter import painting
+from stylecore.painter.architecture import Stage
+from stylecore.painter.files import PainterWeights, shapes
+from stylecore.painter.painting import Painter
 from stylecore.pictures.geometry import resize
 from stylecore.pictures.reading import read_image
 from stylecore.samples import PAINTING, PHOTOGRAPH
@@ -362,10 +366,12 @@ def test_preprocessing(order, cuda):
 @pytest.mark.parametrize("positions", sizes([(1, 9, 10)], [(1, 40, 23), (4, 64, 64)]), ids=str)
 def test_plain_convolutions(positions, kernel, stride, padding, channels, cuda, monkeypatch):
     """The result, and the gradients with respect to the input and the filters."""
-    from stylecore.kernels.cuda import lowering
+    from stylecore.kernels.cuda import lowering, winograd
 
     if SIMULATED:
         monkeypatch.setattr(lowering, "POSITIONS", 8)
+        # `test_winograd` has the products, which take most of the time there.
+        monkeypatch.setattr(winograd, "multiply", multiply_on_host)
     inputs, outputs = channels
     ours, true = make_convolution(cuda, kernel, inputs, outputs, stride, padding)
     x = single(*positions, inputs, seed=2)
@@ -382,6 +388,11 @@ def test_plain_convolutions(positions, kernel, stride, padding, channels, cuda, 
     reference.convolve_backward_filters(x, dy, true, expected[2])
     for got, wanted in zip(results, expected, strict=True):
         assert relative_error(got, wanted) < TOLERANCE
+
+
+def multiply_on_host(a, b, c, rows, columns, depth, count):
+    a, b = a.copy_to_host().reshape(count, rows, depth), b.copy_to_host().reshape(count, depth, columns)
+    c.copy_to_device((a @ b).reshape(-1))
 
 
 @pytest.mark.parametrize("relu", [False, True])
@@ -653,6 +664,28 @@ def test_transfer(cuda):
         [evaluation.loss for evaluation in true.history], rel=1e-3
     )
     assert ours.settings["device"] == "cuda"
+
+
+@pytest.mark.parametrize("in_strips", sizes([True], [False]))
+def test_painter(in_strips, cuda, monkeypatch):
+    """A stage of each kind: strided, a residual block, and upsampled to few outputs."""
+    table = (
+        Stage("down", 3, 8, stride=2),
+        Stage("block_1", 8, 8, begins=True),
+        Stage("block_2", 8, 8, relu=False, ends=True),
+        Stage("colours", 8, 3, factor=2, relu=False),
+    )
+    arrays = {key: single(*shape, seed=len(shape)) for key, shape in shapes(table, 2).items()}
+    photograph = np.random.default_rng(0).random((9 if in_strips else 7, 5, 3))
+    if in_strips:
+        for name, value in {"STORED_VALUES": 0, "STRIP_VALUES": 1, "ROWS": 3}.items():
+            monkeypatch.setattr(painting, name, value)
+    ours, true = (
+        Painter(PainterWeights(("a", "b"), table, arrays, "made up"), device).paint_array(photograph, {"a": 1, "b": 2})
+        for device in ("cuda", "reference")
+    )
+    assert ours.dtype == true.dtype == np.float32
+    np.testing.assert_allclose(ours, true, atol=1e-4)
 
 
 ON_A_GPU = pytest.mark.skipif(SIMULATED, reason="the simulator would take hours")
