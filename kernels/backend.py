@@ -1,4 +1,4 @@
-"""The contract of a backend: a module with the functions of `Backend`, and for training those of `TrainingBackend`.
+"""The contract of a backend: a module with the functions of `Backend`, `PainterBackend` or `TrainingBackend`.
 
 Feature maps are channels last with the batch in front, (N, H, W, C). A function writes its result into an array that
 the caller provides; what it returns as a number is in the memory of the host.
@@ -365,8 +365,8 @@ class Backend(Protocol[Array, Conv]):
         ...
 
 
-class TrainingBackend(Backend[Array, Conv], Protocol[Array, Conv]):
-    """What training a network and a painter need besides; `reference` and `cpu` have it."""
+class PainterBackend(Backend[Array, Conv], Protocol[Array, Conv]):
+    """What a painter needs besides, at work and for the gradients of its training."""
 
     def convolve(self, x: Array, conv: Conv, y: Array) -> None:
         """Convolve without bias: y = x * filters; x is (N, H, W, C) and y (N, H', W', K)."""
@@ -378,55 +378,6 @@ class TrainingBackend(Backend[Array, Conv], Protocol[Array, Conv]):
 
     def convolve_backward_filters(self, x: Array, dy: Array, conv: Conv, dfilters: Array) -> None:
         """Gradient of `convolve` with respect to the filters, in `dfilters`, (k, k, C, K)."""
-        ...
-
-    def bias_relu(self, x: Array, bias: Array, y: Array) -> None:
-        """Add the bias, (C,), and apply the ReLU: y = max(x + bias, 0); x and y are (N, H, W, C)."""
-        ...
-
-    def bias_relu_backward(self, dy: Array, x: Array, bias: Array, dx: Array, dbias: Array) -> None:
-        """Gradient of `bias_relu` with respect to x and bias, in `dx`, which may be dy itself, and `dbias`."""
-        ...
-
-    def batch_norm_relu(self, x: Array, scale: Array, shift: Array, y: Array, mean: Array, variance: Array) -> None:
-        """Normalise each channel over the batch and all positions, scale, shift and apply the ReLU.
-
-        y = max(scale (x - mean) / sqrt(variance + `EPSILON`) + shift, 0).
-
-        Parameters
-        ----------
-        x : Array, (N, H, W, C)
-        scale, shift : Array, (C,)
-        y : Array, (N, H, W, C)
-            Result.
-        mean, variance : Array, (C,) float64
-            Results, of x.
-        """
-        ...
-
-    def batch_norm_relu_backward(
-        self,
-        dy: Array,
-        x: Array,
-        scale: Array,
-        shift: Array,
-        mean: Array,
-        variance: Array,
-        dx: Array,
-        dscale: Array,
-        dshift: Array,
-    ) -> None:
-        """Gradient of `batch_norm_relu` with respect to x, scale and shift.
-
-        Parameters
-        ----------
-        dy, x : Array, (N, H, W, C)
-        scale, shift, mean, variance : Array, (C,)
-        dx : Array, (N, H, W, C)
-            Result; may be dy itself.
-        dscale, dshift : Array, (C,)
-            Results.
-        """
         ...
 
     def instance_norm(
@@ -516,6 +467,59 @@ class TrainingBackend(Backend[Array, Conv], Protocol[Array, Conv]):
         """Gradient of `upsample`: the sum of the gradients of a position's copies."""
         ...
 
+
+class TrainingBackend(PainterBackend[Array, Conv], Protocol[Array, Conv]):
+    """What training a network needs besides; `reference` and `cpu` have it."""
+
+    def bias_relu(self, x: Array, bias: Array, y: Array) -> None:
+        """Add the bias, (C,), and apply the ReLU: y = max(x + bias, 0); x and y are (N, H, W, C)."""
+        ...
+
+    def bias_relu_backward(self, dy: Array, x: Array, bias: Array, dx: Array, dbias: Array) -> None:
+        """Gradient of `bias_relu` with respect to x and bias, in `dx`, which may be dy itself, and `dbias`."""
+        ...
+
+    def batch_norm_relu(self, x: Array, scale: Array, shift: Array, y: Array, mean: Array, variance: Array) -> None:
+        """Normalise each channel over the batch and all positions, scale, shift and apply the ReLU.
+
+        y = max(scale (x - mean) / sqrt(variance + `EPSILON`) + shift, 0).
+
+        Parameters
+        ----------
+        x : Array, (N, H, W, C)
+        scale, shift : Array, (C,)
+        y : Array, (N, H, W, C)
+            Result.
+        mean, variance : Array, (C,) float64
+            Results, of x.
+        """
+        ...
+
+    def batch_norm_relu_backward(
+        self,
+        dy: Array,
+        x: Array,
+        scale: Array,
+        shift: Array,
+        mean: Array,
+        variance: Array,
+        dx: Array,
+        dscale: Array,
+        dshift: Array,
+    ) -> None:
+        """Gradient of `batch_norm_relu` with respect to x, scale and shift.
+
+        Parameters
+        ----------
+        dy, x : Array, (N, H, W, C)
+        scale, shift, mean, variance : Array, (C,)
+        dx : Array, (N, H, W, C)
+            Result; may be dy itself.
+        dscale, dshift : Array, (C,)
+            Results.
+        """
+        ...
+
     def dense(self, x: Array, weights: Array, bias: Array, y: Array) -> None:
         """Apply a dense layer: y = x weights + bias, of the shapes (N, C), (C, K), (K,) and (N, K)."""
         ...
@@ -567,4 +571,4 @@ if TYPE_CHECKING:  # A type checker finds whether each module has what is asked 
 
     _REFERENCE: TrainingBackend[np.ndarray, reference.Convolution] = reference
     _CPU: TrainingBackend[np.ndarray, cpu.Convolution] = cpu
-    _CUDA: Backend[cuda.Array, cuda.Convolution] = cuda
+    _CUDA: PainterBackend[cuda.Array, cuda.Convolution] = cuda

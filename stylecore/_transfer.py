@@ -321,7 +321,7 @@ def _painted(inputs: Inputs, settings: Settings, network: Network, shape: tuple[
     """The content image, painted in the painter's style with the smallest loss."""
     from stylecore.painter.painting import Painter
 
-    painter = Painter()
+    painter = Painter(device=settings.device)
     small = fit(inputs.shape, min(COMPARED, max(inputs.shape)))
     objective = objective_at(small, inputs, replace(settings, tile=None), network)
     losses = {style: objective(painter.paint_array(inputs.seen_at(small), style))[0] for style in painter.styles}

@@ -13,7 +13,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from stylecore.kernels.cuda import features, first, image, lowering, pools, winograd
+from stylecore.kernels.cuda import (
+    channels,
+    features,
+    first,
+    image,
+    lowering,
+    narrow,
+    padding,
+    pointwise,
+    pools,
+    winograd,
+)
 from stylecore.kernels.cuda.arrays import (
     Array,
     allocate,
@@ -28,6 +39,7 @@ from stylecore.kernels.cuda.arrays import (
 __all__ = [
     "STRIP_VALUES",
     "Convolution",
+    "add",
     "allocate",
     "available_bytes",
     "average_pool",
@@ -38,6 +50,9 @@ __all__ = [
     "conv_relu_backward",
     "conv_relu_pool",
     "conv_relu_pool_backward",
+    "convolve",
+    "convolve_backward",
+    "convolve_backward_filters",
     "download",
     "empty",
     "gram",
@@ -45,17 +60,27 @@ __all__ = [
     "gram_scratch_bytes",
     "half_squared_distance",
     "half_squared_distance_backward",
+    "instance_norm",
+    "instance_norm_backward",
     "max_pool",
     "max_pool_backward",
+    "pad_reflected",
+    "pad_reflected_backward",
     "prepare",
     "preprocess",
     "preprocess_backward",
     "release_scratch",
+    "row_sums",
+    "scale_shift",
     "scratch_bytes",
     "select",
+    "sigmoid",
+    "sigmoid_backward",
     "total_variation",
     "total_variation_backward",
     "upload",
+    "upsample",
+    "upsample_backward",
 ]
 
 STRIP_VALUES = 2**25
@@ -67,28 +92,32 @@ class Convolution(NamedTuple):
 
     Attributes
     ----------
-    filters : tuple of Array
-        For the forward and the backward pass, as ``algorithm.pack_filters`` arranged them.
+    filters, plain_filters : tuple of Array
+        For the forward and the backward pass, as ``pack_filters`` of the algorithms arranged them.
     bias : Array, (K,)
     size, stride, padding : int
     channels : tuple of int
         C and K, of the input and the output.
     algorithm : module
         `winograd`, `first` or `lowering`.
+    plain_algorithm : module
+        That of `convolve` and its gradients, which add no bias and have no ReLU: `winograd`, `narrow` or `lowering`.
     """
 
     filters: tuple[Array, Array]
+    plain_filters: tuple[Array, Array]
     bias: Array
     size: int
     stride: int
     padding: int
     channels: tuple[int, int]
     algorithm: ModuleType
+    plain_algorithm: ModuleType
 
     @property
     def fuses_pool(self) -> bool:
-        """Whether `conv_relu_pool` accepts this convolution: those that run by Winograd's algorithm."""
-        return self.algorithm is winograd
+        """Whether `conv_relu_pool` accepts this convolution: those with padding that run by Winograd's algorithm."""
+        return self.algorithm is winograd and self.padding == 1
 
 
 def prepare(filters: np.ndarray, bias: np.ndarray, stride: int, padding: int, dtype: DTypeLike) -> Convolution:
@@ -109,12 +138,16 @@ def prepare(filters: np.ndarray, bias: np.ndarray, stride: int, padding: int, dt
     filters = np.asarray(filters, dtype)
     size, _, inputs, outputs = filters.shape
     algorithm: ModuleType
-    if (size, stride, padding) == (3, 1, 1) and inputs % 16 == 0 and outputs % 16 == 0:
-        algorithm = winograd
+    plain: ModuleType
+    if (size, stride) == (3, 1) and padding <= 1 and inputs % 16 == 0 and outputs % 16 == 0:
+        algorithm = plain = winograd
     else:
         algorithm = first if first.accepts(filters, stride, padding) else lowering
-    packed, device_bias = algorithm.pack_filters(filters), upload(np.asarray(bias, dtype))
-    return Convolution(packed, device_bias, size, stride, padding, (inputs, outputs), algorithm)
+        plain = narrow if narrow.accepts(filters, stride, padding) else lowering
+    packed = algorithm.pack_filters(filters)
+    plain_packed = packed if plain is algorithm else plain.pack_filters(filters)
+    device_bias, channels = upload(np.asarray(bias, dtype)), (inputs, outputs)
+    return Convolution(packed, plain_packed, device_bias, size, stride, padding, channels, algorithm, plain)
 
 
 def scratch_bytes(conv: Convolution, positions: tuple[int, ...]) -> int:
@@ -152,7 +185,7 @@ def conv_relu(x: Array, conv: Convolution, y: Array, mask: Array, above: int = 0
     filters, _ = conv.filters
     if conv.algorithm is winograd:
         reading, writing = winograd.PLAIN, winograd.RELU
-        winograd.convolve(x, above, mask, reading, filters, conv.bias, writing, y.shape[:3], y, mask)
+        winograd.convolve(x, above, conv.padding, None, reading, filters, conv.bias, writing, y.shape[:3], y, mask)
     elif conv.algorithm is first:
         first.forward(x, above, filters, conv.bias, y, mask)
     else:
@@ -198,7 +231,7 @@ def conv_relu_pool(x: Array, conv: Convolution, y: Array, route: Array, above: i
     """
     positions = (len(x), 2 * y.shape[1], x.shape[2])
     reading, writing = winograd.PLAIN, winograd.POOL
-    winograd.convolve(x, above, route, reading, conv.filters[0], conv.bias, writing, positions, y, route)
+    winograd.convolve(x, above, 1, None, reading, conv.filters[0], conv.bias, writing, positions, y, route)
 
 
 def conv_relu_pool_backward(dy: Array, route: Array, conv: Convolution, dx: Array, above: int = 0) -> None:
@@ -218,11 +251,78 @@ def conv_relu_pool_backward(dy: Array, route: Array, conv: Convolution, dx: Arra
 
 
 def _convolve_backward(dy, above, gate, reading, conv, dx):
-    writing = winograd.SUM
-    winograd.convolve(dy, above, gate, reading, conv.filters[1], conv.bias, writing, dx.shape[:3], dx, gate)
+    padding, writing = 2 - conv.padding, winograd.SUM
+    winograd.convolve(dy, above, padding, gate, reading, conv.filters[1], conv.bias, writing, dx.shape[:3], dx, None)
+
+
+def convolve(x: Array, conv: Convolution, y: Array) -> None:
+    """Convolve without bias: y = x * filters.
+
+    Parameters
+    ----------
+    x : Array, (N, H, W, C)
+    conv : Convolution
+    y : Array, (N, H', W', K)
+        Result.
+    """
+    filters, _ = conv.plain_filters
+    if conv.plain_algorithm is winograd:
+        reading, writing = winograd.PLAIN, winograd.SUM
+        winograd.convolve(x, 0, conv.padding, None, reading, filters, conv.bias, writing, y.shape[:3], y, None)
+    elif conv.plain_algorithm is narrow:
+        narrow.forward(x, filters, conv.size, conv.padding, y)
+    else:
+        lowering.forward(x, 0, filters, conv.bias, conv.size, conv.stride, conv.padding, y, None)
+
+
+def convolve_backward(dy: Array, conv: Convolution, dx: Array) -> None:
+    """Gradient of `convolve` with respect to x.
+
+    Parameters
+    ----------
+    dy : Array, (N, H', W', K)
+    conv : Convolution
+    dx : Array, (N, H, W, C)
+        Result.
+    """
+    _, filters = conv.plain_filters
+    if conv.plain_algorithm is winograd:
+        _convolve_backward(dy, 0, None, winograd.PLAIN, conv, dx)
+    elif conv.plain_algorithm is narrow:
+        narrow.backward(dy, filters, conv.bias, conv.size, conv.padding, dx)
+    else:
+        lowering.backward(dy, 0, None, filters, conv.size, conv.stride, conv.padding, dx)
+
+
+def convolve_backward_filters(x: Array, dy: Array, conv: Convolution, dfilters: Array) -> None:
+    """Gradient of `convolve` with respect to the filters; that of a bias added to y is the sum of dy.
+
+    Parameters
+    ----------
+    x : Array, (N, H, W, C)
+    dy : Array, (N, H', W', K)
+    conv : Convolution
+    dfilters : Array, (k, k, C, K)
+        Result.
+    """
+    if conv.plain_algorithm is narrow:
+        narrow.filters_gradient(x, dy, conv.size, conv.padding, dfilters)
+    else:
+        lowering.filters_gradient(x, dy, conv.size, conv.stride, conv.padding, dfilters)
 
 
 # The other functions of the contract.
+add = pointwise.add
+sigmoid = pointwise.sigmoid
+sigmoid_backward = pointwise.sigmoid_backward
+instance_norm = channels.instance_norm
+instance_norm_backward = channels.instance_norm_backward
+row_sums = channels.row_sums
+scale_shift = channels.scale_shift
+pad_reflected = padding.pad_reflected
+pad_reflected_backward = padding.pad_reflected_backward
+upsample = padding.upsample
+upsample_backward = padding.upsample_backward
 max_pool = pools.max_pool
 max_pool_backward = pools.max_pool_backward
 average_pool = pools.average_pool

@@ -261,6 +261,11 @@ def scratch_parts(*shapes: tuple[int, ...]) -> list[Array]:
     return parts
 
 
+def mask_or_bytes(mask: Array | None, other: Array) -> Array:
+    """The mask, or the memory of another array for kernels that are told that there is none, and do not touch it."""
+    return other.reshape(-1).view(np.uint8) if mask is None else mask
+
+
 def release_scratch() -> None:
     """Free the scratch memory and the pinned memory of the calling thread."""
     vars(_local).clear()

@@ -3,7 +3,8 @@
 Forward, the product of the receptive fields (positions x k k C) and the filters (k k C x K), where the receptive fields
 are not copied: each tile of the product reads its numbers from the input. Backward, the product of the gradient
 (positions x K) and the transposed filters gives the contribution of each output position to each input that it depends
-on, and each input gathers its contributions.
+on, and each input gathers its contributions. The gradient of the filters is the product of the transposed receptive
+fields and the gradient, whose sum over the positions is divided into parts.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numba import cuda, float32, uint8
 
-from stylecore.kernels.cuda.arrays import Array, scratch, upload
+from stylecore.kernels.cuda.arrays import Array, mask_or_bytes, scratch, upload
 from stylecore.kernels.cuda.product import (
     A_HALF,
     A_SIZE,
@@ -29,12 +30,16 @@ from stylecore.kernels.cuda.product import (
     multiply,
     multiply_strip,
 )
-from stylecore.kernels.cuda.runtime import FOUR_NUMBERS, STRIDED, blocks_for, kernel, store4
+from stylecore.kernels.cuda.runtime import FOUR_NUMBERS, STRIDED, blocks_for, kernel, multiprocessors, store4
+
+# Blocks per multiprocessor among which the sums over the positions are divided in the gradient of the filters, as many
+# as it has room for; and the fewest positions of a block.
+BLOCKS, POSITIONS = 3, 256
 
 
 @kernel(THREADS, 3)
 def _forward(x, above, x_height, x_width, inputs, filters, depth, columns, bias, size, stride, padding, height, width,
-             rows, outputs, y, mask):  # fmt: skip
+             rows, outputs, relu, y, mask):  # fmt: skip
     """A tile of `_multiply` in `product`, whose A is gathered from x: one position a thread."""
     shared_a = cuda.shared.array(A_SIZE, float32, FOUR_NUMBERS)
     shared_b = cuda.shared.array(B_SIZE, float32, FOUR_NUMBERS)
@@ -85,23 +90,25 @@ def _forward(x, above, x_height, x_width, inputs, filters, depth, columns, bias,
         bits = 0
         for j in range(8):
             if row < rows and column + j < outputs:
-                value = total[i, j] + bias[np.uint64(column + j)]
-                if value > ZERO:
-                    bits |= 1 << j
-                else:
-                    value = ZERO
+                value = total[i, j]
+                if relu:
+                    value += bias[np.uint64(column + j)]
+                    if value > ZERO:
+                        bits |= 1 << j
+                    else:
+                        value = ZERO
                 y[np.uint64(row * outputs + column + j)] = value
-        if row < rows and column < outputs:
+        if relu and row < rows and column < outputs:
             mask[np.uint64(row * ((outputs + 7) >> 3) + (column >> 3))] = uint8(bits)
 
 
 @kernel(256)
-def _gate(dy, mask, outputs, padded, gated):
-    """The gradient where the mask is set, its channels padded with zeros."""
+def _gate(dy, mask, masked, outputs, padded, gated):
+    """The gradient where the mask is set, if there is one, its channels padded with zeros."""
     for item in range(cuda.grid(1), gated.size, cuda.gridsize(1)):
         position, k = item // padded, item % padded
         value = ZERO
-        if k < outputs and mask[position * ((outputs + 7) >> 3) + (k >> 3)] >> (k & 7) & 1:
+        if k < outputs and (not masked or mask[position * ((outputs + 7) >> 3) + (k >> 3)] >> (k & 7) & 1):
             value = dy[position * outputs + k]
         gated[item] = value
 
@@ -171,7 +178,7 @@ def forward(
     stride: int,
     padding: int,
     y: Array,
-    mask: Array,
+    mask: Array | None,
 ) -> None:
     """Convolve, add the bias and apply the ReLU: y = max(x * filters + bias, 0).
 
@@ -187,8 +194,8 @@ def forward(
     size, stride, padding : int
     y : Array, (N, H', W', K)
         Result, H' = (H + 2 padding - size) // stride + 1.
-    mask : Array, (N, H', W', ceil(K / 8)) uint8
-        Result: where y is positive.
+    mask : Array, (N, H', W', ceil(K / 8)) uint8, or None
+        Result: where y is positive; if it is None, neither the bias is added nor the ReLU applied.
     """
     n, height, width, outputs = y.shape
     depth, columns = filters.shape
@@ -196,12 +203,12 @@ def forward(
     blocks = blocks_for(rows, ROWS) * blocks_for(columns, COLUMNS)
     _forward[blocks, THREADS](
         x.flat, above, *x.shape[1:], filters.flat, depth, columns, bias.flat, size, stride, padding, height, width,
-        rows, outputs, y.flat, mask.flat,
+        rows, outputs, mask is not None, y.flat, mask_or_bytes(mask, y).flat,
     )  # fmt: skip
 
 
 def backward(
-    dy: Array, above: int, mask: Array, filters: Array, size: int, stride: int, padding: int, dx: Array
+    dy: Array, above: int, mask: Array | None, filters: Array, size: int, stride: int, padding: int, dx: Array
 ) -> None:
     """Gradient with respect to x, given the gradient with respect to y of `forward`.
 
@@ -211,8 +218,8 @@ def backward(
         May have more rows than the result depends on.
     above : int
         Rows of dy above the first row at the position of dx.
-    mask : Array, (N, H', W', ceil(K / 8)) uint8
-        As `forward` wrote it.
+    mask : Array, (N, H', W', ceil(K / 8)) uint8, or None
+        As `forward` wrote it; None if there was no ReLU.
     filters : Array
         The second of `pack_filters`.
     size, stride, padding : int
@@ -224,8 +231,127 @@ def backward(
     positions = n * height * width
     memory = scratch(positions * (padded + columns))
     gated, contributions = memory[: positions * padded], memory[positions * padded :]
-    _gate[blocks_for(gated.size, 256, STRIDED), 256](dy.flat, mask.flat, outputs, padded, gated.flat)
+    _gate[blocks_for(gated.size, 256, STRIDED), 256](
+        dy.flat, mask_or_bytes(mask, dy).flat, mask is not None, outputs, padded, gated.flat
+    )
     multiply(gated.flat, filters.flat, contributions.flat, positions, columns, padded)
     _gather[blocks_for(dx.size, 256, STRIDED), 256](
         contributions.flat, columns, above, height, width, size, stride, padding, *dx.shape[1:], dx.flat
     )
+
+
+@kernel(THREADS, BLOCKS)
+def _sum_over_part(x, x_height, x_width, inputs, size, stride, padding, dy, height, width, positions, outputs, rows,
+                   parts, sums):  # fmt: skip
+    """A tile of (receptive fields)^T dy over one part of the positions; each thread gathers one row of the tile.
+
+    Neighbouring threads read neighbouring channels of x, at a position that is the same for all.
+    """
+    shared_a = cuda.shared.array(A_SIZE, float32, FOUR_NUMBERS)
+    shared_b = cuda.shared.array(B_SIZE, float32, FOUR_NUMBERS)
+    left, right = cuda.local.array(8, float32), cuda.local.array(8, float32)
+    total = cuda.local.array((8, 8), float32)
+    for i in range(8):
+        for j in range(8):
+            total[i, j] = ZERO
+
+    t = cuda.threadIdx.x
+    across = (outputs + COLUMNS - 1) // COLUMNS
+    first_row, first_column = cuda.blockIdx.x // across * ROWS, cuda.blockIdx.x % across * COLUMNS
+    part = cuda.blockIdx.y
+    first, last = part * positions // parts, (part + 1) * positions // parts
+    a_from, b_from = t // 8 * 8, t % 8 * 4
+    own = min(first_row + t, rows - 1)
+    u, v, c = own // inputs // size - padding, own // inputs % size - padding, own % inputs
+    column = t % COLUMNS
+    b_to = t // COLUMNS * B_STEP + b_place(column // 4) + column % 4
+    column = min(first_column + column, outputs - 1)
+
+    # Image, row and column of the next position.
+    n, i, j = first // width // height, first // width % height, first % width
+    half = 0
+    for k in range(first, last, DEPTH):
+        for step in range(DEPTH):
+            value = ZERO
+            row, edge = i * stride + u, j * stride + v
+            if k + step < last and row >= 0 and row < x_height and edge >= 0 and edge < x_width:
+                value = x[np.uint64(((n * x_height + row) * x_width + edge) * inputs + c)]
+            shared_a[half * A_HALF + step * A_STEP + t] = value
+            j += 1
+            if j == width:
+                j = 0
+                i += 1
+            if i == height:
+                i = 0
+                n += 1
+        for step in range(0, DEPTH, THREADS // COLUMNS):
+            at = k + step + t // COLUMNS
+            value = ZERO
+            if at < last:
+                value = dy[np.uint64(at * outputs + column)]
+            shared_b[half * B_HALF + step * B_STEP + b_to] = value
+        cuda.syncthreads()
+        a_start, b_start = half * A_HALF + a_from, half * B_HALF + b_from
+        multiply_strip(shared_a, a_start, A_STEP, shared_b, b_start, left, right, total)
+        half = 1 - half
+
+    column = first_column + t % 8 * 8
+    for i in range(8):
+        row = first_row + a_from + i
+        for j in range(8):
+            if row < rows and column + j < outputs:
+                sums[np.uint64((part * rows + row) * outputs + column + j)] = total[i, j]
+
+
+def sums_over_parts(x: Array, dy: Array, size: int, stride: int, padding: int) -> Array:
+    """Sums of (receptive field)^T dy over each part of the positions.
+
+    Parameters
+    ----------
+    x : Array, (N, H, W, C)
+    dy : Array, (N, H', W', K)
+    size, stride, padding : int
+
+    Returns
+    -------
+    Array, (parts, k k C, K)
+        In scratch memory. The number of parts depends only on the shapes and the GPU.
+    """
+    n, height, width, outputs = dy.shape
+    positions, rows = n * height * width, size * size * x.shape[3]
+    tiles = blocks_for(rows, ROWS) * blocks_for(outputs, COLUMNS)
+    parts = min(max(BLOCKS * multiprocessors() // tiles, 1), blocks_for(positions, POSITIONS))
+    sums = scratch(parts, rows, outputs)
+    _sum_over_part[(tiles, parts), THREADS](
+        x.flat, *x.shape[1:], size, stride, padding, dy.flat, height, width, positions, outputs, rows, parts, sums.flat
+    )
+    return sums
+
+
+@kernel(256)
+def _add_parts(sums, parts, total):
+    for i in range(cuda.grid(1), total.size, cuda.gridsize(1)):
+        value = ZERO
+        for part in range(parts):
+            value += sums[np.uint64(part * total.size + i)]
+        total[i] = value
+
+
+def filters_gradient(x: Array, dy: Array, size: int, stride: int, padding: int, dfilters: Array) -> None:
+    """Gradient of the convolution with respect to its filters.
+
+    Parameters
+    ----------
+    x : Array, (N, H, W, C)
+    dy : Array, (N, H', W', K)
+        Gradient with respect to the result of the convolution.
+    size, stride, padding : int
+    dfilters : Array, (k, k, C, K)
+        Result.
+
+    Notes
+    -----
+    The parts are added in order, so that the result is the same bits every time.
+    """
+    sums = sums_over_parts(x, dy, size, stride, padding)
+    _add_parts[blocks_for(dfilters.size, 256, STRIDED), 256](sums.flat, len(sums), dfilters.flat)

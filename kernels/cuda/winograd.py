@@ -1,4 +1,4 @@
-"""3 x 3 convolution with stride 1 and padding 1 by Winograd's F(4 x 4, 3 x 3), which `kernels.cpu.winograd` explains.
+"""3 x 3 convolution with stride 1 and padding up to 1 by Winograd's F(4 x 4, 3 x 3); see `kernels.cpu.winograd`.
 
 It takes three kernels: tiles of 6 x 6 inputs are transformed into 36 matrices V (tiles x C), which are multiplied with
 the transformed filters U (C x K), and the products are transformed into tiles of 4 x 4 outputs. The first includes the
@@ -15,7 +15,7 @@ import numpy as np
 from numba import cuda, float32, int32
 
 from stylecore.kernels import BLOCKED
-from stylecore.kernels.cuda.arrays import Array, empty, scratch, upload
+from stylecore.kernels.cuda.arrays import Array, empty, mask_or_bytes, scratch, upload
 from stylecore.kernels.cuda.product import multiply
 from stylecore.kernels.cuda.runtime import blocks_for, device_function, kernel, multiprocessors
 
@@ -94,19 +94,19 @@ def _into_tiles(reading):
     """Make the kernel that computes V of the tiles from `first` on; each thread computes one channel of a tile."""
 
     @kernel(THREADS, 4)
-    def into_tiles(x, gate, above, height, width, channels, down, across, first, tiles, v):
+    def into_tiles(x, gate, above, padding, height, width, channels, down, across, first, tiles, v):
         channel = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x
         t = cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y
         if t >= tiles:
             return
         n, i, j = place_of(first + t, down, across)
-        top, left = 4 * i - 1 + above, 4 * j - 1
+        top, left = 4 * i - padding + above, 4 * j - padding
         d = cuda.local.array((6, 6), float32)
         for a in range(6):
             for b in range(6):
                 d[a, b] = ZERO
         if reading == ROUTED:
-            # 4 x 4 windows of a pool cover the tile and one row or column on each side.
+            # 4 x 4 windows of a pool cover the tile and one row or column on each side; the padding is 1.
             for a in range(4):
                 for b in range(4):
                     row, column = (top >> 1) + a, (left >> 1) + b
@@ -274,24 +274,27 @@ def scratch_size(inputs: int, outputs: int, positions: tuple[int, ...]) -> int:
 def convolve(
     x: Array,
     above: int,
-    gate: Array,
+    padding: int,
+    gate: Array | None,
     reading: int,
     u: Array,
     bias: Array,
     writing: int,
     positions: tuple[int, ...],
     y: Array,
-    mark: Array,
+    mark: Array | None,
 ) -> None:
     """Compute a 3 x 3 convolution, or the gradient with respect to its input, with the steps before and after it.
 
     Parameters
     ----------
-    x : Array, (N, H, W, C)
-        Input; (N, H // 2, W // 2, C) if `reading` is ROUTED. May have more rows than the result depends on.
+    x : Array, (N, H', W', C)
+        Input; (N, H' // 2, W' // 2, C) if `reading` is ROUTED. May have more rows than the result depends on.
     above : int
         Rows of the full-size input above the first row of the result; an even number if `reading` is ROUTED.
-    gate : Array of uint8
+    padding : int
+        Of this pass: 0 or 1 forward, and 2 minus that backward; 1 if `reading` is ROUTED.
+    gate : Array of uint8 or None
         Mask or route through which `x` is read; not used if `reading` is PLAIN.
     reading : int
         PLAIN, MASKED or ROUTED.
@@ -302,10 +305,10 @@ def convolve(
     writing : int
         SUM, RELU or POOL.
     positions : tuple of int, (N, H, W)
-        Of the full-size map.
+        Of the full-size result.
     y : Array, (N, H, W, K)
         Result; (N, H // 2, W // 2, K) if `writing` is POOL.
-    mark : Array of uint8
+    mark : Array of uint8 or None
         Result: the mask or the route; not written if `writing` is SUM.
 
     Notes
@@ -317,11 +320,12 @@ def convolve(
     tiles = positions[0] * down * across
     memory = scratch(36 * at_once * (inputs + outputs))
     v, m = memory[: 36 * at_once * inputs], memory[36 * at_once * inputs :]
+    gate, mark = mask_or_bytes(gate, x), mask_or_bytes(mark, y)
     for first in range(0, tiles, at_once):
         count = min(at_once, tiles - first)
         grid, block = _grid(count, inputs)
         _INTO_TILES[reading][grid, block](
-            x.flat, gate.flat, above, x.shape[1], x.shape[2], inputs, down, across, first, count, v.flat
+            x.flat, gate.flat, above, padding, x.shape[1], x.shape[2], inputs, down, across, first, count, v.flat
         )
         multiply(v.flat, u.flat, m.flat, count, outputs, inputs, count=36)
         grid, block = _grid(count, outputs)

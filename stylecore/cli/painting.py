@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from stylecore.cli import STOPPED
 from stylecore.cli.arguments import add_command, add_quiet
-from stylecore.cli.settings import picture_size
+from stylecore.cli.settings import DEFAULTS, add_picture_setting, picture_size
 from stylecore.cli.terminal import Watch, print_result, say
 from stylecore.errors import ParameterError
 from stylecore.painter.painting import Painter
@@ -74,6 +74,7 @@ def add_paint(commands: Commands) -> None:
         metavar="PAINTER.h5",
         help="painter that `stylecore train styles` made (default: the one that comes with the program)",
     )
+    add_picture_setting(parser, "device", "as in `stylecore transfer`", default=DEFAULTS["device"])
     add_quiet(parser)
 
 
@@ -103,7 +104,7 @@ def paint(given: argparse.Namespace, watch: Watch) -> int:
     StylecoreError
         If an input cannot be used.
     """
-    painter = Painter(given.painter)
+    painter = Painter(given.painter, given.device)
     if given.styles:
         for name in painter.styles:
             print_result(name)

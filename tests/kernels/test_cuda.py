@@ -11,6 +11,10 @@ import pytest
 from stylecore import Objective, transfer
 from stylecore.kernels import devices, reference
 from stylecore.network import CONTENT_LAYERS, STYLE_LAYERS, Network, load_network
+from stylecore.painter import painting
+from stylecore.painter.architecture import Stage
+from stylecore.painter.files import PainterWeights, shapes
+from stylecore.painter.painting import Painter
 from stylecore.pictures.geometry import resize
 from stylecore.pictures.reading import read_image
 from stylecore.samples import PAINTING, PHOTOGRAPH
@@ -46,7 +50,9 @@ def cuda():
             function = getattr(cuda, name)
 
             def call(*arguments):
-                own = [down(a) if isinstance(a, np.ndarray) else a for a in arguments]
+                # An array that is given twice is one on the GPU, too.
+                copies = {id(a): down(a) for a in arguments if isinstance(a, np.ndarray)}
+                own = [copies.get(id(a), a) for a in arguments]
                 result = function(*own)
                 for argument, array in zip(arguments, own, strict=True):
                     if isinstance(array, Array):
@@ -339,6 +345,151 @@ def test_preprocessing(order, cuda):
     assert relative_error(cuda.preprocess_backward(dy, order, scale.tolist()), expected) < TOLERANCE
 
 
+# What a painter needs
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "channels"),
+    sizes(
+        [
+            (3, 1, 0, (16, 16)),
+            (3, 1, 1, (3, 8)),
+            (3, 2, 0, (5, 10)),
+            (9, 1, 0, (2, 9)),
+            (5, 1, 1, (4, 3)),
+        ],
+        [
+            (3, 1, 0, (128, 64)),
+            (3, 1, 1, (64, 64)),
+            (3, 2, 0, (32, 64)),
+            (3, 2, 1, (64, 128)),
+            (9, 1, 0, (3, 32)),
+            (9, 1, 0, (32, 3)),
+        ],
+    ),
+    ids=str,
+)
+@pytest.mark.parametrize("positions", sizes([(1, 9, 10)], [(1, 40, 23), (4, 64, 64)]), ids=str)
+def test_plain_convolutions(positions, kernel, stride, padding, channels, cuda, monkeypatch):
+    """The result, and the gradients with respect to the input and the filters."""
+    from stylecore.kernels.cuda import lowering, winograd
+
+    if SIMULATED:
+        monkeypatch.setattr(lowering, "POSITIONS", 8)
+        # `test_winograd` has the products, which take most of the time there.
+        monkeypatch.setattr(winograd, "multiply", multiply_on_host)
+    inputs, outputs = channels
+    ours, true = make_convolution(cuda, kernel, inputs, outputs, stride, padding)
+    x = single(*positions, inputs, seed=2)
+    shape = (positions[0], *((side + 2 * padding - kernel) // stride + 1 for side in positions[1:]), outputs)
+    dy = single(*shape, seed=3)
+    results = [single(*shape), single(*x.shape), single(kernel, kernel, inputs, outputs)]
+    expected = [result.astype(float) for result in results]
+    cuda.convolve(x, ours, results[0])
+    cuda.convolve_backward(dy, ours, results[1])
+    cuda.convolve_backward_filters(x, dy, ours, results[2])
+    x, dy = x.astype(float), dy.astype(float)
+    reference.convolve(x, true, expected[0])
+    reference.convolve_backward(dy, true, expected[1])
+    reference.convolve_backward_filters(x, dy, true, expected[2])
+    for got, wanted in zip(results, expected, strict=True):
+        assert relative_error(got, wanted) < TOLERANCE
+
+
+def multiply_on_host(a, b, c, rows, columns, depth, count):
+    a, b = a.copy_to_host().reshape(count, rows, depth), b.copy_to_host().reshape(count, depth, columns)
+    c.copy_to_device((a @ b).reshape(-1))
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("shape", sizes([(2, 5, 4, 3), (1, 2, 3, 66)], [(4, 64, 61, 32), (1, 300, 200, 128)]), ids=str)
+def test_instance_norm(shape, relu, cuda, monkeypatch):
+    from stylecore.kernels.cuda import channels
+
+    if SIMULATED:
+        monkeypatch.setattr(channels, "GRAM_POSITIONS", 16)
+    x, dy, (scale, shift) = 3 * single(*shape) + 1, single(*shape, seed=1), single(2, shape[0], shape[3], seed=2)
+    results = []
+    for backend, dtype in ((cuda, np.float32), (reference, np.float64)):
+        y, by_scale, by_shift = np.empty(shape, dtype), *np.empty((2, *scale.shape), dtype)
+        mean, variance = np.empty((2, *scale.shape))
+        given = [array.astype(dtype) for array in (x, scale, shift)]
+        backend.instance_norm(*given, relu, y, mean, variance)
+        # The gradient may be written over that of the result.
+        dx = dy.astype(dtype)
+        backend.instance_norm_backward(dx, *given, relu, mean, variance, dx, by_scale, by_shift)
+        results.append((y, mean, variance, dx, by_scale, by_shift))
+    for got, expected in zip(*results, strict=True):
+        assert relative_error(got, expected) < TOLERANCE
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("shape", sizes([(1, 4, 7, 5)], [(1, 100, 512, 64)]), ids=str)
+def test_sums_of_rows_and_scale_shift(shape, relu, cuda):
+    x, factor, offset = single(*shape), *single(2, shape[3], seed=1)
+    sums, expected = np.empty((2, shape[1], 2, shape[3]))
+    cuda.row_sums(x, sums)
+    reference.row_sums(x.astype(float), expected)
+    assert relative_error(sums, expected) < TOLERANCE
+    y, true = np.empty_like(x), np.empty(shape)
+    cuda.scale_shift(x, factor, offset, relu, y)
+    reference.scale_shift(x.astype(float), factor, offset, relu, true)
+    assert relative_error(y, true) < TOLERANCE
+
+
+@pytest.mark.parametrize(("padding", "factor"), [(0, 2), (1, 1), (1, 2), (4, 1), (3, 3)])
+@pytest.mark.parametrize("sides", sizes([(5, 6)], [(5, 5), (90, 41)]), ids=str)
+def test_pad_reflected(sides, padding, factor, cuda):
+    large = (2, *(factor * side + 2 * padding for side in sides), 3)
+    x, dy = single(2, *sides, 3), single(*large, seed=1)
+    y, expected = single(*large), np.empty(large)
+    cuda.pad_reflected(x, padding, factor, y)
+    reference.pad_reflected(x.astype(float), padding, factor, expected)
+    np.testing.assert_array_equal(y, expected)
+    dx, expected = single(*x.shape), np.empty(x.shape)
+    cuda.pad_reflected_backward(dy, padding, factor, dx)
+    reference.pad_reflected_backward(dy.astype(float), padding, factor, expected)
+    assert relative_error(dx, expected) < TOLERANCE
+
+
+def test_a_strip_of_a_padded_map_needs_only_the_rows_it_depends_on(cuda):
+    x, whole = single(1, 9, 5, 3), np.empty((1, 22, 14, 3))
+    reference.pad_reflected(x, 2, 2, whole)
+    for top, end, begin, stop in ((0, 7, 0, 3), (8, 13, 3, 6), (17, 22, 7, 9)):
+        strip = single(1, end - top, 14, 3)
+        cuda.pad_reflected(x[:, begin:stop], 2, 2, strip, top, begin, 9)
+        np.testing.assert_array_equal(strip, whole[:, top:end])
+
+
+def test_upsampling(cuda):
+    x, y, dx = single(2, 3, 4, 5), single(2, 6, 8, 5), single(2, 3, 4, 5)
+    expected, expected_dx = np.empty(y.shape), np.empty(x.shape)
+    dy = single(*y.shape, seed=1)
+    cuda.upsample(x, 2, y)
+    cuda.upsample_backward(dy, 2, dx)
+    reference.upsample(x.astype(float), 2, expected)
+    reference.upsample_backward(dy.astype(float), 2, expected_dx)
+    np.testing.assert_array_equal(y, expected)
+    assert relative_error(dx, expected_dx) < TOLERANCE
+
+
+def test_add_and_sigmoid(cuda):
+    x, y = single(2, 7, 5, 3)
+    total = y.copy()
+    cuda.add(x, total)
+    np.testing.assert_array_equal(total, x + y)
+    x[0, 0] = -1e4, 1e4, 0
+    expected, dy = np.empty(x.shape), single(*x.shape, seed=1)
+    reference.sigmoid(x.astype(float), expected)
+    cuda.sigmoid(x, x)
+    assert relative_error(x, expected) < TOLERANCE
+    np.testing.assert_array_equal(x[0, 0], [0, 1, 0.5])
+    expected_dx = np.empty(x.shape)
+    reference.sigmoid_backward(dy.astype(float), expected, expected_dx)
+    cuda.sigmoid_backward(dy, x, dy)
+    assert relative_error(dy, expected_dx) < TOLERANCE
+
+
 def test_arrays(cuda):
     from stylecore.kernels.cuda.arrays import allocate, empty, upload
 
@@ -518,6 +669,28 @@ def test_transfer(cuda):
     assert [evaluation.loss for evaluation in ours.history] == pytest.approx(
         [evaluation.loss for evaluation in true.history], rel=1e-3
     )
+
+
+@pytest.mark.parametrize("in_strips", sizes([True], [False]))
+def test_painter(in_strips, cuda, monkeypatch):
+    """A stage of each kind: strided, a residual block, and upsampled to few outputs."""
+    table = (
+        Stage("down", 3, 8, stride=2),
+        Stage("block_1", 8, 8, begins=True),
+        Stage("block_2", 8, 8, relu=False, ends=True),
+        Stage("colours", 8, 3, factor=2, relu=False),
+    )
+    arrays = {key: single(*shape, seed=len(shape)) for key, shape in shapes(table, 2).items()}
+    photograph = np.random.default_rng(0).random((9 if in_strips else 7, 5, 3))
+    if in_strips:
+        for name, value in {"STORED_VALUES": 0, "STRIP_VALUES": 1, "ROWS": 3}.items():
+            monkeypatch.setattr(painting, name, value)
+    ours, true = (
+        Painter(PainterWeights(("a", "b"), table, arrays, "made up"), device).paint_array(photograph, {"a": 1, "b": 2})
+        for device in ("cuda", "reference")
+    )
+    assert ours.dtype == true.dtype == np.float32
+    np.testing.assert_allclose(ours, true, atol=1e-4)
 
 
 ON_A_GPU = pytest.mark.skipif(SIMULATED, reason="the simulator would take hours")

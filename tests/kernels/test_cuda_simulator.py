@@ -19,7 +19,20 @@ from numba.cuda.cudadrv.driver import CudaAPIError, LinkerError
 
 from stylecore.errors import BackendError
 from stylecore.kernels import code_cache, devices
-from stylecore.kernels.cuda import features, first, image, lowering, pools, product, runtime, winograd
+from stylecore.kernels.cuda import (
+    channels,
+    features,
+    first,
+    image,
+    lowering,
+    narrow,
+    padding,
+    pointwise,
+    pools,
+    product,
+    runtime,
+    winograd,
+)
 from stylecore.kernels.cuda.arrays import _fill
 
 pytestmark = pytest.mark.slow
@@ -41,13 +54,28 @@ KERNELS = [
     (_fill, "Dd"),
     (product._multiply, "FFFiiifFbb"),
     (winograd._transform_filters, "FiibF"),
-    *((kernel, "FUiiiiiiiiF") for kernel in winograd._INTO_TILES),
+    *((kernel, "FUiiiiiiiiiF") for kernel in winograd._INTO_TILES),
     *((kernel, "FFiiiiiiiFU") for kernel in winograd._OUT_OF_TILES),
     (first._forward, "FiiiFFiiiFU"),
     (first._backward, "FiiiUFiiF"),
-    (lowering._forward, "FiiiiFiiFiiiiiiiFU"),
-    (lowering._gate, "FUiiF"),
+    (lowering._forward, "FiiiiFiiFiiiiiiibFU"),
+    (lowering._gate, "FUbiiF"),
     (lowering._gather, "FiiiiiiiiiiF"),
+    (lowering._sum_over_part, "FiiiiiiFiiiiiiF"),
+    (lowering._add_parts, "FiF"),
+    (narrow._add_rotated, "FiiiiF"),
+    (padding._pad_reflected, "FiiiiiiiiiiF"),
+    (padding._pad_reflected_backward, "FiiiiiiiF"),
+    (pointwise._add, "FF"),
+    (pointwise._sigmoid, "FF"),
+    (pointwise._sigmoid_backward, "FFF"),
+    (channels._sums, "FiiiD"),
+    (channels._scale_shift, "FFFiifF"),
+    (channels._statistics, "DiiiDD"),
+    (channels._affine, "FFDDFF"),
+    (channels._gated_sums, "FFFFfiiiiD"),
+    (channels._coefficients, "DiiiFDDFFFF"),
+    (channels._combine_gated, "FFFFfFFiiF"),
     (pools._max_pool, "FiiiiiiiFU"),
     (pools._max_pool_backward, "FUiiiiiiiF"),
     (pools._average_pool, "FiiiiifiiF"),
@@ -90,7 +118,7 @@ def test_faults_are_distinguished_from_other_errors():
 
 def test_every_kernel_is_compiled():
     """None is missing in the list above."""
-    modules = (features, first, image, lowering, pools, product, winograd)
+    modules = (channels, features, first, image, lowering, narrow, padding, pointwise, pools, product, winograd)
     kernels = [k for module in modules for k in vars(module).values() if hasattr(k, "py_func") and not device(k)]
     assert {kernel.py_func for kernel in kernels} <= {kernel.py_func for kernel, _ in KERNELS}
 

@@ -42,6 +42,19 @@ def test_a_picture(painter, tmp_path, capsys):
     assert np.any(np.asarray(Image.open(out)) != np.asarray(expected))
 
 
+def test_the_device_is_chosen(painter, tmp_path, capsys):
+    given = ["paint", str(PHOTOGRAPH), "--painter", str(painter), "--size", "40", "-q"]
+    pictures = []
+    for device in ("cpu", "reference"):
+        out = tmp_path / f"{device}.png"
+        assert cli.main([*given, "-o", str(out), "--device", device]) == 0
+        pictures.append(np.asarray(Image.open(out), float))
+    assert np.abs(pictures[0] - pictures[1]).max() <= 1
+    assert cli.main([*given, "-o", str(tmp_path / "no.png"), "--device", "cud"]) == 2
+    assert 'device "cud" is not known (did you mean' in capsys.readouterr().err
+    assert not (tmp_path / "no.png").exists()
+
+
 def test_the_opacity_is_kept(painter, tmp_path):
     rgba = np.zeros((20, 24, 4), np.uint8)
     rgba[:10, :, 3] = 255
