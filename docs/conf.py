@@ -16,9 +16,8 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
-    "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["build", "gallery", "templates"]
+exclude_patterns = ["build", "templates"]
 templates_path = ["templates"]
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
@@ -28,15 +27,6 @@ autodoc_typehints = "none"  # The docstrings say more: shapes, units and ranges.
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
 default_role = "code"
-
-sphinx_gallery_conf = {
-    "examples_dirs": "gallery",
-    "gallery_dirs": "examples",
-    "download_all_examples": False,
-    "show_memory": False,
-    "within_subsection_order": "FileNameSortKey",
-    "abort_on_example_error": True,
-}
 
 html_theme = "pydata_sphinx_theme"
 html_title = f"stylecore {release}"
