@@ -18,9 +18,10 @@ demo: setup  ## paint the sample photograph: demo.png, and demo-sheet.png with t
 	$(BIN)/stylecore demo
 
 # Two test processes share the cores, so an OpenMP thread that waits should soon yield its core to the other process.
-test: lint .venv/cuda  ## run every check: lint, all tests, the page in a browser, then the quick tests with the oldest dependencies
+test: lint .venv/cuda .venv/docs  ## run every check: lint, all tests, the page in a browser, the documentation, the quick tests with the oldest dependencies
 	GOMP_SPINCOUNT=2000 $(BIN)/pytest -q -n 2 -m 'not browser'
 	$(MAKE) test-web
+	$(MAKE) docs
 	$(MAKE) test-oldest
 
 # Debian's chromium is installed where that is possible; where there is no browser, the target fails.
@@ -58,8 +59,8 @@ lint: setup  ## check the style of the code with Ruff and its types with mypy
 	$(BIN)/python -m pip install --quiet --editable '.[test,docs]'
 	touch $@
 
-docs: .venv/docs  ## build the documentation in docs/build, where a warning is an error
-	rm -rf docs/build docs/reference/generated
+docs: .venv/docs  ## build the documentation in docs/build and run its gallery, where a warning is an error
+	rm -rf docs/build docs/gallery docs/reference/generated
 	$(BIN)/python -m sphinx -W --keep-going -n -q docs docs/build
 
 bench: setup  ## measure speed and memory, next to PyTorch if it is installed; pass options as BENCH="..."
@@ -73,5 +74,5 @@ bench-cuda: setup .venv/cuda  ## measure an NVIDIA GPU next to the CPU, and next
 	$(BIN)/python -m benchmarks --only cuda --sizes 256 512 1024 2048 $(BENCH)
 
 clean:  ## remove everything that these targets create; downloaded networks stay in the user's cache
-	rm -rf .venv build dist docs/build docs/reference/generated *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis demo.png demo-sheet.png
+	rm -rf .venv build dist docs/build docs/gallery docs/reference/generated *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis demo.png demo-sheet.png
 	find stylecore kernels weights tests benchmarks -name __pycache__ -prune -exec rm -rf {} +

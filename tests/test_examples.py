@@ -1,4 +1,4 @@
-"""Run every example: those in docstrings, and the scripts, commands and presets in README.md and in docs.
+"""Run every example: those in docstrings, the scripts, commands and presets in README.md and in docs, and the gallery.
 
 A block of a page is treated by its kind:
 
@@ -19,6 +19,7 @@ import ast
 import doctest
 import importlib
 import itertools
+import json
 import re
 import shlex
 import shutil
@@ -242,10 +243,16 @@ def quick(monkeypatch):
         little = {"size": 64, "iterations": 2, "pyramid": 1, "frame_iterations": 1}
         return film_original(film, style, output, **{"network": "small", **settings, **little})
 
+    def texture(style, **settings):
+        little = {"size": 64, "iterations": 2}
+        return texture_original(style, **{"network": "small", **settings, **little})
+
     original, Objective, film_original = stylecore.transfer, stylecore.Objective, stylecore.transfer_video
+    texture_original = stylecore.texture
     monkeypatch.setattr(stylecore, "transfer", transfer)
     monkeypatch.setattr(stylecore, "Objective", objective)
     monkeypatch.setattr(stylecore, "transfer_video", transfer_video)
+    monkeypatch.setattr(stylecore, "texture", texture)
 
 
 @pytest.mark.parametrize("block", [pytest.param(block, id=block.place) for block in BLOCKS])
@@ -285,3 +292,27 @@ def test_command(words, folder, capsys):
 def test_presets(block, tmp_path):
     (tmp_path / "presets.toml").write_text(block.text, encoding="utf-8")
     assert len(load_presets(tmp_path / "presets.toml")) > len(load_presets())
+
+
+# The gallery
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", sorted((ROOT / "docs" / "examples").glob("plot_*.py")), ids=lambda path: path.stem)
+def test_notebook(script, monkeypatch):
+    """Run the notebook that is made of a script, with little to do; `make docs` runs the script itself."""
+    parser = pytest.importorskip("sphinx_gallery.py_source_parser", reason="the gallery needs the extra docs")
+    from sphinx_gallery.gen_gallery import DEFAULT_GALLERY_CONF
+    from sphinx_gallery.notebook import jupyter_notebook
+
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("agg")
+    quick(monkeypatch)
+    _, parts = parser.split_code_and_text_blocks(script)
+    notebook = json.loads(json.dumps(jupyter_notebook(parts, DEFAULT_GALLERY_CONF, script.parent)))
+    assert notebook["cells"][0]["cell_type"] == "markdown"
+    names = {"__name__": "__main__"}
+    for number, cell in enumerate(notebook["cells"]):
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), f"{script.name}, cell {number}", "exec"), names)
+    importlib.import_module("matplotlib.pyplot").close("all")
