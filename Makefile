@@ -11,7 +11,7 @@ setup: .venv/installed  ## create a virtual environment in .venv and install the
 
 .venv/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[test]'
 	touch $@
 
 demo: setup  ## paint the sample photograph: demo.png, and demo-sheet.png with the originals beside it
@@ -30,7 +30,7 @@ test-web: setup  ## run the tests of the page in a browser, after installing wha
 
 # The CUDA kernels are also compiled, and run on a simulator, on machines without a GPU.
 .venv/cuda: .venv/installed
-	$(BIN)/python -m pip install --quiet --editable '.[test,cuda]'
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[test,cuda]'
 	touch $@
 
 # With an empty cache and an index that does not answer, these tests also show that they pass without a network. The
@@ -43,7 +43,7 @@ test-oldest: $(OLDEST)/installed  ## run the quick tests with the lowest version
 $(OLDEST)/installed: .venv/installed tests/oldest.py
 	$(PYTHON) -m venv --clear $(OLDEST)
 	$(BIN)/python tests/oldest.py > $(OLDEST)/constraints.txt
-	$(OLDEST)/bin/python -m pip install --quiet --constraint $(OLDEST)/constraints.txt --editable '.[test]'
+	$(OLDEST)/bin/python -m pip install --quiet --no-compile --constraint $(OLDEST)/constraints.txt --editable '.[test]'
 	touch $@
 
 # For the type checker, the three source folders are linked as they are installed.
@@ -56,7 +56,7 @@ lint: setup  ## check the style of the code with Ruff and its types with mypy
 	$(BIN)/mypy
 
 .venv/docs: .venv/installed
-	$(BIN)/python -m pip install --quiet --editable '.[test,docs]'
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[test,docs]'
 	touch $@
 
 docs: .venv/docs  ## build the documentation in docs/build and run its gallery, where a warning is an error
