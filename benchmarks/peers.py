@@ -302,6 +302,70 @@ class Classifier:
         return loss.item()
 
 
+def padded(x: torch.Tensor, padding: int, factor: int = 1) -> torch.Tensor:
+    """A map upsampled to the nearest neighbour, then padded by reflection."""
+    x = functional.interpolate(x, scale_factor=factor, mode="nearest") if factor > 1 else x
+    return functional.pad(x, [padding] * 4, mode="reflect") if padding else x
+
+
+def normalised(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, relu: bool) -> torch.Tensor:
+    """Conditional instance normalisation with scales and shifts (N, C), and maybe the ReLU."""
+    x = functional.instance_norm(x, eps=EPSILON)
+    if x.requires_grad:
+        # Its result is contiguous, and PyTorch 2.13 misreads a gradient that comes back to it in another format.
+        x.register_hook(torch.Tensor.contiguous)
+    x = x * scale[:, :, None, None] + shift[:, :, None, None]
+    return functional.relu(x) if relu else x
+
+
+class Operation:
+    """A function of a map and of parameters, with the gradients with respect to all of them.
+
+    Parameters
+    ----------
+    function : callable
+        From tensors to a tensor (N, K, H', W').
+    x : ndarray, (N, H, W, C)
+    parameters : sequence of ndarray
+        Filters (k, k, C, K), or values of other shapes.
+    dy : ndarray, (N, H', W', K)
+        Gradient with respect to the result.
+    memory_format : str
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., torch.Tensor],
+        x: np.ndarray,
+        parameters: Sequence[np.ndarray],
+        dy: np.ndarray,
+        memory_format: str,
+    ) -> None:
+        self._function = function
+        self._inputs = [to_torch(x, memory_format)] + [
+            filters_to_torch(values, memory_format) if values.ndim == 4 else torch.from_numpy(values)
+            for values in parameters
+        ]
+        for tensor in self._inputs:
+            tensor.requires_grad_()
+        self._y = self.forward()
+        self._dy = to_torch(dy, memory_format)
+
+    def forward(self) -> torch.Tensor:
+        """The result, with its graph for the backward pass."""
+        return self._function(*self._inputs)
+
+    def backward(self) -> tuple[torch.Tensor, ...]:
+        """Gradients with respect to the map and the parameters."""
+        return torch.autograd.grad(self._y, self._inputs, self._dy, retain_graph=True)
+
+    def results(self) -> list[np.ndarray]:
+        """The result and the gradients, as stylecore arranges them."""
+        dx, *others = self.backward()
+        maps = [tensor.detach().permute(0, 2, 3, 1).numpy() for tensor in (self._y, dx)]
+        return maps + [(each.permute(2, 3, 1, 0) if each.dim() == 4 else each).numpy() for each in others]
+
+
 class _PainterNetwork(nn.Module):
     """The stages of a painter; each image of a batch in one style.
 
@@ -318,7 +382,7 @@ class _PainterNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self._table = table
-        self._filters = nn.ParameterList(
+        self.filters = nn.ParameterList(
             filters_to_torch(np.array(arrays[stage.name, "filters"]), memory_format) for stage in table
         )
         self._scales, self._shifts = (
@@ -327,15 +391,11 @@ class _PainterNetwork(nn.Module):
 
     def forward(self, x: torch.Tensor, styles: list[int]) -> torch.Tensor:
         before = x
-        for stage, filters, scales, shifts in zip(self._table, self._filters, self._scales, self._shifts, strict=True):
+        for stage, filters, scales, shifts in zip(self._table, self.filters, self._scales, self._shifts, strict=True):
             if stage.begins:
                 before = x
-            if stage.factor > 1:
-                x = functional.interpolate(x, scale_factor=stage.factor, mode="nearest")
-            x = functional.pad(x, [stage.padding] * 4, mode="reflect")
-            x = functional.instance_norm(functional.conv2d(x, filters, stride=stage.stride), eps=EPSILON)
-            x = x * scales[styles][:, :, None, None] + shifts[styles][:, :, None, None]
-            x = functional.relu(x) if stage.relu else x
+            x = functional.conv2d(padded(x, stage.padding, stage.factor), filters, stride=stage.stride)
+            x = normalised(x, scales[styles], shifts[styles], stage.relu)
             x = x + before if stage.ends else x
         return torch.sigmoid(x)
 
@@ -430,6 +490,10 @@ class PainterTraining:
             loss = loss + s.style_weight / len(s.style_layers) * terms.mean()
         loss.backward()
         return float(loss.detach())
+
+    def filter_gradients(self) -> list[np.ndarray]:
+        """The gradients of the last step with respect to the filters of each stage, (k, k, C, K)."""
+        return [filters.grad.permute(2, 3, 1, 0).numpy() for filters in self._painter.filters]
 
 
 def torch_lbfgs(make_objective: Callable[[], Objective], start: np.ndarray, trace: Trace) -> None:
