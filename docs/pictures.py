@@ -1,8 +1,9 @@
 """Make the pictures of the how-to pages in ``docs/pictures``: run this file from the top of the repository.
 
 The photograph and the painting are the samples of the project, drawn by the programs in ``stylecore/samples``.
-The mask of the water and the dark painting are made from them here. Names on the command line choose pictures.
-``painter`` is `docs/painter.jpg`, for which scikit-image must be installed: it ships the other four photographs.
+The mask of the water, the dark painting and one in other colours are made from them here. Names on the command line
+choose pictures. ``painter`` is `docs/painter.jpg`. It and ``many`` need scikit-image, which ships the other
+photographs.
 """
 
 import shlex
@@ -32,8 +33,18 @@ COMMANDS = {
     "dark-auto": "stylecore transfer photo.jpg dark.png -o dark-auto.png --style-weight auto",
     "colour-match": "stylecore transfer photo.jpg painting.jpg -o colour-match.png --colour match",
     "network-small": "stylecore transfer photo.jpg painting.jpg -o network-small.png --network small",
+    "stroke-128": "stylecore transfer photo.jpg painting.jpg -o stroke-128.png --stroke 128",
+    "stroke-512": "stylecore transfer photo.jpg painting.jpg -o stroke-512.png --stroke 512",
+    "stages": "stylecore transfer photo.jpg painting.jpg -o out.png --sheet stages.png",
+    "losses": "stylecore transfer photo.jpg painting.jpg -o out.png --plot losses.png",
+    "texture": "stylecore texture painting.jpg -o texture.png --tileable",
+    "many": "stylecore batch photos/ --styles paintings/ -o many --style-weight 5",
 }
 """The command for each picture; `COMMON` is added to all of them."""
+OUTPUTS = ("-o", "--sheet", "--plot")
+"""The options that name a file to write; of several, the last is shown."""
+WIDTH = 800
+"""Of the largest pictures, in pixels."""
 
 
 def inputs(folder: Path) -> None:
@@ -49,19 +60,48 @@ def inputs(folder: Path) -> None:
     centre = slice(height // 4, 3 * height // 4), slice(width // 4, 3 * width // 4)
     dark[centre] = painting[centre]
     Image.fromarray(dark).save(folder / "dark.png")
+    for name in ("photos", "paintings"):
+        (folder / name).mkdir()
+    shutil.copy(PHOTOGRAPH, folder / "photos" / "town.jpg")
+    shutil.copy(PAINTING, folder / "paintings" / "night.jpg")
+    Image.fromarray(painting[..., ::-1]).save(folder / "paintings" / "rust.png")
 
 
 def make(name: str, folder: Path) -> None:
-    """Run the command of one picture, and store its picture as a small JPEG."""
+    """Run the command of one picture in a folder, and store its picture as a small JPEG."""
+    if name == "many":
+        from skimage import data
+
+        Image.fromarray(data.astronaut()[:384]).save(folder / "photos" / "astronaut.png")
+        Image.fromarray(data.coffee()).save(folder / "photos" / "coffee.png")
     command = shlex.split(f"{COMMANDS[name]} {COMMON}")[1:]
-    output = folder / f"{name}-painted.png"
-    command[command.index("-o") + 1] = str(output)
     for i, word in enumerate(command):
-        if (folder / word).is_file():
+        if command[i - 1] in OUTPUTS:
+            output = command[i] = str(folder / word)
+        elif (folder / word).exists():
             command[i] = str(folder / word)
     if main(command) != 0:
         raise SystemExit(f"{COMMANDS[name]} failed.")
-    Image.open(output).convert("RGB").save(FOLDER / f"{name}.jpg", quality=82)
+    picture = many_sheet(folder) if name == "many" else Image.open(output).convert("RGB")
+    if name == "texture":  # Twice in each direction, which shows that it repeats.
+        picture = to_pil(np.tile(np.asarray(picture) / 255, (2, 2, 1)))
+    picture.thumbnail((WIDTH, WIDTH))
+    picture.save(FOLDER / f"{name}.jpg", quality=82)
+
+
+def many_sheet(folder: Path) -> Image.Image:
+    """The pictures of the batch: a row for each painting, and a column for each photograph."""
+    photographs, paintings = (sorted((folder / name).iterdir()) for name in ("photos", "paintings"))
+    blank = np.ones((3, 4, 3))
+    pictures = [blank, *(read_image(path)[0] for path in photographs)]
+    for painting in paintings:
+        painted = (folder / "many" / f"{photograph.stem}-{painting.stem}.png" for photograph in photographs)
+        pictures += [read_image(painting)[0], *(read_image(path)[0] for path in painted)]
+    labels = ["", *(path.name for path in photographs)]
+    for painting in paintings:
+        labels += [painting.name, *[""] * len(photographs)]
+    sheet = contact_sheet([resize(each, (192, 256)) for each in pictures], labels, 192, columns=1 + len(photographs))
+    return to_pil(sheet)
 
 
 def make_painter_sheet() -> None:

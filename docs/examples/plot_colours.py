@@ -19,7 +19,8 @@ from stylecore.samples import PAINTING, PHOTOGRAPH
 # - ``content``: only luminance is transferred, and each pixel keeps the photograph's chrominance.
 
 colours = ["style", "match", "content"]
-results = [stylecore.transfer(PHOTOGRAPH, PAINTING, colour=colour, size=256, iterations=20) for colour in colours]
+settings = {"size": 256, "iterations": 20}
+results = [stylecore.transfer(PHOTOGRAPH, PAINTING, colour=colour, **settings) for colour in colours]
 
 pictures = {
     "photograph": Image.open(PHOTOGRAPH).resize((256, 192)),

@@ -37,7 +37,8 @@ for ax, path, mask, title in zip(axes, (PHOTOGRAPH, PAINTING), (river, sky), ("r
 
 settings = {"size": 256, "iterations": 20}
 only_river = stylecore.transfer(PHOTOGRAPH, PAINTING, regions=[(river, "all")], **settings)
-two_parts = stylecore.transfer(PHOTOGRAPH, PAINTING, regions=[(river, sky), (1 - river, 1 - sky)], **settings)
+regions = [(river, sky), (1 - river, 1 - sky)]
+two_parts = stylecore.transfer(PHOTOGRAPH, PAINTING, regions=regions, **settings)
 
 figure, axes = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
 axes[0].imshow(only_river.array)

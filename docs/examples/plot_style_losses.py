@@ -22,7 +22,8 @@ from stylecore.samples import PAINTING, PHOTOGRAPH
 # They are scaled such that the same style weight has about the same strength with each of them.
 
 style_losses = ["gram", "mean_std", "wasserstein", "sliced_wasserstein"]
-results = [stylecore.transfer(PHOTOGRAPH, PAINTING, style_loss=loss, size=192, iterations=16) for loss in style_losses]
+settings = {"size": 192, "iterations": 16}
+results = [stylecore.transfer(PHOTOGRAPH, PAINTING, style_loss=loss, **settings) for loss in style_losses]
 
 figure, axes = plt.subplots(2, 2, figsize=(8, 6.4), layout="constrained")
 for ax, loss, result in zip(axes.flat, style_losses, results, strict=True):
@@ -35,12 +36,12 @@ for ax, loss, result in zip(axes.flat, style_losses, results, strict=True):
 # is minimised. Without content and TV terms it is the style loss alone, here over that of the photograph: 1 means that
 # nothing was gained. Only values within a column can be compared.
 
-photograph, painting = (np.asarray(Image.open(path).resize((128, 96))) / 255 for path in (PHOTOGRAPH, PAINTING))
+inputs = [np.asarray(Image.open(path).resize((128, 96))) / 255 for path in (PHOTOGRAPH, PAINTING)]
 pictures = [np.asarray(result.image.resize((128, 96))) / 255 for result in results]
 left = np.zeros((len(style_losses), len(style_losses)))
 for column, loss in enumerate(style_losses):
-    objective = stylecore.Objective(photograph, painting, style_loss=loss, content_weight=0, tv_weight=0)
-    before = objective(photograph)[0]
+    objective = stylecore.Objective(*inputs, style_loss=loss, content_weight=0, tv_weight=0)
+    before = objective(inputs[0])[0]
     left[:, column] = [objective(picture)[0] / before for picture in pictures]
 
 figure, ax = plt.subplots(figsize=(6, 4.4), layout="constrained")

@@ -27,7 +27,8 @@ for ax, path, title in zip(axes, (PHOTOGRAPH, PAINTING), ("content", "style"), s
 # The same pair with four style weights. The default is 20.
 
 style_weights = [1, 5, 20, 100]
-results = [stylecore.transfer(PHOTOGRAPH, PAINTING, style_weight=w, size=256, iterations=24) for w in style_weights]
+settings = {"size": 256, "iterations": 24}
+results = [stylecore.transfer(PHOTOGRAPH, PAINTING, style_weight=w, **settings) for w in style_weights]
 
 figure, axes = plt.subplots(2, 2, figsize=(8, 6.4), layout="constrained")
 for ax, weight, result in zip(axes.flat, style_weights, results, strict=True):
