@@ -205,8 +205,9 @@ def tables(section: dict[str, Any]) -> Iterator[str]:
     for preset in dict.fromkeys(row["preset"] for row in rows):
         own = [cells for row, cells in zip(rows, figures, strict=True) if row["preset"] == preset]
         columns = [None if None in column else float(np.mean(column)) for column in zip(*own, strict=True)]
-        above = sum((cells[3] or 0) > 0 for cells in own)
-        means.append([preset, *map(number, columns, formats), f"{above} of {len(own)}"])
+        gains = [cells[3] for cells in own if cells[3] is not None]
+        above = f"{sum(gain > 0 for gain in gains)} of {len(gains)}" if gains else "-"
+        means.append([preset, *map(number, columns, formats), above])
     yield table("Means over the pairs", ["preset", *head, "pairs above classic"], means)
 
 
