@@ -34,11 +34,11 @@ test-web: setup  ## run the tests of the page in a browser, after installing wha
 	touch $@
 
 # With an empty cache and an index that does not answer, these tests also show that they pass without a network. The
-# examples of the documentation and the tests of hostile pickles do not depend on the versions.
+# examples of the documentation and the tests of tiles and of hostile pickles do not depend on the versions.
 test-oldest: $(OLDEST)/installed  ## run the quick tests with the lowest versions that setup.cfg allows
 	GOMP_SPINCOUNT=2000 STYLECORE_CACHE=$(OLDEST)/networks PIP_INDEX_URL=http://127.0.0.1:9 \
 		$(OLDEST)/bin/pytest -q -n 2 -m 'not slow and not gpu and not vgg19' --ignore tests/test_examples.py \
-		--ignore tests/weights/test_pickles.py --ignore tests/weights/test_isolation.py
+		--ignore tests/stylecore/test_tiles.py --ignore tests/weights/test_pickles.py --ignore tests/weights/test_isolation.py
 
 $(OLDEST)/installed: .venv/installed tests/oldest.py
 	$(PYTHON) -m venv --clear $(OLDEST)
