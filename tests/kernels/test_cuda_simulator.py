@@ -102,8 +102,8 @@ CAPABILITIES = [(7, 5), (9, 0)]
 def test_kernels_on_the_simulator():
     """The simulator takes Numba's place in a whole process, so the tests have one of their own."""
     files = [TESTS / "kernels" / "test_cuda.py", TESTS / "benchmarks" / "test_cuda.py"]
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", *map(str, files)]
-    environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "quick_simulator", *map(str, files)]
+    environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "1", "PYTHONPATH": str(TESTS / "kernels")}
     process = subprocess.run(command, cwd=TESTS.parent, env=environment, capture_output=True, text=True)
     assert process.returncode == 0, process.stdout[-5000:]
     assert int(re.search("([0-9]+) passed", process.stdout)[1]) > 30
