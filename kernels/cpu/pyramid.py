@@ -47,25 +47,32 @@ def enlarge(smaller: np.ndarray, base: np.ndarray, larger: np.ndarray) -> None:
     for_each(len(larger), _enlarge_row, (smaller, base, larger))
 
 
-@register_jitable
-def _share(i, k, size):
-    """Share of pixel k in the new pixel i."""
-    share = 0.75 if i // 2 == k else 0.0
-    return share + (0.25 if _other(i, size) == k else 0.0)
+@subroutine
+def _add_shares(row, share, total):
+    for j in range(len(row)):
+        total[j] += share * row[j]
 
 
 @subroutine
 def _enlarge_backward_row(k, dlarger, dsmaller):
-    height, width, channels = dsmaller.shape
-    row = np.zeros(dlarger.shape[1:], dlarger.dtype)
-    for i in range(max(2 * k - 1, 0), min(2 * k + 3, len(dlarger))):
-        row += dlarger.dtype.type(_share(i, k, height)) * dlarger[i]
-    for j in range(width):
-        dsmaller[k, j] = 0
-        for i in range(max(2 * j - 1, 0), min(2 * j + 3, len(row))):
-            share = dlarger.dtype.type(_share(i, j, width))
-            for c in range(channels):
-                dsmaller[k, j, c] += share * row[i, c]
+    height, width, channels = dlarger.shape
+    near, far = dlarger.dtype.type(0.75), dlarger.dtype.type(0.25)
+    # With a column more on each side, where the share of a pixel beyond the edge is that of the one at the edge.
+    total = np.zeros((2 * dsmaller.shape[1] + 2) * channels, dlarger.dtype)
+    row = total[channels : (width + 1) * channels]
+    for i in range(2 * k, min(2 * k + 2, height)):
+        _add_shares(dlarger[i].reshape(-1), near, row)
+    _add_shares(dlarger[max(2 * k - 1, 0)].reshape(-1), far, row)
+    if 2 * k + 2 <= height:
+        _add_shares(dlarger[min(2 * k + 2, height - 1)].reshape(-1), far, row)
+    total[:channels] = row[:channels]
+    if width % 2 == 0:
+        total[(width + 1) * channels :] = row[(width - 1) * channels :]
+    shares = total.reshape((-1, 2, channels))
+    for j in range(dsmaller.shape[1]):
+        for c in range(channels):
+            outer = shares[j, 0, c] + shares[j + 1, 1, c]
+            dsmaller[k, j, c] = far * outer + near * (shares[j, 1, c] + shares[j + 1, 0, c])
 
 
 @kernel
@@ -82,18 +89,21 @@ def enlarge_backward(dlarger: np.ndarray, dsmaller: np.ndarray) -> None:
 
 
 @subroutine
-def _adam_part(part, gradient, rate, own, of_squares, values, mean, square):
+def _adam_part(part, gradient, rate, of_mean, of_square, values, mean, square):
     a, b, tiny = gradient.dtype.type(0.1), gradient.dtype.type(0.001), gradient.dtype.type(1e-8)
-    for i in range(part * PART, min((part + 1) * PART, len(values))):
-        mean[i] += a * (gradient[i] - mean[i])
-        square[i] += b * (gradient[i] * gradient[i] - square[i])
-        values[i] -= rate * (own * mean[i]) / (np.sqrt(of_squares * square[i]) + tiny)
+    begin, end = part * PART, min((part + 1) * PART, len(values))
+    slope, own_mean, own_square, point = gradient[begin:end], mean[begin:end], square[begin:end], values[begin:end]
+    for i in range(end - begin):
+        own_mean[i] += a * (slope[i] - own_mean[i])
+        own_square[i] += b * (slope[i] * slope[i] - own_square[i])
+    for i in range(end - begin):
+        point[i] -= rate * (of_mean * own_mean[i]) / (np.sqrt(of_square * own_square[i]) + tiny)
 
 
 @kernel
-def _adam(gradient, rate, own, of_squares, values, mean, square):
+def _adam(gradient, rate, of_mean, of_square, values, mean, square):
     parts = (len(values) + PART - 1) // PART
-    for_each(parts, _adam_part, (gradient, rate, own, of_squares, values, mean, square))
+    for_each(parts, _adam_part, (gradient, rate, of_mean, of_square, values, mean, square))
 
 
 def adam(
@@ -111,5 +121,5 @@ def adam(
     values, mean, square : ndarray, (n,)
         The values, and the means of the gradient and of its square; changed in place. The means begin at zero.
     """
-    rate, own, of_squares = (gradient.dtype.type(x) for x in (rate, 1 / (1 - 0.9**step), 1 / (1 - 0.999**step)))
-    _adam(gradient, rate, own, of_squares, values, mean, square)
+    rate, of_mean, of_square = (gradient.dtype.type(x) for x in (rate, 1 / (1 - 0.9**step), 1 / (1 - 0.999**step)))
+    _adam(gradient, rate, of_mean, of_square, values, mean, square)
