@@ -179,7 +179,8 @@ class Plan:
         Whether `backward` will be called; far less memory is needed without it.
     features : bool
         Whether the gradients of the losses depend on the features. Where they do not, `backward` gives features with
-        arbitrary content, and less memory is needed.
+        arbitrary content. This takes so much less memory that there are no strips: no layer is computed twice, and each
+        is given as a whole.
 
     Attributes
     ----------
@@ -206,7 +207,8 @@ class Plan:
         self.network = network
         self.layers = frozenset(layers)
         kept = self.layers if features else frozenset()
-        self.steps = _with_strips(network.steps(height, width, layers), height)
+        steps = network.steps(height, width, layers)
+        self.steps: list[Step | Strips] = _with_strips(steps, height) if features else [*steps]
         self._arrays: dict[tuple, DeviceArray] | None = None
         self._tensors = list(self._lifetimes((1, height, width, 3), gradient, kept))
         self._offsets, self.bytes = _lay_out(self._tensors)

@@ -23,39 +23,30 @@ def _row_of(i, j, width, block):
 
 
 @subroutine
-def _mean_squares(line, rows, first, side, block, scale, matrix, begin):
-    """Means of one row of squares, or the part of them that these rows of the map hold."""
-    width, channels = rows.shape[1] // side, rows.shape[2]
-    i = first // side + line
-    top, bottom = max(i * side - first, 0), min((i + 1) * side - first, len(rows))
+def _mean_squares(i, features, side, block, scale, matrix, begin):
+    """Means of one row of squares."""
+    width, channels = features.shape[1] // side, features.shape[2]
     for j in range(width):
         target = matrix[_row_of(i, j, width, block), begin : begin + channels]
-        if i * side >= first:
-            target[:] = 0
-        for y in range(top, bottom):
+        target[:] = 0
+        for y in range(i * side, (i + 1) * side):
             for x in range(j * side, (j + 1) * side):
-                source = rows[y, x]
+                source = features[y, x]
                 for c in range(channels):
                     target[c] += scale * source[c]
 
 
 @kernel
-def _square_means(rows, first, side, block, scale, matrix, begin):
-    lines = (first + len(rows) - 1) // side - first // side + 1
-    for_each(lines, _mean_squares, (rows, first, side, block, scale, matrix, begin))
+def _square_means(features, side, block, scale, matrix, begin):
+    for_each(len(features) // side, _mean_squares, (features, side, block, scale, matrix, begin))
 
 
-def square_means(
-    rows: np.ndarray, first: int, side: int, block: int, scale: float, matrix: np.ndarray, begin: int
-) -> None:
+def square_means(features: np.ndarray, side: int, block: int, scale: float, matrix: np.ndarray, begin: int) -> None:
     """Write means over squares of a map to some columns of a matrix.
 
     Parameters
     ----------
-    rows : ndarray, (n, W, C)
-        Some rows of the map. All of them must be given in order, and none twice.
-    first : int
-        Index of the first of these rows.
+    features : ndarray, (H, W, C)
     side : int
         Of the squares, which divides the sides of the map.
     block : int
@@ -67,39 +58,39 @@ def square_means(
     begin : int
         First of the C columns.
     """
-    _square_means(rows, first, side, block, rows.dtype.type(scale / side**2), matrix, begin)
+    _square_means(features, side, block, features.dtype.type(scale / side**2), matrix, begin)
 
 
 @subroutine
-def _add_squares(y, matrix, begin, first, side, block, scale, rows):
-    width, channels = rows.shape[1] // side, rows.shape[2]
-    for x in range(rows.shape[1]):
-        row = _row_of((first + y) // side, x // side, width, block)
-        source, target = matrix[row, begin : begin + channels], rows[y, x]
+def _add_squares(y, matrix, begin, side, block, scale, gradient):
+    width, channels = gradient.shape[1] // side, gradient.shape[2]
+    for x in range(gradient.shape[1]):
+        row = _row_of(y // side, x // side, width, block)
+        source, target = matrix[row, begin : begin + channels], gradient[y, x]
         for c in range(channels):
             target[c] += scale * source[c]
 
 
 @kernel
-def _square_means_backward(matrix, begin, first, side, block, scale, rows):
-    for_each(len(rows), _add_squares, (matrix, begin, first, side, block, scale, rows))
+def _square_means_backward(matrix, begin, side, block, scale, gradient):
+    for_each(len(gradient), _add_squares, (matrix, begin, side, block, scale, gradient))
 
 
 def square_means_backward(
-    matrix: np.ndarray, begin: int, first: int, side: int, block: int, scale: float, rows: np.ndarray
+    matrix: np.ndarray, begin: int, side: int, block: int, scale: float, gradient: np.ndarray
 ) -> None:
-    """Add the gradient of `square_means` to some rows of a map's gradient; rows may be given in any order.
+    """Add the gradient of `square_means` with respect to the map.
 
     Parameters
     ----------
     matrix : ndarray, (squares, D)
         Gradient with respect to the matrix.
-    begin, first, side, block : int
+    begin, side, block : int
     scale : float
-    rows : ndarray, (n, W, C)
+    gradient : ndarray, (H, W, C)
         Changed in place.
     """
-    _square_means_backward(matrix, begin, first, side, block, rows.dtype.type(scale / side**2), rows)
+    _square_means_backward(matrix, begin, side, block, gradient.dtype.type(scale / side**2), gradient)
 
 
 @subroutine

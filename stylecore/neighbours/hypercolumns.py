@@ -146,10 +146,9 @@ class Hypercolumns:
         result = self.empty() if out is None else out
 
         def visit(layer: str, features: DeviceArray, start: int) -> None:
-            _, width, channels = self._maps[layer]
+            shape = self._maps[layer]
             matrix, begin, side, block = self._place(layer, result)
-            rows = np.asarray(features).reshape(-1, width, channels)
-            square_means(rows, start // width, side, block, 1 / channels, matrix, begin)
+            square_means(np.asarray(features).reshape(shape), side, block, 1 / shape[2], matrix, begin)
 
         self._plan.forward(np.asarray(image, self._dtype), visit)
         return result
@@ -167,9 +166,8 @@ class Hypercolumns:
         """
 
         def add_gradient(layer: str, features: DeviceArray, gradient: DeviceArray, start: int) -> None:
-            _, width, channels = self._maps[layer]
+            shape = self._maps[layer]
             matrix, begin, side, block = self._place(layer, by_features)
-            rows = np.asarray(gradient).reshape(-1, width, channels)
-            square_means_backward(matrix, begin, start // width, side, block, 1 / channels, rows)
+            square_means_backward(matrix, begin, side, block, 1 / shape[2], np.asarray(gradient).reshape(shape))
 
         return np.array(self._plan.backward(add_gradient))

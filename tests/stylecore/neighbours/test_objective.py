@@ -35,16 +35,13 @@ def as_map(features, height, width):
     return matrix(features).reshape(height // 2, width // 2, 2, 2, -1).swapaxes(1, 2).reshape(height, width, -1)
 
 
-@pytest.mark.parametrize("strip_values", [1, 2**30])
-def test_features_are_those_of_the_layers(strip_values, monkeypatch, network):
-    monkeypatch.setattr(cpu, "STRIP_VALUES", strip_values)
+def test_features_are_those_of_the_layers(network):
     (picture,) = pictures(SHAPE)
     columns = Hypercolumns(network, SHAPE, gradient=False)
     features = columns.forward(picture)
     assert features.shape == columns.shape == (6 * 10, 2688)
     assert features.fine.shape[1] == 1152
     maps = {}
-    monkeypatch.setattr(cpu, "STRIP_VALUES", 2**30)
     plan = Plan(network, *SHAPE, LAYERS, gradient=False)
     plan.forward(picture, lambda layer, f, start: maps.__setitem__(layer, f.copy()))
     for layer, sides in (("relu1_1", (24, 40)), ("relu2_2", (12, 20)), ("relu3_3", (6, 10)), ("relu4_3", (3, 5))):
@@ -57,10 +54,8 @@ def test_features_are_those_of_the_layers(strip_values, monkeypatch, network):
         np.testing.assert_allclose(actual, expected / channels, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("strip_values", [1, 2**30])
 @pytest.mark.parametrize("split", [False, True], ids=["joined", "by layer"])
-def test_gradient(split, strip_values, monkeypatch, network):
-    monkeypatch.setattr(cpu, "STRIP_VALUES", strip_values)
+def test_gradient(split, network):
     picture, other = pictures(SHAPE, SHAPE, seed=1)
     columns = Hypercolumns(network, SHAPE)
     parts = list(columns.columns.values()) if split else [slice(0, columns.shape[1])]
