@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -115,9 +116,18 @@ class Hypercolumns:
 
     def empty(self) -> Features:
         """Memory for the features of a picture."""
+        return Features(*(np.empty(shape, self._dtype) for shape in self._shapes))
+
+    @property
+    def features_bytes(self) -> int:
+        """Memory of the features of a picture."""
+        return sum(prod(shape) for shape in self._shapes) * self._dtype.itemsize
+
+    @property
+    def _shapes(self) -> tuple[tuple[int, int], tuple[int, int]]:
         split = next(self.columns[layer].start for layer in LAYERS if self._is_coarse(layer))
         rows, columns = self.shape
-        return Features(np.empty((rows, split), self._dtype), np.empty((rows // 4, columns - split), self._dtype))
+        return (rows, split), (rows // 4, columns - split)
 
     def _is_coarse(self, layer: str) -> bool:
         return self._maps[layer][1] < self._width

@@ -130,9 +130,7 @@ def predicted_bytes(network: Network, shape: tuple[int, int]) -> int:
     int
     """
     columns = Hypercolumns(network, (shape[0] + -shape[0] % MULTIPLE, shape[1] + -shape[1] % MULTIPLE))
-    return (
-        columns.bytes + 2 * sum(each.nbytes for each in columns.empty()) + prod(columns.shape) * network.dtype.itemsize
-    )
+    return columns.bytes + 2 * columns.features_bytes + prod(columns.shape) * network.dtype.itemsize
 
 
 def _check_memory(shape: tuple[int, int], network: Network) -> None:
