@@ -177,6 +177,10 @@ class Plan:
         The layers whose features are needed.
     gradient : bool
         Whether `backward` will be called; far less memory is needed without it.
+    features : bool
+        Whether the gradients of the losses depend on the features. Where they do not, `backward` gives features with
+        arbitrary content. This takes so much less memory that there are no strips: no layer is computed twice, and each
+        is given as a whole.
 
     Attributes
     ----------
@@ -192,17 +196,25 @@ class Plan:
     """
 
     def __init__(
-        self, network: Network, height: int, width: int, layers: Collection[str], gradient: bool = True
+        self,
+        network: Network,
+        height: int,
+        width: int,
+        layers: Collection[str],
+        gradient: bool = True,
+        features: bool = True,
     ) -> None:
         self.network = network
         self.layers = frozenset(layers)
-        self.steps = _with_strips(network.steps(height, width, layers), height)
+        kept = self.layers if features else frozenset()
+        steps = network.steps(height, width, layers)
+        self.steps: list[Step | Strips] = _with_strips(steps, height) if features else [*steps]
         self._arrays: dict[tuple, DeviceArray] | None = None
-        self._tensors = list(self._lifetimes((1, height, width, 3), gradient))
+        self._tensors = list(self._lifetimes((1, height, width, 3), gradient, kept))
         self._offsets, self.bytes = _lay_out(self._tensors)
         self.scratch_bytes = max(step.scratch_bytes for step in self.steps)
 
-    def _lifetimes(self, input_shape: tuple[int, ...], gradient: bool) -> Iterator[_Tensor]:
+    def _lifetimes(self, input_shape: tuple[int, ...], gradient: bool, kept: Collection[str]) -> Iterator[_Tensor]:
         """Yield every array; step i runs forward at time i, and backward at time 2 n - 1 - i of n steps."""
         dtype, byte, count = self.network.dtype, np.dtype(np.uint8), len(self.steps)
         last = 2 * count - 1
@@ -210,7 +222,7 @@ class Plan:
             shape, back = step.shape if step else input_shape, last - i
             following = self.steps[i + 1] if i + 1 < count else None
             until = i + 1
-            if gradient and step and step.name in self.layers:
+            if gradient and step and step.name in kept:
                 until = back
             elif gradient and isinstance(following, Strips):
                 until = back - 1

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
 
 import numpy as np
 
-from stylecore.neighbours.hypercolumns import Hypercolumns
-
-BLOCK = 1024
-"""Positions that are compared at a time, so that no matrix is needed for what is computed between."""
+from stylecore.kernels.cpu.columns import cosine_loss
+from stylecore.neighbours.hypercolumns import Features, Hypercolumns
 
 
 class CosineLoss:
     """Mean of 1 - cos(f, t) over positions and parts, for features f and targets t.
-
-    With the directions g = f / |f| and s = t / |t|, the gradient with respect to f is -(s - (g s) g) / |f|, divided by
-    the number of positions and parts.
 
     Parameters
     ----------
@@ -34,36 +28,14 @@ class CosineLoss:
     def __init__(self, targets: np.ndarray, parts: Sequence[slice]) -> None:
         self._directions, self._parts = targets, parts
         for part in parts:
-            targets[:, part] /= _norms(targets[:, part])
+            targets[:, part] /= lengths(targets[:, part])
 
-    def __call__(self, features: np.ndarray) -> tuple[float, np.ndarray]:
-        """Value, and its gradient with respect to the features.
-
-        Parameters
-        ----------
-        features : ndarray, (M, D)
-
-        Returns
-        -------
-        value : float
-        gradient : ndarray, (M, D)
-        """
-        gradient = np.empty_like(features)
-        total, count = 0.0, len(features) * len(self._parts)
-        rows = (slice(begin, begin + BLOCK) for begin in range(0, len(features), BLOCK))
-        for index in product(rows, self._parts):
-            own, targets = features[index], self._directions[index]
-            norms = _norms(own)
-            cosines = np.einsum("ij,ij->i", own, targets)[:, None] / norms
-            total += len(own) - float(cosines.sum(dtype=np.float64))
-            change = own * (cosines / norms)
-            change -= targets
-            change /= norms * count
-            gradient[index] = change
-        return total / count, gradient
+    def __call__(self, features: Features) -> float:
+        """Value for some features, which are overwritten by its gradient with respect to them."""
+        return cosine_loss(features.fine, features.coarse, self._directions, self._parts)
 
 
-def _norms(features: np.ndarray) -> np.ndarray:
+def lengths(features: np.ndarray) -> np.ndarray:
     """Length of each row (M, 1); 1 where it is zero."""
     norms = np.sqrt(np.einsum("ij,ij->i", features, features))[:, None]
     return np.where(norms > 0, norms, 1)
@@ -80,6 +52,7 @@ class Objective:
 
     def __init__(self, columns: Hypercolumns, loss: CosineLoss) -> None:
         self._columns, self._loss = columns, loss
+        self._features = columns.empty()
 
     @property
     def term_weights(self) -> dict[str, float]:
@@ -88,5 +61,6 @@ class Objective:
 
     def evaluate(self, x: np.ndarray) -> tuple[float, np.ndarray, dict[str, float]]:
         """Loss of a picture (H, W, 3), its gradient and the terms."""
-        loss, by_features = self._loss(self._columns.forward(x))
-        return loss, self._columns.backward(by_features), {"neighbours": loss}
+        features = self._columns.forward(x, self._features)
+        loss = self._loss(features)
+        return loss, self._columns.backward(features), {"neighbours": loss}

@@ -17,7 +17,7 @@ import numpy as np
 from stylecore import memory
 from stylecore.errors import ParameterError, TooLargeError
 from stylecore.inputs import Inputs
-from stylecore.neighbours.hypercolumns import MULTIPLE, Hypercolumns, check_network
+from stylecore.neighbours.hypercolumns import MULTIPLE, Features, Hypercolumns, check_network
 from stylecore.neighbours.objective import CosineLoss, Objective
 from stylecore.neighbours.pyramid import PyramidAdam
 from stylecore.neighbours.search import Search
@@ -29,9 +29,9 @@ from stylecore.settings import Settings
 
 SCALES = 4
 ALPHA = {"objects": 0.5, "shapes": 0.75, "edges": 0.9}
-"""Share of the photograph's features in the mixture whose nearest features are searched, but at the first scale.
+"""Share of the photograph's features in the mixture whose nearest ones are searched, by what is held of the content.
 
-By what is held of the content; the share of the paper is 0.75.
+It is 1 in the first pass, and 0 in the last. The share of the paper is 0.75.
 """
 
 SMALLEST = 32
@@ -84,25 +84,40 @@ def paint(inputs: Inputs, settings: Settings, run: Run) -> np.ndarray:
     check_network(network)
     _check_memory(inputs.shape, network)
     passes = _passes(inputs.shape, settings.iterations)
+    alphas = [1.0, *[ALPHA[settings.content_detail]] * (len(passes) - 2), 0.0]
     x = inputs.noise_at(passes[0][0], settings.seed) if inputs.start is None else inputs.start
     with run.over(passes):
-        for i, (shape, count) in enumerate(passes):
-            x = _padded(resize(x, shape))
-            targets, parts = _targets(shape, x, inputs, settings, network, i, is_last=i == len(passes) - 1)
-            columns = Hypercolumns(network, x.shape[:2])
-            objective = Objective(columns, CosineLoss(targets, parts))
-
-            def finish(picture: np.ndarray, shape: tuple[int, int] = shape) -> np.ndarray:
-                return _coloured(picture[: shape[0], : shape[1]].clip(0, 1), inputs, settings)
-
-            x = run.minimize(objective, PyramidAdam(x, count), finish)[: shape[0], : shape[1]]
+        for (shape, count), alpha in zip(passes, alphas, strict=True):
+            x = _painted(_padded(resize(x, shape)), shape, count, alpha, inputs, settings, network, run)
             if run.stopped:
                 break
     return _coloured(resize(x, inputs.shape), inputs, settings)
 
 
+def _painted(
+    x: np.ndarray,
+    shape: tuple[int, int],
+    count: int,
+    alpha: float,
+    inputs: Inputs,
+    settings: Settings,
+    network: Network,
+    run: Run,
+) -> np.ndarray:
+    """The picture after one more pass, of which nothing else is kept: the next one needs its memory."""
+    objective = _objective(x, shape, alpha, inputs, settings, network)
+
+    def finish(picture: np.ndarray) -> np.ndarray:
+        return _coloured(picture[: shape[0], : shape[1]].clip(0, 1), inputs, settings)
+
+    return run.minimize(objective, PyramidAdam(x, count), finish)[: shape[0], : shape[1]]
+
+
 def predicted_bytes(network: Network, shape: tuple[int, int]) -> int:
-    """Predict the memory that a picture needs besides the network: four matrices of features, and the passes.
+    """Predict the memory that a picture needs besides the network.
+
+    During the search there are the features of the picture and of the painting, and the nearest of them as a matrix;
+    then, the gradient's passes through the network.
 
     Parameters
     ----------
@@ -115,7 +130,7 @@ def predicted_bytes(network: Network, shape: tuple[int, int]) -> int:
     int
     """
     columns = Hypercolumns(network, (shape[0] + -shape[0] % MULTIPLE, shape[1] + -shape[1] % MULTIPLE))
-    return columns.bytes + 4 * prod(columns.shape) * network.dtype.itemsize
+    return columns.bytes + 2 * columns.features_bytes + prod(columns.shape) * network.dtype.itemsize
 
 
 def _check_memory(shape: tuple[int, int], network: Network) -> None:
@@ -143,32 +158,40 @@ def _passes(shape: tuple[int, int], iterations: int | Sequence[int]) -> list[tup
     return list(zip(sizes, map(int, iterations), strict=True))
 
 
-def _targets(
-    shape: tuple[int, int], x: np.ndarray, inputs: Inputs, settings: Settings, network: Network, i: int, is_last: bool
-) -> tuple[np.ndarray, list[slice]]:
-    """The painting's features nearest to those of a pass, and the columns that are compared together."""
-    columns = Hypercolumns(network, x.shape[:2], gradient=False)
-    parts = list(columns.columns.values()) if is_last else [slice(0, columns.shape[1])]
-    if is_last:
-        features = columns.forward(x)
-    else:
-        features = columns.forward(_padded(inputs.seen_at(shape)))
-        if i > 0:
-            alpha = ALPHA[settings.content_detail]
-            features *= alpha
-            features += (1 - alpha) * columns.forward(x)
-    search = Search(features, parts)
-    del features, columns
+def _objective(
+    x: np.ndarray, shape: tuple[int, int], alpha: float, inputs: Inputs, settings: Settings, network: Network
+) -> Objective:
+    """The objective of a pass; that without the photograph, the last, compares layer by layer."""
+    columns = Hypercolumns(network, x.shape[:2])
+    parts = [slice(0, columns.shape[1])] if alpha else list(columns.columns.values())
+    search = Search(_features(x, shape, alpha, inputs, network), parts)
     side = max(shape) * settings.style_scale
     style = inputs.styles[0]
     style = _padded(resize(style, fit(style.shape, int(min(max(round(side), MULTIPLE), max(style.shape))))))
     mean = None
     for turn in range(4):
-        turned = np.ascontiguousarray(np.rot90(style, turn))
-        features = Hypercolumns(network, turned.shape[:2], gradient=False).forward(turned)
-        mean = features.mean(axis=0) if mean is None else mean
+        features = _features_of(np.ascontiguousarray(np.rot90(style, turn)), network)
+        mean = features.mean() if mean is None else mean
         search.add(features, mean)
-    return search.nearest, parts
+        del features  # Before those of the next turn are computed.
+    return Objective(columns, CosineLoss(search.nearest, parts))
+
+
+def _features(x: np.ndarray, shape: tuple[int, int], alpha: float, inputs: Inputs, network: Network) -> Features:
+    """The features whose nearest are searched: those of the photograph, with this share, and of the picture."""
+    if alpha == 0:
+        return _features_of(x, network)
+    features = _features_of(_padded(inputs.seen_at(shape)), network)
+    if alpha < 1:
+        for own, others in zip(features, _features_of(x, network), strict=True):
+            own *= alpha
+            others *= 1 - alpha
+            own += others
+    return features
+
+
+def _features_of(picture: np.ndarray, network: Network) -> Features:
+    return Hypercolumns(network, picture.shape[:2], gradient=False).forward(picture)
 
 
 def _padded(picture: np.ndarray) -> np.ndarray:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
-from scipy.sparse import csr_array
 
+from stylecore.kernels.cpu.pyramid import adam, enlarge, enlarge_backward
 from stylecore.optimizers import Optimizer
 
 LEVELS = 8
@@ -41,9 +40,9 @@ class LaplacianPyramid:
     def split(self, picture: np.ndarray) -> list[np.ndarray]:
         """The levels (h, w, 3) of a picture (H, W, 3), from fine to coarse."""
         levels = []
-        for shape in self.shapes[1:]:
-            smaller = _along_both(_means, picture, shape)
-            levels.append(picture - _along_both(_enlargement, smaller, picture.shape))
+        for _ in self.shapes[1:]:
+            smaller = _means(_means(picture, 0), 1)
+            levels.append(picture - self._enlarged(smaller, np.zeros_like(picture)))
             picture = smaller
         return [*levels, picture]
 
@@ -51,46 +50,30 @@ class LaplacianPyramid:
         """The picture (H, W, 3) of some levels."""
         picture = levels[-1]
         for level in reversed(levels[:-1]):
-            picture = level + _along_both(_enlargement, picture, level.shape)
+            picture = self._enlarged(picture, level)
         return picture
 
     def join_backward(self, gradient: np.ndarray) -> list[np.ndarray]:
         """Gradient with respect to each level, given that with respect to the picture: the adjoint of `join`."""
         gradients = [gradient]
         for shape in self.shapes[1:]:
-            gradients.append(_along_both(_enlargement_backward, gradients[-1], shape))
+            smaller = np.empty((*shape, 3), gradient.dtype)
+            enlarge_backward(gradients[-1], smaller)
+            gradients.append(smaller)
         return gradients
 
-
-def _along_both(matrix: Callable[[int, int], csr_array], picture: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Resize a picture (h, w, 3) by one matrix along its columns and one along its rows."""
-    height, width = shape[:2]
-    down = matrix(height, picture.shape[0]) @ picture.reshape(len(picture), -1)
-    across = down.reshape(height, -1, 3).transpose(1, 0, 2).reshape(picture.shape[1], -1)
-    resized = matrix(width, picture.shape[1]) @ across
-    return np.ascontiguousarray(resized.reshape(width, height, 3).transpose(1, 0, 2)).astype(picture.dtype)
+    @staticmethod
+    def _enlarged(smaller: np.ndarray, base: np.ndarray) -> np.ndarray:
+        larger = np.empty_like(base)
+        enlarge(smaller, base, larger)
+        return larger
 
 
-@cache
-def _means(size: int, larger: int) -> csr_array:
-    """Average pairs of neighbours; the last may be alone."""
-    matrix = csr_array((np.ones(larger), (np.arange(larger) // 2, np.arange(larger))), (size, larger))
-    return csr_array(matrix / matrix.sum(axis=1)[:, None])
-
-
-@cache
-def _enlargement(size: int, smaller: int) -> csr_array:
-    """Interpolate linearly between the centres of pairs of neighbours."""
-    at = ((np.arange(size) + 0.5) / 2 - 0.5).clip(0, smaller - 1)
-    below = at.astype(int)
-    share, rows = at - below, np.arange(size)
-    values, columns = np.concatenate([1 - share, share]), np.concatenate([below, (below + 1).clip(0, smaller - 1)])
-    return csr_array((values, (np.concatenate([rows, rows]), columns)), (size, smaller))
-
-
-@cache
-def _enlargement_backward(size: int, larger: int) -> csr_array:
-    return csr_array(_enlargement(larger, size).T)
+def _means(picture: np.ndarray, axis: int) -> np.ndarray:
+    """Means of pairs of neighbours along an axis; the last may be alone."""
+    starts = np.arange(0, picture.shape[axis], 2)
+    counts = np.add.reduceat(np.ones(picture.shape[axis], picture.dtype), starts)
+    return np.add.reduceat(picture, starts, axis) / np.expand_dims(counts, tuple({0, 1, 2} - {axis}))
 
 
 class PyramidAdam(Optimizer):
@@ -121,10 +104,7 @@ class PyramidAdam(Optimizer):
             by_levels = self._pyramid.join_backward(by_picture.reshape(self._shape))
             gradient = np.concatenate([part.ravel() for part in by_levels])
             step += 1
-            mean += 0.1 * (gradient - mean)
-            square += 0.001 * (gradient**2 - square)
-            change = mean / (1 - 0.9**step) / (np.sqrt(square / (1 - 0.999**step)) + 1e-8)
-            values -= RATE * change
+            adam(gradient, RATE, step, values, mean, square)
             self._finish_iteration()
 
     @property

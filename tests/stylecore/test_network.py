@@ -132,6 +132,21 @@ def test_plan_without_gradient_takes_less():
     assert Plan(network, 64, 64, ["relu3_1"], False).bytes < Plan(network, 64, 64, ["relu3_1"]).bytes
 
 
+@pytest.mark.parametrize("strip_values", [1, 2**30])
+def test_plan_whose_gradient_needs_no_features(strip_values, monkeypatch):
+    monkeypatch.setattr(cpu, "STRIP_VALUES", strip_values)
+    network = Network(make_weights(), cpu)
+    layers = ["relu1_1", "relu2_1", "relu3_1"]
+    plans = [Plan(network, 64, 64, layers, features=features) for features in (True, False)]
+    assert strip_values == 1 or plans[1].bytes < plans[0].bytes
+    picture, gradients = np.random.default_rng(0).random((64, 64, 3)), []
+    for plan in plans:
+        plan.forward(picture, lambda *_: None)
+        gradients.append(plan.backward(lambda layer, features, gradient, start: np.add(gradient, 1, out=gradient)))
+    error = np.abs(gradients[1] - gradients[0]).max()
+    assert error < 1e-5 * np.abs(gradients[0]).max()
+
+
 def test_unknown_layer_names_near_ones():
     with pytest.raises(ParameterError, match=r"relu2_2.*relu1_2"):
         Plan(Network(make_weights(), cpu), 32, 32, ["relu2_2"])
