@@ -25,8 +25,7 @@ def schedule(
     """Choose the scales of a coarse-to-fine run, and the number of evaluations at each.
 
     Large shapes emerge at the small scales, where an evaluation is fast, so that the large scales only add detail: each
-    scale gets two thirds of the evaluations of the scale before it. At print sizes, above `PRINT`, where an evaluation
-    takes minutes and only the grain is left to paint, it gets half of them.
+    scale gets half of the evaluations of the scale before it.
 
     Parameters
     ----------
@@ -63,8 +62,7 @@ def schedule(
             )
         return list(zip(reversed(sizes), map(int, iterations), strict=True))
     sizes = sizes[:iterations]
-    prints = sum(max(size) > PRINT for size in sizes) if pyramid == "auto" else 0
-    shares = np.cumprod([1.0, *(2.0 if i <= prints else 1.5 for i in range(1, len(sizes)))])
+    shares = 2.0 ** np.arange(len(sizes))
     counts = 1 + np.floor((iterations - len(sizes)) * shares / shares.sum()).astype(int)
     counts[-1] += iterations - counts.sum()
     return [(size, int(count)) for size, count in zip(sizes, counts, strict=True)][::-1]

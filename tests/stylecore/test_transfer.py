@@ -171,7 +171,7 @@ def test_schedule(height, width, iterations, pyramid, smallest):
 
 
 def test_schedule_gives_most_to_the_small_scales():
-    assert schedule((384, 512), 200, 3, 16) == [((96, 128), 95), ((192, 256), 63), ((384, 512), 42)]
+    assert schedule((384, 512), 200, 3, 16) == [((96, 128), 114), ((192, 256), 57), ((384, 512), 29)]
 
 
 @settings(deadline=None)
@@ -191,7 +191,7 @@ def test_automatic_scales(longer, iterations):
 def test_a_print_is_painted_at_the_small_scales():
     sizes, counts = zip(*schedule((4500, 6000), 200, "auto", 16), strict=True)
     assert [max(size) for size in sizes] == [375, 750, 1500, 3000, 6000]
-    assert counts == (83, 54, 36, 18, 9)
+    assert counts == (103, 51, 26, 13, 7)
 
 
 def test_a_stroke_enlarges_the_style_image():
@@ -210,6 +210,18 @@ def test_scales_are_gone_through_as_scheduled():
     sizes = [evaluation.size for evaluation in result.history]
     assert sizes == [size for size, count in schedule((48, 64), 12, 3, 2) for _ in range(count)]
     assert len(set(sizes)) == 3
+
+
+@pytest.mark.parametrize("content_weight", [1.0, 0.0])
+def test_an_enlarged_picture_gets_the_details_of_the_content(content_weight):
+    seen = []
+    shallow(pyramid=2, content_weight=content_weight, callback=lambda _, image: seen.append(image), optimizer="adam")
+    first = next(i for i, image in enumerate(seen) if image.shape == (48, 64, 3))
+    best = min(range(first), key=lambda i: np.abs(resize(seen[i], (48, 64)) - seen[first]).mean())
+    enlarged, content = resize(seen[best], (48, 64)), resize(picture(PHOTOGRAPH, 96), (48, 64))
+    details = content - resize(resize(picture(PHOTOGRAPH, 96), (24, 32)), (48, 64))
+    expected = (enlarged + details).clip(0, 1) if content_weight else enlarged
+    np.testing.assert_allclose(seen[first], expected, rtol=0, atol=1e-6)
 
 
 # The result
