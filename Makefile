@@ -35,7 +35,7 @@ test-web: setup  ## run the tests of the page in a browser, after installing wha
 	touch .venv/installed .venv/cuda .venv/docs $@
 
 warm: setup
-	$(BIN)/python tests/warm.py
+	$(BIN)/python -m tests.warm
 
 # The CUDA kernels are also compiled, and run on a simulator, on machines without a GPU.
 .venv/cuda: .venv/installed
