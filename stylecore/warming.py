@@ -12,7 +12,7 @@ import numpy as np
 from stylecore.kernels.compilation import each_compiled
 from stylecore.objective import Objective
 
-FUNCTIONS = 37
+FUNCTIONS = 38
 """Functions that the first evaluation of a picture compiles."""
 
 _SIDE = 32
