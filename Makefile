@@ -17,11 +17,13 @@ setup: .venv/installed  ## create a virtual environment in .venv and install the
 demo: setup  ## paint the sample photograph: demo.png, and demo-sheet.png with the originals beside it
 	$(BIN)/stylecore demo
 
-# Two test processes share the cores, so an OpenMP thread that waits should soon yield its core to the other process.
+# Two processes share the cores, so an OpenMP thread that waits should soon yield its core to the other process.
+test test-web docs test-oldest: export GOMP_SPINCOUNT = 2000
+
 # What uses one core only is run two at a time.
 test: .venv/everything  ## run every check: lint, all tests, the page in a browser, the documentation, the quick tests with the oldest dependencies
 	$(MAKE) -j 2 -O lint warm $(OLDEST)/installed
-	GOMP_SPINCOUNT=2000 $(BIN)/pytest -q -n 2 -m 'not browser'
+	$(BIN)/pytest -q -n 2 -m 'not browser'
 	$(MAKE) -j 2 -O docs test-web test-oldest
 
 # Debian's chromium is installed where that is possible; where there is no browser, the target fails.
@@ -43,12 +45,13 @@ warm: setup
 	touch $@
 
 # With an empty cache and an index that does not answer, these tests also show that they pass without a network. The
-# examples of the documentation and the tests of tiles and of hostile pickles do not depend on the versions, and kernels
-# that compile in single precision do so in double.
+# examples of the documentation and the tests of tiles, of memory and of hostile pickles do not depend on the versions,
+# and kernels that compile for transfers do so for training and painters, and in double precision.
 test-oldest: $(OLDEST)/installed  ## run the quick tests with the lowest versions that setup.cfg allows
-	GOMP_SPINCOUNT=2000 STYLECORE_CACHE=$(OLDEST)/networks PIP_INDEX_URL=http://127.0.0.1:9 \
-		$(OLDEST)/bin/pytest -q -n 2 -m 'not slow and not gpu and not vgg19' -k 'not float64' --ignore tests/test_examples.py \
-		--ignore tests/stylecore/test_tiles.py --ignore tests/weights/test_pickles.py --ignore tests/weights/test_isolation.py
+	STYLECORE_CACHE=$(OLDEST)/networks PIP_INDEX_URL=http://127.0.0.1:9 \
+		$(OLDEST)/bin/pytest -q -n 2 -m 'not slow and not gpu and not vgg19' -k 'not float64 and not test_memory' --ignore tests/test_examples.py \
+		--ignore tests/stylecore/test_tiles.py --ignore tests/weights/test_pickles.py --ignore tests/weights/test_isolation.py \
+		--ignore tests/kernels/test_training_kernels.py --ignore tests/kernels/test_painter_kernels.py
 
 $(OLDEST)/installed: .venv/installed tests/oldest.py
 	$(PYTHON) -m venv --clear $(OLDEST)
