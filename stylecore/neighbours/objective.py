@@ -28,17 +28,12 @@ class CosineLoss:
     def __init__(self, targets: np.ndarray, parts: Sequence[slice]) -> None:
         self._directions, self._parts = targets, parts
         for part in parts:
-            targets[:, part] /= lengths(targets[:, part])
+            lengths = np.sqrt(np.einsum("ij,ij->i", targets[:, part], targets[:, part]))[:, None]
+            targets[:, part] /= np.where(lengths > 0, lengths, 1)
 
     def __call__(self, features: Features) -> float:
         """Value for some features, which are overwritten by its gradient with respect to them."""
         return cosine_loss(features.fine, features.coarse, self._directions, self._parts)
-
-
-def lengths(features: np.ndarray) -> np.ndarray:
-    """Length of each row (M, 1); 1 where it is zero."""
-    norms = np.sqrt(np.einsum("ij,ij->i", features, features))[:, None]
-    return np.where(norms > 0, norms, 1)
 
 
 class Objective:

@@ -100,9 +100,9 @@ transfer(PHOTOGRAPH, PAINTING, checkpoint=Checkpoint(sys.argv[1], 0), callback=k
 PAIRS = 12
 
 
-# In the first iteration, at the end of the small scale, at the start of the large one, and beyond a full set of pairs
-# there.
-@pytest.mark.parametrize(("optimizer", "evaluations"), [("lbfgs", (2, 14, 15, 42)), ("adam", (20,))])
+# In the first iteration, within the small scale, at its end, at the start of the large one, and beyond a full set of
+# pairs there.
+@pytest.mark.parametrize(("optimizer", "evaluations"), [("lbfgs", (2, 9, 14, 15, 42)), ("adam", (9, 20))])
 def test_a_killed_run_ends_with_the_same_bits(optimizer, evaluations, path, monkeypatch):
     monkeypatch.setattr(optimizers, "MOST_PAIRS", PAIRS)
     settings = {**SETTINGS, "optimizer": optimizer}
