@@ -8,6 +8,7 @@ step (see `stylecore.kernels.backend`) suffices, together with the features of t
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Collection, Sequence
 from math import prod
 
@@ -23,7 +24,7 @@ from stylecore.weights import Weights, architectures
 from stylecore.weights.architectures import Conv, LayerWeights, Pool, features_names, until
 
 POOLINGS = ("max", "average")
-DTYPES = ("float32", "float64")
+DTYPES = ("float32", "float64", "bfloat16")
 
 CONTENT_LAYERS, STYLE_LAYERS = architectures.DEFAULT_LAYERS["vgg19"]
 """Default layers of the default network, with their weights."""
@@ -40,8 +41,8 @@ class Network:
         A module such as `stylecore.kernels.cpu`.
     pooling : {"max", "average"}
         What the pooling layers compute from each window.
-    dtype : {"float32", "float64"}
-        Of the features.
+    dtype : {"float32", "float64", "bfloat16"}
+        Of the features; with "bfloat16" they are float32, and the products of 3 x 3 convolutions are in bfloat16.
     layers : collection of str, optional
         The layers that will be used; the filters after the deepest of them are not kept.
 
@@ -69,7 +70,7 @@ class Network:
         self.architecture = weights.network
         self.backend = backend
         self.pooling = pooling
-        self.dtype: np.dtype = np.dtype(dtype)
+        self.dtype: np.dtype = np.dtype("float32" if dtype == "bfloat16" else dtype)
         self.layers: Sequence[Conv | Pool] = weights.layers
         self.preprocessing = weights.preprocessing
         if layers is not None:
@@ -81,7 +82,7 @@ class Network:
         del weights
         self._convolutions = {
             layer.name: backend.prepare(
-                filters.pop(layer.name), biases[layer.name], layer.stride, layer.padding, self.dtype
+                filters.pop(layer.name), biases[layer.name], layer.stride, layer.padding, dtype
             )
             for layer in reversed(self.layers)
             if isinstance(layer, Conv)
@@ -388,7 +389,7 @@ def load_network(
     network : str, path, Weights or Network
     device : {"cpu", "auto", "cuda", "cuda:1", "reference"}
     pooling : {"max", "average"}
-    dtype : {"float32", "float64"}
+    dtype : {"float32", "float64", "bfloat16"}
         "reference" always computes in float64, and a GPU in float32 only.
     layers : collection of str, optional
         The layers that will be used, as in `Network`.
@@ -407,9 +408,21 @@ def load_network(
     if isinstance(network, Network):
         return network
     if dtype not in DTYPES:
-        raise ParameterError(f'dtype "{dtype}" is not known; choose "float32" or "float64".')
+        raise ParameterError(f'dtype "{dtype}" is not known; choose "float32", "float64" or "bfloat16".')
     if str(device).startswith("cuda") and dtype != "float32":
         raise ParameterError(f'device "{device}" computes in float32 only; choose dtype "float32" or device "cpu".')
     # The kernels for GPUs have no float64.
     device = "cpu" if device == "auto" and dtype != "float32" else device
+    if device == "cpu" and dtype == "bfloat16":
+        _warn_without_bfloat16()
     return Network(network, load_backend(device), pooling, "float64" if device == "reference" else dtype, layers)
+
+
+def _warn_without_bfloat16() -> None:
+    from stylecore.kernels.cpu.vectors import BFLOAT16
+
+    if not BFLOAT16:
+        warnings.warn(
+            'this processor has no instructions for bfloat16; dtype "bfloat16" takes longer than "float32" on it.',
+            stacklevel=3,
+        )

@@ -89,7 +89,11 @@ class ObjectiveSettings:
         - mapping: the weight of each layer, from its name; regularisation and TV as in "paper".
     pooling : {"max", "average"}
     device : {"cpu", "auto", "cuda", "cuda:1", "reference"}
-    dtype : {"float32", "float64"}
+    dtype : {"float32", "float64", "bfloat16"}
+        Precision of the computation. With "bfloat16", which has three digits, only the factors of the products in 3 x 3
+        convolutions are rounded to it, while all sums and maps are in float32: on a processor with instructions for it
+        (AVX512-BF16), an evaluation takes about three quarters of the time. Pictures look the same, though single
+        strokes differ.
     edges : {"zeros", "reflect", "wrap"}
         What the network sees beyond the edges of the picture: nothing, as the paper's networks do; the picture's
         reflection, with which its rim is painted like the rest; or its other side, so that the result repeats without

@@ -102,6 +102,8 @@ class Convolution(NamedTuple):
         C and K, of the input and the output.
     way : {"winograd", "lowering", "narrow"}
         The module that computes `convolve` and its gradients.
+    points : tuple
+        What `winograd.convolve` takes in the functions that apply a ReLU, and in their gradients.
     """
 
     filters: tuple[np.ndarray, ...]
@@ -111,6 +113,7 @@ class Convolution(NamedTuple):
     padding: int
     channels: tuple[int, int]
     way: str
+    points: tuple[float, ...]
 
     @property
     def fuses_pool(self) -> bool:
@@ -127,13 +130,16 @@ def prepare(filters: np.ndarray, bias: np.ndarray, stride: int, padding: int, dt
     bias : ndarray, (K,)
     stride, padding : int
     dtype : dtype
-        float32 or float64.
+        float32 or float64, or "bfloat16": float32, with the products of Winograd's algorithm in bfloat16.
 
     Returns
     -------
     Convolution
     """
     size, _, inputs, outputs = filters.shape
+    points = winograd.F6
+    if str(dtype) == "bfloat16":
+        dtype, points = np.float32, winograd.F4_BFLOAT16
     filters, bias = np.asarray(filters, dtype), np.ascontiguousarray(bias, dtype)
     packed: tuple[np.ndarray, ...]
     if (size, stride) == (3, 1) and padding <= 1 and inputs % 16 == 0 and outputs % 16 == 0:
@@ -142,7 +148,7 @@ def prepare(filters: np.ndarray, bias: np.ndarray, stride: int, padding: int, dt
         way, packed = "narrow", lowering.pack_filters(filters) + narrow.pack_filters(filters)
     else:
         way, packed = "lowering", lowering.pack_filters(filters)
-    return Convolution(packed, bias, size, stride, padding, (inputs, outputs), way)
+    return Convolution(packed, bias, size, stride, padding, (inputs, outputs), way, points)
 
 
 def scratch_bytes(conv: Convolution, positions: tuple[int, ...]) -> int:
@@ -161,8 +167,8 @@ def scratch_bytes(conv: Convolution, positions: tuple[int, ...]) -> int:
     if conv.way == "winograd":
         inputs, outputs = conv.channels
         size = max(
-            winograd.scratch_size(winograd.F6, inputs, outputs, positions),
-            winograd.scratch_size(winograd.F6, outputs, inputs, positions),
+            winograd.scratch_size(conv.points, inputs, outputs, positions),
+            winograd.scratch_size(conv.points, outputs, inputs, positions),
         )
     else:
         size = lowering.scratch_size(conv.filters, conv.channels[0], conv.size, conv.stride, positions[2])
@@ -185,7 +191,7 @@ def conv_relu(x: np.ndarray, conv: Convolution, y: np.ndarray, mask: np.ndarray,
     """
     if conv.way == "winograd":
         how = winograd.PLAIN, conv.filters[0], False, conv.bias, winograd.RELU
-        winograd.convolve(winograd.F6, x, above, conv.padding, _NOTHING, *how, y.shape[:3], y, mask)
+        winograd.convolve(conv.points, x, above, conv.padding, _NOTHING, *how, y.shape[:3], y, mask)
     else:
         lowering.forward(x, above, conv.filters[0], conv.bias, conv.size, conv.stride, conv.padding, y, mask)
 
@@ -204,7 +210,7 @@ def conv_relu_backward(dy: np.ndarray, mask: np.ndarray, conv: Convolution, dx: 
         Rows of the halo of dy above, if dx is a strip.
     """
     if conv.way == "winograd":
-        _convolve_backward(dy, above, mask, winograd.MASKED, conv, dx)
+        _convolve_backward(dy, above, mask, winograd.MASKED, conv, dx, conv.points)
     else:
         lowering.backward(dy, above, mask, conv.filters[1], conv.size, conv.stride, conv.padding, dx)
 
@@ -226,7 +232,7 @@ def conv_relu_pool(x: np.ndarray, conv: Convolution, y: np.ndarray, route: np.nd
     """
     positions = (len(x), 2 * y.shape[1], x.shape[2])
     how = winograd.PLAIN, conv.filters[0], False, conv.bias, winograd.POOL
-    winograd.convolve(winograd.F6, x, above, conv.padding, _NOTHING, *how, positions, y, route)
+    winograd.convolve(conv.points, x, above, conv.padding, _NOTHING, *how, positions, y, route)
 
 
 def conv_relu_pool_backward(
@@ -244,10 +250,10 @@ def conv_relu_pool_backward(
     above : int
         Rows of the halo above in the map before the pool, an even number, if dx is a strip.
     """
-    _convolve_backward(dy, above, route, winograd.ROUTED, conv, dx)
+    _convolve_backward(dy, above, route, winograd.ROUTED, conv, dx, conv.points)
 
 
-def _convolve_backward(dy, above, gate, reading, conv, dx, points=winograd.F6):
+def _convolve_backward(dy, above, gate, reading, conv, dx, points):
     how = reading, conv.filters[0], True, conv.bias, winograd.SUM
     winograd.convolve(points, dy, above, 2 - conv.padding, gate, *how, dx.shape[:3], dx, _NOTHING)
 

@@ -32,7 +32,7 @@ def _register_tile(rows):
 
         def generate(context, builder, signature, arguments):
             a, a_start, a_row, a_column, b, b_start, b_row, c, c_start, c_row, depth, add = arguments
-            number = signature.args[0].dtype
+            number, pairs = signature.args[7].dtype, signature.args[0].dtype == types.uint32
             code = Code(context, builder, number, native_lanes(str(number)))
             a, b, c = (code.data(signature.args[i], array) for i, array in ((0, a), (4, b), (7, c)))
             a_rows = [code.at(a, code.add(a_start, code.multiply(r, a_row))) for r in range(rows)]
@@ -49,11 +49,17 @@ def _register_tile(rows):
             k = builder.phi(ir.IntType(64))
             sums = [[builder.phi(code.zero().value.type) for _ in halves] for _ in a_rows]
             b_row_k = code.at(b, code.add(b_start, code.multiply(k, b_row)))
-            b_vectors = [code.load(code.at(b_row_k, half)) for half in halves]
+            b_vectors = [(code.load_pairs if pairs else code.load)(code.at(b_row_k, half)) for half in halves]
             totals = []
             for a_row_r, row_sums in zip(a_rows, sums, strict=True):
-                factor = code.broadcast(code.at(a_row_r, code.multiply(k, a_column)))
-                totals.append([Vector(builder, s) + factor * v for s, v in zip(row_sums, b_vectors, strict=True)])
+                address = code.at(a_row_r, code.multiply(k, a_column))
+                of_row = [Vector(builder, s) for s in row_sums]
+                if pairs:
+                    pair = code.broadcast_pair(address)
+                    totals.append([code.plus_products(s, pair, v) for s, v in zip(of_row, b_vectors, strict=True)])
+                else:
+                    factor = code.broadcast(address)
+                    totals.append([s + factor * v for s, v in zip(of_row, b_vectors, strict=True)])
             following = code.add(k, 1)
             k.add_incoming(code.index(0), before)
             k.add_incoming(following, loop)
@@ -123,6 +129,9 @@ def multiply(
     add: bool | np.bool_,
 ) -> None:
     """C = A B or, if `add`, C += A B, for one panel of B.
+
+    If A and B are of uint32, each of their numbers holds two elements in bfloat16: of A those at 2 k and 2 k + 1 of a
+    row, the first in the lower half, and of B those of a column. `depth` counts the numbers.
 
     Parameters
     ----------

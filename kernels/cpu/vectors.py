@@ -35,6 +35,22 @@ def _vector_registers():
 
 VECTOR_BYTES, REGISTERS = _vector_registers()
 
+BFLOAT16 = VECTOR_BYTES == 64 and bool(llvm.get_host_cpu_features().get("avx512bf16"))
+"""Whether the processor multiplies numbers in bfloat16; elsewhere that is computed in float32, bit by bit the same."""
+
+
+class _BFloat(ir.Type):
+    """The type bfloat of LLVM, which llvmlite has not."""
+
+    def _to_string(self):
+        return "bfloat"
+
+    def __eq__(self, other):
+        return isinstance(other, _BFloat)
+
+    def __hash__(self):
+        return hash(_BFloat)
+
 
 def native_lanes(dtype: DTypeLike) -> int:
     """Number of elements of this dtype in a vector register."""
@@ -110,6 +126,10 @@ class Vector:
         """One bit per element: whether it is larger than that of the other vector."""
         return self.builder.fcmp_ordered(">", self.value, other.value)
 
+    def rounded(self):
+        """The elements rounded to bfloat16, as a value of LLVM."""
+        return self.builder.fptrunc(self.value, ir.VectorType(_BFloat(), self.value.type.count))
+
     def where(self, chosen, other):
         """The elements of this vector where a bit is set, and those of the other elsewhere."""
         return Vector(self.builder, self.builder.select(chosen, self.value, other.value))
@@ -163,6 +183,7 @@ class Code:
         self._number = context.get_value_type(number)
         self._bytes = number.bitwidth // 8
         self._vector = ir.VectorType(self._number, lanes)
+        self._pairs = ir.VectorType(ir.IntType(32), lanes)
 
     def index(self, value):
         """An integer of Python as a constant of the generated code."""
@@ -217,6 +238,44 @@ class Code:
     def load(self, address):
         """Load a vector."""
         return Vector(self.builder, self._load(address, self._vector, self._bytes))
+
+    def store_rounded(self, vector, address):
+        """Store a vector rounded to bfloat16, two elements in each of half as many numbers of 32 bits."""
+        self._store(vector.rounded(), address, 4)
+
+    def store_pairs(self, first, second, address):
+        """Store two vectors rounded to bfloat16, with elements of both in each number of 32 bits."""
+        order = [lane // 2 + lane % 2 * self.lanes for lane in range(2 * self.lanes)]
+        mixed = ir.Constant(ir.VectorType(ir.IntType(32), 2 * self.lanes), order)
+        self._store(self.builder.shuffle_vector(first.rounded(), second.rounded(), mixed), address, 4)
+
+    def load_pairs(self, address):
+        """Load a vector of numbers of 32 bits with two elements each."""
+        return self._load(address, self._pairs, 4)
+
+    def broadcast_pair(self, address):
+        """Load one number with two elements into all numbers of a vector."""
+        return self._repeat(self._load(address, ir.IntType(32), 4))
+
+    def plus_products(self, total, a, b):
+        """Add to each element of a vector the two products of a pair in `a` with one in `b`: first of the second ones.
+
+        That is how processors with an instruction for it round, too, unless a number is subnormal.
+        """
+        if BFLOAT16:
+            kind = ir.VectorType(_BFloat(), 2 * self.lanes)
+            function = get_or_insert_function(
+                self.builder.module,
+                ir.FunctionType(self._vector, [self._vector, kind, kind]),
+                "llvm.x86.avx512bf16.dpbf16ps.512",
+            )
+            factors = [self.builder.bitcast(pairs, kind) for pairs in (a, b)]
+            return Vector(self.builder, self.builder.call(function, [total.value, *factors]))
+        high, shift = (ir.Constant(self._pairs, [value] * self.lanes) for value in (0xFFFF0000, 16))
+        for part in (lambda pairs: self.builder.and_(pairs, high), lambda pairs: self.builder.shl(pairs, shift)):
+            x, y = (Vector(self.builder, self.builder.bitcast(part(pairs), self._vector)) for pairs in (a, b))
+            total = total + x * y
+        return total
 
     def gather(self, address, stride):
         """Load a vector of elements that are `stride` apart."""

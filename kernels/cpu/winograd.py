@@ -22,8 +22,8 @@ from __future__ import annotations
 import inspect
 
 import numpy as np
-from numba import get_thread_id, types
-from numba.extending import intrinsic, register_jitable
+from numba import get_thread_id, typeof, types
+from numba.extending import intrinsic, overload, register_jitable
 
 from stylecore.kernels import BLOCKED
 from stylecore.kernels.cpu.product import NEXT, multiply, panel_columns
@@ -37,12 +37,14 @@ SUM, RELU, POOL = 0, 1, 2
 
 # The two tiles, by the points besides infinity at which their transforms evaluate polynomials. Along a side, a tile has
 # one input more than there are points here, and two outputs fewer than inputs. Numba compiles everything once for each
-# number of points, which is part of the type.
+# type of points: their number, and the precision of the products, which in single precision are those of bfloat16.
 F4 = (0.0, 1.0, -1.0, 2.0, -2.0)
 F6 = (*F4, 0.5, -0.5)
+# With these, rounding to bfloat16 has half the effect.
+F4_BFLOAT16 = tuple(np.float32(point) for point in (0, 2 / 3, -2 / 3, 3 / 2, -3 / 2))
 
-# Channels of the input and of the output for which filters are transformed at a time: U for these, and the products
-# with it, fit into the second-level cache.
+# Channels of the input (in bfloat16, pairs of them) and of the output for which filters are transformed at a time: U for
+# these, and the products with it, fit into the second-level cache.
 DEPTH, WIDTH = 64, 32
 
 # Elements between two of the matrices. If their distance were a power of two, the positions of a tile would all compete
@@ -53,32 +55,41 @@ GAP = 16
 # The transforms along one side, of anything that can be added and multiplied.
 
 
-def _input_transform_4(d0, d1, d2, d3, d4, d5):
-    """B^T d."""
-    even_1, odd_1 = d4 - 4 * d2, d3 - 4 * d1
-    even_2, odd_2 = d4 - d2, 2 * (d3 - d1)
-    return (
-        4 * d0 - 5 * d2 + d4,
-        even_1 + odd_1,
-        even_1 - odd_1,
-        even_2 + odd_2,
-        even_2 - odd_2,
-        4 * d1 - 5 * d3 + d5,
-    )
+def _transforms_4(p, q):
+    """The three transforms for the points 0, p, -p, q, -q."""
 
+    def of_input(d0, d1, d2, d3, d4, d5):
+        """B^T d."""
+        even_p, odd_p = d4 - q**2 * d2, p * d3 - p * q**2 * d1
+        even_q, odd_q = d4 - p**2 * d2, q * d3 - q * p**2 * d1
+        return (
+            (p * q) ** 2 * d0 - (p**2 + q**2) * d2 + d4,
+            even_p + odd_p,
+            even_p - odd_p,
+            even_q + odd_q,
+            even_q - odd_q,
+            (p * q) ** 2 * d1 - (p**2 + q**2) * d3 + d5,
+        )
 
-def _filter_transform_4(g0, g1, g2):
-    """G g."""
-    even_1, odd_1 = (-1 / 6) * (g0 + g2), (-1 / 6) * g1
-    even_2, odd_2 = (1 / 24) * g0 + (1 / 6) * g2, (1 / 12) * g1
-    return (1 / 4) * g0, even_1 + odd_1, even_1 - odd_1, even_2 + odd_2, even_2 - odd_2, g2
+    def of_filter(g0, g1, g2):
+        """G g."""
+        at_p, at_q = 1 / (2 * p**2 * (p**2 - q**2)), 1 / (2 * q**2 * (q**2 - p**2))
+        even_p, odd_p = at_p * g0 + at_p * p**2 * g2, at_p * p * g1
+        even_q, odd_q = at_q * g0 + at_q * q**2 * g2, at_q * q * g1
+        return 1 / (p * q) ** 2 * g0, even_p + odd_p, even_p - odd_p, even_q + odd_q, even_q - odd_q, g2
 
+    def of_output(m0, m1, m2, m3, m4, m5):
+        """A^T m."""
+        sum_p, difference_p = m1 + m2, m1 - m2
+        sum_q, difference_q = m3 + m4, m3 - m4
+        return (
+            m0 + sum_p + sum_q,
+            p * difference_p + q * difference_q,
+            p**2 * sum_p + q**2 * sum_q,
+            p**3 * difference_p + q**3 * difference_q + m5,
+        )
 
-def _output_transform_4(m0, m1, m2, m3, m4, m5):
-    """A^T m."""
-    sum_1, difference_1 = m1 + m2, m1 - m2
-    sum_2, difference_2 = m3 + m4, m3 - m4
-    return m0 + sum_1 + sum_2, difference_1 + 2 * difference_2, sum_1 + 4 * sum_2, difference_1 + 8 * difference_2 + m5
+    return of_input, of_filter, of_output
 
 
 def _input_transform_6(d0, d1, d2, d3, d4, d5, d6, d7):
@@ -131,9 +142,36 @@ def _output_transform_6(m0, m1, m2, m3, m4, m5, m6, m7):
 
 
 _TRANSFORMS = {
-    len(F4): (_input_transform_4, _filter_transform_4, _output_transform_4),
-    len(F6): (_input_transform_6, _filter_transform_6, _output_transform_6),
+    typeof(F4): _transforms_4(1, 2),
+    typeof(F6): (_input_transform_6, _filter_transform_6, _output_transform_6),
+    typeof(F4_BFLOAT16): _transforms_4(2 / 3, 3 / 2),
 }
+
+
+def _is_paired(kind):
+    """Whether V and U hold pairs of channels in bfloat16, given Numba's type of the points."""
+    return kind.dtype == types.float32
+
+
+def _held(points):
+    """Channels that an element of V or U holds."""
+    return 2 if _is_paired(typeof(points)) else 1
+
+
+@overload(_held)
+def _held_in_compiled_code(points):
+    held = 2 if _is_paired(points) else 1
+    return lambda points: held
+
+
+def _factors(points, memory):
+    """Memory as that of V or U."""
+    return memory.view(np.uint32) if _is_paired(typeof(points)) else memory
+
+
+@overload(_factors)
+def _factors_in_compiled_code(points, memory):
+    return (lambda points, memory: memory.view(np.uint32)) if _is_paired(points) else (lambda points, memory: memory)
 
 
 # The transposes of the last two of F4, which lead from the gradient of the outputs to that of the filters.
@@ -193,7 +231,7 @@ def _generate_2d(code, transform, read, write, rows=1):
 
 
 def _filter_step(reverse):
-    """Make an intrinsic that computes U = G g G^T of one vector of filters.
+    """Make an intrinsic that computes U = G g G^T of one vector of filters, or of those of two channels in pairs.
 
     In the backward pass the filters are rotated and their channels exchanged, so the vector is gathered across them.
     """
@@ -202,22 +240,37 @@ def _filter_step(reverse):
     def step(typingctx, points, filters, start, u, u_start, u_step):
         index = types.intp
         signature = types.void(points, filters, index, u, index, index)
-        _, transform, _ = _TRANSFORMS[points.count]
+        _, transform, _ = _TRANSFORMS[points]
 
         def generate(context, builder, signature, arguments):
             _, filters, start, u, u_start, u_step = arguments
             number = signature.args[1].dtype
             code = Code(context, builder, number, native_lanes(str(number)))
             taps = code.at(code.data(signature.args[1], filters), start)
+            following = code.at(taps, 1 if reverse else 9 * WIDTH)
+            u = code.at(code.data(signature.args[3], u), u_start)
 
-            def read(a, b):
-                tap = code.add(3 * a, b)
-                if reverse:
-                    return code.gather(code.at(taps, code.multiply(builder.sub(code.index(8), tap), WIDTH)), 9 * WIDTH)
-                return code.load(code.at(taps, code.multiply(tap, WIDTH)))
+            def reads(taps):
+                def read(a, b):
+                    tap = code.add(3 * a, b)
+                    if reverse:
+                        tap = builder.sub(code.index(8), tap)
+                        return code.gather(code.at(taps, code.multiply(tap, WIDTH)), 9 * WIDTH)
+                    return code.load(code.at(taps, code.multiply(tap, WIDTH)))
 
-            write = _writes_matrices(code, code.at(code.data(signature.args[3], u), u_start), u_step)
-            _generate_2d(code, transform, read, write)
+                return read
+
+            if _is_paired(points):
+                room = code.room((points.count + 1) ** 2)
+                _generate_2d(code, transform, reads(taps), _writes(code, room, code.lanes))
+
+                def store(value, k):
+                    first = code.load(code.at(room, code.multiply(k, code.lanes)))
+                    code.store_pairs(first, value, code.at(u, code.multiply(k, u_step)))
+
+                _generate_2d(code, transform, reads(following), _each(code, store))
+            else:
+                _generate_2d(code, transform, reads(taps), _writes(code, u, u_step))
             return context.get_dummy_value()
 
         return signature, generate
@@ -225,15 +278,20 @@ def _filter_step(reverse):
     return step
 
 
-def _writes_matrices(code, address, step):
-    """Make a function that stores a row of a transformed tile, each element into a matrix of its own."""
+def _each(code, store):
+    """Make a function that stores a row of a transformed tile by one that gets an element and its number."""
 
     def write(a, row):
         for b, value in enumerate(row):
-            k = code.add(code.multiply(a, len(row)), b)
-            code.store(value, code.at(address, code.multiply(k, step)))
+            store(value, code.add(code.multiply(a, len(row)), b))
 
     return write
+
+
+def _writes(code, address, step, rounded=False):
+    """Make a function that stores a row of a transformed tile, each element into a matrix of its own."""
+    store = code.store_rounded if rounded else code.store
+    return _each(code, lambda value, k: store(value, code.at(address, code.multiply(k, step))))
 
 
 _transform_filter, _transform_filter_backward = _filter_step(False), _filter_step(True)
@@ -249,7 +307,7 @@ def _input_step(reading, border, transform_of=lambda points: _TRANSFORMS[points]
     def step(typingctx, points, x, gate, start, height, width, channels, top, left, v, v_start, v_step):
         index = types.intp
         signature = types.void(points, x, gate, index, index, index, index, index, index, v, index, index)
-        transform = transform_of(points.count)
+        transform = transform_of(points)
 
         def generate(context, builder, signature, arguments):
             _, x, gate, start, height, width, channels, top, left, v, v_start, v_step = arguments
@@ -286,7 +344,7 @@ def _input_step(reading, border, transform_of=lambda points: _TRANSFORMS[points]
                     value = value.where(chosen, code.zero())
                 return value
 
-            _generate_2d(code, transform, read, _writes_matrices(code, code.at(v, v_start), v_step))
+            _generate_2d(code, transform, read, _writes(code, code.at(v, v_start), v_step, _is_paired(points)))
             return context.get_dummy_value()
 
         return signature, generate
@@ -313,7 +371,7 @@ def _output_step(writing):
     def step(typingctx, points, m, m_start, m_step, bias, bias_start, y, y_start, y_row, y_column, mark):
         index = types.intp
         signature = types.void(points, m, index, index, bias, index, y, index, index, index, mark)
-        _, _, transform = _TRANSFORMS[points.count]
+        _, _, transform = _TRANSFORMS[points]
 
         def generate(context, builder, signature, arguments):
             _, m, m_start, m_step, bias, bias_start, y, y_start, y_row, y_column, mark = arguments
@@ -407,16 +465,16 @@ def pack_filters(filters: np.ndarray) -> np.ndarray:
 
 @exact_subroutine
 def _transform_filters(points, filters, reverse, group, channels, first, depth, u):
-    """U of one group of outputs and of the inputs from `first` on, as matrices in panels."""
+    """U of one group of outputs and of the inputs from `first` on, as matrices in panels of `depth` rows."""
     lanes, columns, step = native_lanes(filters.dtype), panel_columns(filters.dtype), depth * WIDTH + GAP
     for k in range(0, WIDTH, lanes):
-        for c in range(depth):
-            target = (k // columns * depth + c) * columns + k % columns
+        for row in range(depth):
+            target, c = (k // columns * depth + row) * columns + k % columns, first + row * _held(points)
             if not reverse:
-                start = (group * channels + first + c) * 9 * WIDTH + k
+                start = (group * channels + c) * 9 * WIDTH + k
                 _transform_filter(points, filters, start, u, target, step)
             elif group * WIDTH + k < channels:
-                source, lane = (first + c) // WIDTH, (first + c) % WIDTH
+                source, lane = c // WIDTH, c % WIDTH
                 start = (source * channels + group * WIDTH + k) * 9 * WIDTH + lane
                 _transform_filter_backward(points, filters, start, u, target, step)
 
@@ -426,7 +484,7 @@ def _into_matrices(tile, points, x, shape, shift, gate, reading, grid, first_til
     """V of a tile, into matrices of `size` rows, whose first row is that of the tile `first_tile`.
 
     A tile begins the rows and columns of `shift` beyond its outputs. V holds matrices of size x depth for every DEPTH
-    channels, one after the other.
+    channels, or pairs of them, one after the other.
     """
     _, height, width, channels = shape
     scale, side = 2 if reading == ROUTED else 1, len(points) + 1
@@ -434,11 +492,13 @@ def _into_matrices(tile, points, x, shape, shift, gate, reading, grid, first_til
     n, i, j = t // (grid[0] * grid[1]), t // grid[1] % grid[0], t % grid[1]
     top, left = (side - 2) * i + shift[0], (side - 2) * j + shift[1]
     inside = top >= 0 and left >= 0 and top + side <= scale * height and left + side <= scale * width
-    for first in range(0, channels, DEPTH):
-        depth = min(DEPTH, channels - first)
+    held = _held(points)
+    columns = channels // held
+    for first in range(0, columns, DEPTH):
+        depth = min(DEPTH, columns - first)
         step = size * depth + GAP
-        for c in range(0, depth, wide_lanes(x.dtype)):
-            start = n * height * width * channels + first + c
+        for c in range(0, depth, wide_lanes(x.dtype) // held):
+            start = n * height * width * channels + (first + c) * held
             target = side**2 * (size * first + GAP * (first // DEPTH)) + tile * depth + c
             if reading == PLAIN:
                 if inside:
@@ -506,12 +566,12 @@ def _one_group(
 ):
     """One group of outputs of the tiles begin to end, which are the first of `size` in V, by M = V U."""
     own = memory[get_thread_id()]
-    u, m = own, own[_matrices(points, DEPTH, WIDTH) :]
-    panel, width, square = np.intp(panel_columns(u.dtype)), np.intp(WIDTH), (len(points) + 1) ** 2
-    inputs = shape[3] if reverse else channels
-    for first in range(0, channels, DEPTH):
-        depth = min(DEPTH, channels - first)
-        _transform_filters(points, filters, reverse, group, inputs, first, depth, u)
+    u, m = _factors(points, own), own[_matrices(points, DEPTH, WIDTH) :]
+    panel, width, square = np.intp(panel_columns(m.dtype)), np.intp(WIDTH), (len(points) + 1) ** 2
+    inputs, held = shape[3] if reverse else channels, _held(points)
+    for first in range(0, channels // held, DEPTH):
+        depth = min(DEPTH, channels // held - first)
+        _transform_filters(points, filters, reverse, group, inputs, first * held, depth, u)
         for k in range(square):
             a = square * (size * first + GAP * (first // DEPTH)) + k * (size * depth + GAP)
             for p in range(0, WIDTH, panel):
@@ -526,7 +586,7 @@ def _one_block(
 ):
     """All steps for one block of `size` tiles."""
     begin, end = block * size, min((block + 1) * size, shape[0] * grid[0] * grid[1])
-    v = memory[get_thread_id()][_own(points, size) :]
+    v = _factors(points, memory[get_thread_id()][_own(points, size) :])
     for tile in range(end - begin):
         _into_matrices(tile, points, x, x_shape, shift, gate, reading, grid, begin, size, v)
     channels = x_shape[3]
@@ -566,7 +626,7 @@ def _convolve(
 
 
 # Tiles of a block for one thread, which fits into its second-level cache, and of one for all threads. Both are
-# multiples of the register tile on every processor.
+# multiples of the register tile on every processor. In bfloat16 they are twice as many.
 BLOCK, SHARED = 42, 84
 # Pairs of channels beyond which the threads work together on one block.
 LIMIT = 128 * 128
@@ -577,12 +637,13 @@ def _plan(points, inputs, outputs, positions):
     n, height, width = positions
     side = len(points) - 1
     grid = -(-height // side), -(-width // side)
-    tiles = n * grid[0] * grid[1]
+    tiles, held = n * grid[0] * grid[1], _held(points)
+    columns = inputs // held
     if inputs * outputs <= LIMIT:
-        size = min(BLOCK, tiles)
-        return grid, size, _own(points, size) + _matrices(points, size, inputs), 0
-    size = min(SHARED, tiles)
-    return grid, size, _own(points, size), _matrices(points, size, inputs)
+        size = min(BLOCK * held, tiles)
+        return grid, size, _own(points, size) + _matrices(points, size, columns), 0
+    size = min(SHARED * held, tiles)
+    return grid, size, _own(points, size), _matrices(points, size, columns)
 
 
 def scratch_size(points: tuple[float, ...], inputs: int, outputs: int, positions: tuple[int, ...]) -> int:
@@ -591,7 +652,7 @@ def scratch_size(points: tuple[float, ...], inputs: int, outputs: int, positions
     Parameters
     ----------
     points : tuple
-        F4 or F6.
+        F4, F6 or F4_BFLOAT16.
     inputs, outputs : int
         Channels; in the backward pass, those of the output and of the input.
     positions : tuple of int, (N, H, W)
@@ -625,7 +686,7 @@ def convolve(
     Parameters
     ----------
     points : tuple
-        F4 or F6.
+        F4, F6 or F4_BFLOAT16.
     x : ndarray, (N, H, W, C)
         Input; (N, H // 2, W // 2, C) if `reading` is ROUTED. May have more rows than the result depends on.
     above : int
@@ -659,7 +720,7 @@ def convolve(
     inputs, outputs = x.shape[3], y.shape[3]
     grid, size, own, shared = _plan(points, inputs, outputs, positions)
     memory = scratch(threads() * own + shared, x.dtype)
-    common, private = memory[:shared], memory[shared:].reshape(threads(), own)
+    common, private = _factors(points, memory[:shared]), memory[shared:].reshape(threads(), own)
     source = x.reshape(-1), x.shape, (above - margin, -margin), gate.reshape(-1), reading
     steps = filters.reshape(-1), reverse, bias, writing, grid, size, common, private
     _convolve(points, *source, *steps, y.reshape(-1), y.shape, mark.reshape(-1))

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from numba import njit
 
+from stylecore.kernels.cpu import product, vectors
 from stylecore.kernels.cpu.product import ROWS, multiply, pad_columns, panel_columns
 from stylecore.kernels.cpu.runtime import kernel
 
@@ -38,6 +40,32 @@ def test_multiply(rows, depth, by_columns, add, dtype):
     assert np.linalg.norm(c - expected) <= TOLERANCE[dtype] * np.linalg.norm(expected)
     np.testing.assert_array_equal(c[[0, -1]], expected[[0, -1]].astype(dtype))
     np.testing.assert_array_equal(c[:, :width], expected[:, :width].astype(dtype))
+
+
+@pytest.mark.parametrize("depth", [1, 2, 33])
+def test_pairs_in_bfloat16(depth, monkeypatch):
+    rng = np.random.default_rng(0)
+    width = panel_columns(np.dtype("float32"))
+    # The upper halves of numbers in float32 are those in bfloat16.
+    a, b = (rng.standard_normal(shape).astype(np.float32) for shape in ((depth, 2), (depth, width, 2)))
+    a, b = ((array.view(np.uint32) & 0xFFFF0000).view(np.float32) for array in (a, b))
+    pairs = [
+        np.ascontiguousarray(array.view(np.uint16)[..., 1::2]).view(np.uint32).reshape(-1) for array in (a, b)
+    ]
+    expected = np.einsum("ki,kji->j", a.astype(np.float64), b.astype(np.float64))
+    results = []
+    for by_instruction in {vectors.BFLOAT16, False}:
+        monkeypatch.setattr(vectors, "BFLOAT16", by_instruction)
+        results.append(np.empty(width, np.float32))
+        tile = product._register_tile(1)
+
+        @njit
+        def multiplied(a, b, c, depth, tile=tile):
+            tile(a, 0, depth, 1, b, 0, c.size, c, 0, c.size, depth, False)
+
+        multiplied(*pairs, results[-1], depth)
+        np.testing.assert_allclose(results[-1], expected, rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(results[0], results[-1])
 
 
 def test_what_is_not_added_to_may_hold_anything():

@@ -11,6 +11,7 @@ nothing to hide behind.
 
 import re
 import tracemalloc
+import warnings
 from functools import cache
 
 import numpy as np
@@ -20,6 +21,7 @@ from PIL import Image
 
 from stylecore import ImageError, Objective, ParameterError
 from stylecore.kernels import cpu
+from stylecore.kernels.cpu import vectors
 from stylecore.losses import STYLE_LOSSES, Moments, TemporalLoss
 from stylecore.network import CONTENT_LAYERS, STYLE_LAYERS, load_network
 from stylecore.pictures.geometry import resize
@@ -249,6 +251,25 @@ def test_single_precision():
     assert loss == pytest.approx(exact_loss, rel=1e-5)
     assert terms == pytest.approx(exact_terms, rel=2e-5)
     assert np.linalg.norm(gradient - exact_gradient) < 1e-4 * np.linalg.norm(exact_gradient)
+
+
+def test_products_in_bfloat16():
+    content, style = (resize(read_image(path)[0], (96, 128)) for path in (PHOTOGRAPH, PAINTING))
+    given = {"network": "small", "content_layers": ["relu3_2"], "style_layers": ["relu1_1", "relu2_1", "relu3_1"]}
+    x = (0.5 * content + 0.5 * style).astype(np.float32)
+    with warnings.catch_warnings(action="ignore"):  # That there are no instructions for it.
+        rounded = Objective(content, style, dtype="bfloat16", **given)
+    loss, gradient, _ = rounded.evaluate(x)
+    exact_loss, exact, _ = Objective(content, style, dtype="float64", **given).evaluate(x)
+    assert gradient.dtype == np.float32 and rounded.network.dtype == np.float32
+    assert loss == pytest.approx(exact_loss, rel=0.02) and loss != pytest.approx(exact_loss, rel=1e-6)
+    assert np.vdot(gradient, exact) > 0.99 * np.linalg.norm(gradient) * np.linalg.norm(exact)
+
+
+def test_a_processor_without_bfloat16_is_reported(monkeypatch):
+    monkeypatch.setattr(vectors, "BFLOAT16", False)
+    with pytest.warns(UserWarning, match=r'has no instructions for bfloat16; dtype "bfloat16" takes longer'):
+        load_network("small", dtype="bfloat16")
 
 
 # The terms and their weights
