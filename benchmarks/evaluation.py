@@ -15,7 +15,8 @@ from benchmarks.measuring import in_turn, progress, ratios, summary
 from benchmarks.record import number, spread, table
 from benchmarks.setting import Setting
 from stylecore.errors import StylecoreError
-from stylecore.network import Network
+from stylecore.kernels.cpu.vectors import BFLOAT16
+from stylecore.network import Network, load_network
 
 # Largest relative difference between the losses and between the gradients of the two sides.
 AGREEMENT = {"loss": 1e-3, "gradient": 1e-2}
@@ -54,31 +55,34 @@ def _row(setting: Setting, size: int, theirs: Evaluate | None) -> dict[str, Any]
     if theirs:
         row["differences"] = check_agreement(ours, theirs, x)
         sides["pytorch"] = lambda: theirs(x)
-        gradient = ours(x)[1]
-        for name, variant in _variants(setting, size).items():
-            row.setdefault("cosines", {})[name] = _cosine(variant(x)[1], gradient)
-            sides[name] = lambda variant=variant: variant(x)
+    variants, gradient = _variants(setting, size), ours(x)[1]
+    cosines = {name: _cosine(variant(x)[1], gradient) for name, variant in variants.items()}
+    sides.update({name: lambda variant=variant: variant(x) for name, variant in variants.items()})
     seconds = in_turn(sides, setting.repetitions)
     row["seconds"] = summary(seconds["ours"])
     if theirs:
         row["pytorch seconds"] = summary(seconds["pytorch"])
         row["ratio"] = ratios(seconds["pytorch"], seconds["ours"])
-        row["variants"] = {
-            name: {"seconds": summary(seconds[name]), "ratio": ratios(seconds[name], seconds["ours"]), "cosine": cosine}
-            for name, cosine in row.pop("cosines", {}).items()
-        }
+    row["variants"] = {
+        name: {"seconds": summary(seconds[name]), "ratio": ratios(seconds[name], seconds["ours"]), "cosine": cosine}
+        for name, cosine in cosines.items()
+    }
     return {**row, **_breakdown(setting, size, x)}
 
 
 def _variants(setting: Setting, size: int) -> dict[str, Evaluate]:
-    """Other ways in which PyTorch computes the objective, by name; those that do not work here are left out."""
+    """Other ways to compute the objective, by name; those that do not work here are left out."""
+    found: dict[str, Evaluate] = {}
+    if BFLOAT16:
+        found["stylecore in bfloat16"] = setting.ours(size, load_network(setting.weights, dtype="bfloat16"))
+    if not setting.peers:
+        return found
     given = *setting.pictures(size), setting.weights, "channels last"
     ways: dict[str, dict[str, Any]] = {
         "bfloat16": {"dtype": "bfloat16"},
         "torch.compile": {"compiled": True},
         "bfloat16, torch.compile": {"dtype": "bfloat16", "compiled": True},
     }
-    found: dict[str, Evaluate] = {}
     for name, way in ways.items():
         progress(f"evaluation, {size} px: PyTorch, {name}")
         found[name] = setting.peers.Objective(*given, **way)
@@ -207,7 +211,7 @@ def tables(section: dict[str, Any]) -> Iterator[str]:
     variants = [(row, name, variant) for row in rows for name, variant in row.get("variants", {}).items()]
     if variants:
         yield table(
-            "Other ways of PyTorch",
+            "Other ways, of PyTorch unless they name stylecore",
             ["px", "threads", "way", "ms", "stylecore times as fast", "gradient's cosine to stylecore's"],
             [
                 [

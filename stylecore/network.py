@@ -81,9 +81,7 @@ class Network:
         biases = weights.biases
         del weights
         self._convolutions = {
-            layer.name: backend.prepare(
-                filters.pop(layer.name), biases[layer.name], layer.stride, layer.padding, dtype
-            )
+            layer.name: backend.prepare(filters.pop(layer.name), biases[layer.name], layer.stride, layer.padding, dtype)
             for layer in reversed(self.layers)
             if isinstance(layer, Conv)
         }

@@ -137,7 +137,7 @@ def prepare(filters: np.ndarray, bias: np.ndarray, stride: int, padding: int, dt
     Convolution
     """
     size, _, inputs, outputs = filters.shape
-    points = winograd.F6
+    points: tuple[float, ...] = winograd.F6
     if str(dtype) == "bfloat16":
         dtype, points = np.float32, winograd.F4_BFLOAT16
     filters, bias = np.asarray(filters, dtype), np.ascontiguousarray(bias, dtype)

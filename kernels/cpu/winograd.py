@@ -20,6 +20,7 @@ stored nor read from memory.
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 import numpy as np
 from numba import get_thread_id, typeof, types
@@ -41,9 +42,9 @@ SUM, RELU, POOL = 0, 1, 2
 F4 = (0.0, 1.0, -1.0, 2.0, -2.0)
 F6 = (*F4, 0.5, -0.5)
 # With these, rounding to bfloat16 has half the effect.
-F4_BFLOAT16 = tuple(np.float32(point) for point in (0, 2 / 3, -2 / 3, 3 / 2, -3 / 2))
+F4_BFLOAT16: tuple[Any, ...] = tuple(np.float32(point) for point in (0, 2 / 3, -2 / 3, 3 / 2, -3 / 2))
 
-# Channels of the input (in bfloat16, pairs of them) and of the output for which filters are transformed at a time: U for
+# Channels of the input (in bfloat16 pairs of them) and of the output for which filters are transformed at a time: U for
 # these, and the products with it, fit into the second-level cache.
 DEPTH, WIDTH = 64, 32
 

@@ -49,9 +49,7 @@ def test_pairs_in_bfloat16(depth, monkeypatch):
     # The upper halves of numbers in float32 are those in bfloat16.
     a, b = (rng.standard_normal(shape).astype(np.float32) for shape in ((depth, 2), (depth, width, 2)))
     a, b = ((array.view(np.uint32) & 0xFFFF0000).view(np.float32) for array in (a, b))
-    pairs = [
-        np.ascontiguousarray(array.view(np.uint16)[..., 1::2]).view(np.uint32).reshape(-1) for array in (a, b)
-    ]
+    pairs = [np.ascontiguousarray(array.view(np.uint16)[..., 1::2]).view(np.uint32).reshape(-1) for array in (a, b)]
     expected = np.einsum("ki,kji->j", a.astype(np.float64), b.astype(np.float64))
     results = []
     for by_instruction in {vectors.BFLOAT16, False}:

@@ -9,7 +9,8 @@ from numba import typeof
 from stylecore.kernels import cpu, reference
 from stylecore.kernels.cpu import winograd
 
-POINTS = pytest.mark.parametrize("points", [winograd.F4, winograd.F6, winograd.F4_BFLOAT16], ids=["F4", "F6", "bfloat16"])
+TILES = {"F4": winograd.F4, "F6": winograd.F6, "bfloat16": winograd.F4_BFLOAT16}
+POINTS = pytest.mark.parametrize("points", TILES.values(), ids=TILES)
 
 
 @POINTS
