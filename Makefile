@@ -17,6 +17,9 @@ setup: .venv/installed  ## create a virtual environment in .venv and install the
 demo: setup  ## paint the sample photograph: demo.png, and demo-sheet.png with the originals beside it
 	$(BIN)/stylecore demo
 
+# The tests start hundreds of processes, which would compile all that they import again: two seconds in place of one.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Two processes share the cores, so an OpenMP thread that waits should soon yield its core to the other process.
 test test-web docs test-oldest: export GOMP_SPINCOUNT = 2000
 

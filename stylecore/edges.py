@@ -1,9 +1,10 @@
 """What the network sees beyond the edges of a picture.
 
 Zeros, with which convolutions pad by default, are a frame that no painting has: near the edges the statistics of the
-features differ, and the optimisation paints what makes up for that. Otherwise the picture is continued by the width of
-the network's halo, and only the positions within it count: its reflection continues it as most pictures would go on,
-and wrapped around, the result is a tile that repeats without seams.
+features differ, and the optimisation paints what makes up for that. Otherwise the picture is continued, and only the
+positions within it count: its reflection continues it as most pictures would go on, by as much as makes a difference
+(`stylecore.tiles.continued_by`); and wrapped around, by the width of the network's halo, the result is a tile that
+repeats without seams.
 """
 
 from __future__ import annotations

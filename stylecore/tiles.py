@@ -31,6 +31,9 @@ from stylecore.weights.architectures import Conv, features_names
 Key = tuple[str, str]
 """A style term: its layer, and the name of its region."""
 
+REFLECTED = 32
+"""Pixels by which a picture is continued by its reflection; a multiple of the strides of all networks."""
+
 SIDE = 1024
 """Sides of the tiles in pixels, unless the user names others."""
 
@@ -165,6 +168,29 @@ def halo(network: Network, layers: Collection[str]) -> int:
     return -(-widest // stride) * stride
 
 
+def continued_by(network: Network, layers: Collection[str], edges: str) -> int:
+    """Width in pixels by which a picture is continued beyond its edges.
+
+    What wraps around has no edge, so it is continued by the whole halo. A reflection needs less: beyond `REFLECTED`
+    pixels the network sees zeros, of which little reaches the picture.
+
+    Parameters
+    ----------
+    network : Network
+    layers : collection of str
+        Those that carry a loss.
+    edges : {"zeros", "reflect", "wrap"}
+
+    Returns
+    -------
+    int
+    """
+    if edges == "zeros":
+        return 0
+    wide = halo(network, layers)
+    return wide if edges == "wrap" else min(wide, REFLECTED)
+
+
 def divide(
     network: Network, shape: tuple[int, int], layers: Collection[str], side: int | None, edges: str = "zeros"
 ) -> list[Tile]:
@@ -204,7 +230,7 @@ def divide(
             f"give a tile of at least {max(wide, stride)} px."
         )
     rows, columns = ([(0, length)] if side is None else _intervals(length, side, stride, wide) for length in shape)
-    margin = 0 if edges == "zeros" else wide
+    margin = continued_by(network, layers, edges)
     # The same for all tiles, or for all of one shape.
     maps_of_all = {layer: network.map_shape(*shape, layer) for layer in layers}
     widths: dict[tuple[int, int], dict[str, int]] = {}
@@ -504,7 +530,7 @@ class Tiles:
         self.tiles = tiles
         self.in_one_piece = len(tiles) == 1 and edges == "zeros"
         self._edges = edges
-        self._margin = 0 if edges == "zeros" else halo(network, layers)
+        self._margin = continued_by(network, layers, edges)
         self._network = network
         self._passes = Passes(network, layers, distance, tiles, gradient)
         self._store = Store(in_memory=len(tiles) == 1)

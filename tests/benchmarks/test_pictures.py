@@ -41,6 +41,7 @@ def quick(pictures, monkeypatch):
     known["quick"] = presets["classic"]._replace(settings=few)
     monkeypatch.setattr(pictures, "load_presets", lambda file: known)
     monkeypatch.setattr(pictures, "RIM", 4)
+    monkeypatch.setattr(pictures, "CUTS", (4, 6))
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stylecore import Objective, ParameterError, transfer
+from stylecore import Objective, ParameterError, tiles, transfer
 from stylecore.budget import evaluation_bytes
 from stylecore.edges import fold, positions
 from stylecore.network import load_network
@@ -67,6 +67,19 @@ def test_tiles_change_nothing(edges):
     )
     assert tiled_loss == pytest.approx(loss, rel=1e-12) and tiled_terms == pytest.approx(terms, rel=1e-12)
     assert np.linalg.norm(tiled - gradient) < 1e-12 * np.linalg.norm(gradient)
+
+
+def test_a_reflection_may_be_narrower_than_the_halo(monkeypatch):
+    whole_loss, _ = objective("reflect")(X)
+    monkeypatch.setattr(tiles, "REFLECTED", 8)
+    (loss, gradient, _), (tiled_loss, tiled, _) = (objective("reflect", tile=tile).evaluate(X) for tile in (None, 24))
+    assert loss != whole_loss and loss == pytest.approx(whole_loss, rel=0.05)
+    assert tiled_loss == pytest.approx(loss, rel=1e-12)
+    assert np.linalg.norm(tiled - gradient) < 1e-12 * np.linalg.norm(gradient)
+    function, direction = objective("reflect"), np.random.default_rng(1).standard_normal(X.shape)
+    step = 1e-7
+    slope = (function(X + step * direction)[0] - function(X - step * direction)[0]) / (2 * step)
+    assert (gradient * direction).sum() == pytest.approx(slope, rel=1e-5)
 
 
 def test_the_positions_of_the_picture_count():
