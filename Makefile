@@ -82,8 +82,8 @@ docs: .venv/docs  ## build the documentation in docs/build and run its gallery, 
 bench: setup  ## measure speed and memory, next to PyTorch if it is installed; pass options as BENCH="..."
 	$(BIN)/python -m benchmarks $(BENCH)
 
-bench-peers: setup  ## install PyTorch, then measure speed and memory next to it
-	$(BIN)/python -m pip install --quiet torch==2.13.0
+bench-peers: setup  ## install PyTorch and JAX, then measure speed and memory next to them
+	$(BIN)/python -m pip install --quiet torch==2.13.0 jax
 	$(BIN)/python -m benchmarks $(BENCH)
 
 bench-cuda: setup .venv/cuda  ## measure an NVIDIA GPU next to the CPU, and next to PyTorch if it is installed

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -83,14 +85,21 @@ def _variants(setting: Setting, size: int) -> dict[str, Evaluate]:
         "torch.compile": {"compiled": True},
         "bfloat16, torch.compile": {"dtype": "bfloat16", "compiled": True},
     }
-    for name, way in ways.items():
-        progress(f"evaluation, {size} px: PyTorch, {name}")
-        found[name] = setting.peers.Objective(*given, **way)
+    makers = {name: partial(setting.peers.Objective, *given, **way) for name, way in ways.items()}
+    if importlib.util.find_spec("jax"):
+        from benchmarks import jax_peer
+
+        for name, dtype in (("JAX", "float32"), ("JAX in bfloat16", "bfloat16")):
+            makers[name] = partial(jax_peer.Objective, *setting.pictures(size), setting.weights, dtype)
+    for name, make in makers.items():
+        progress(f"evaluation, {size} px: {name}")
         try:
-            found[name](setting.pictures(size)[0])
-        except Exception as error:  # The compiler of torch.compile raises all kinds of errors.
+            variant = make()
+            variant(setting.pictures(size)[0])
+        except Exception as error:  # Compilers raise all kinds of errors.
             progress(f"without {name}: {type(error).__name__}")
-            del found[name]
+        else:
+            found[name] = variant
     return found
 
 
@@ -211,7 +220,7 @@ def tables(section: dict[str, Any]) -> Iterator[str]:
     variants = [(row, name, variant) for row in rows for name, variant in row.get("variants", {}).items()]
     if variants:
         yield table(
-            "Other ways, of PyTorch unless they name stylecore",
+            "Other ways, of PyTorch unless they name another",
             ["px", "threads", "way", "ms", "stylecore times as fast", "gradient's cosine to stylecore's"],
             [
                 [

@@ -183,9 +183,8 @@ def _film(setting: Setting, path: str, folder: Path) -> dict[str, Any]:
         for part, functions in PARTS.items():
             for owner, name in functions:
                 stack.enter_context(_timed(owner, name, part, totals))
-        result = transfer_video(
-            path, setting.style, folder / "film.mp4", size=_film_size(setting.transfer_size), callback=callback
-        )
+        given = {"size": _film_size(setting.transfer_size), "iterations": _iterations(setting)}
+        result = transfer_video(path, setting.style, folder / "film.mp4", callback=callback, **given)
     begin, end = result.shots[0]
     still = np.ptp(np.stack(sources[begin:end]), axis=0).max(axis=2) < STILL
     brightness = [255 * float(picture[still].mean()) for picture in painted[begin:end]] if still.any() else []

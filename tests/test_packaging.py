@@ -153,12 +153,28 @@ def test_the_dependencies_are_there_and_the_package_is_not(bare, tmp_path):
     assert call([bare, "-c", script], tmp_path) == "True None\n"
 
 
-def test_the_installed_wheel_paints_a_picture_in_any_folder(installed, tmp_path):
+# Prints how many functions the warming compiles, how many a first evaluation compiles after it, and what is expected.
+COUNT = """
+import numpy as np
+from stylecore import Objective, warming
+from stylecore.kernels.compilation import each_compiled
+
+functions, later = [], []
+with each_compiled(functions.append), warming.compiling(progress=False):
+    pass
+picture = np.random.default_rng(0).random((48, 40, 3))
+with each_compiled(later.append):
+    Objective(picture, picture, network="small")(picture)
+print(len(functions), len(later), warming.FUNCTIONS)
+"""
+
+
+def test_the_installed_wheel_compiles_ahead_and_paints_a_picture_in_any_folder(installed, tmp_path):
     site = installed.parent.parent
     assert all(Path(file).is_relative_to(site) for file in call([installed, "-c", WHERE], tmp_path).splitlines())
-    command = [installed.with_name("stylecore"), "transfer", PHOTOGRAPH, PAINTING, "-o", "out.png", *QUICK]
-    # The kernels have the same sources as here, so those that have been compiled here are used.
-    call(command, tmp_path, NUMBA_CACHE_DIR=str(ROOT / "kernels" / "__pycache__"))
+    compiled, later, expected = map(int, call([installed, "-c", COUNT], tmp_path).split())
+    assert compiled == expected and later == 0
+    call([installed.with_name("stylecore"), "transfer", PHOTOGRAPH, PAINTING, "-o", "out.png", *QUICK], tmp_path)
     assert Image.open(tmp_path / "out.png").size == (64, 48)
 
 

@@ -132,30 +132,30 @@ def train_styles(
         raise ParameterError(
             f"{output} is in the folder of the photographs, as would be its samples; choose another one."
         )
-    outputs.check([*data.list_photographs(photographs), *map(Path, styles)], resume)
-    targets = [_style(style, chosen.style_size) for style in styles]
-    train, test = data.read_photographs(photographs, chosen.crop, chosen.held_out, chosen.seed)
-    if chosen.batch > len(train.labels):
-        raise ParameterError(
-            f"batch is {chosen.batch}, but there are only {len(train.labels)} photographs to train on; reduce it."
-        )
-    run = _Run(chosen, new, targets, base, train, test)
-    identity = Identity("painter", chosen, _digest(train, test, targets, new, base))
-    if outputs.checkpoint.exists():
-        run.history = checkpoints.load(outputs.checkpoint, identity, run.arrays())
-    while run.steps_done < chosen.steps:
-        run.round(progress)
-        write_file(outputs.checkpoint, checkpoints.dump(identity, run.history, run.arrays()))
-        write_file(outputs.curves, curves.table(run.history, SCORE))
-        run.write_samples(outputs.samples)
-        if callback is not None:
-            callback(run.history[-1])
-    weights = run.weights(Path(photographs).name)
-    write(weights, outputs.network, "float16" if half else "float32")
-    if outputs.plot is not None:
-        write_file(outputs.plot, curves.plot(run.history, SCORE, outputs.plot.suffix.removeprefix(".")))
-    outputs.checkpoint.unlink(missing_ok=True)
-    return PainterTraining(weights, run.history)
+    with outputs.reserved([*data.list_photographs(photographs), *map(Path, styles)], resume):
+        targets = [_style(style, chosen.style_size) for style in styles]
+        train, test = data.read_photographs(photographs, chosen.crop, chosen.held_out, chosen.seed)
+        if chosen.batch > len(train.labels):
+            raise ParameterError(
+                f"batch is {chosen.batch}, but there are only {len(train.labels)} photographs to train on; reduce it."
+            )
+        run = _Run(chosen, new, targets, base, train, test)
+        identity = Identity("painter", chosen, _digest(train, test, targets, new, base))
+        if outputs.checkpoint.exists():
+            run.history = checkpoints.load(outputs.checkpoint, identity, run.arrays())
+        while run.steps_done < chosen.steps:
+            run.round(progress)
+            write_file(outputs.checkpoint, checkpoints.dump(identity, run.history, run.arrays()))
+            write_file(outputs.curves, curves.table(run.history, SCORE))
+            run.write_samples(outputs.samples)
+            if callback is not None:
+                callback(run.history[-1])
+        weights = run.weights(Path(photographs).name)
+        write(weights, outputs.network, "float16" if half else "float32")
+        if outputs.plot is not None:
+            write_file(outputs.plot, curves.plot(run.history, SCORE, outputs.plot.suffix.removeprefix(".")))
+        outputs.checkpoint.unlink(missing_ok=True)
+        return PainterTraining(weights, run.history)
 
 
 def _names(

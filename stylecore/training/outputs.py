@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 
 from stylecore.errors import ParameterError, TrainingError
-from stylecore.files import replacing
+from stylecore.files import InUseError, locked, replacing
 from stylecore.training import checkpoints, curves
 
 
@@ -44,6 +45,34 @@ class Outputs:
         self.samples = self.network.with_suffix(".samples.png")
         self.plot = None if plot is None else Path(plot)
         self._has_samples = has_samples
+
+    @contextmanager
+    def reserved(self, inputs: Iterable[Path], resume: bool) -> Iterator[None]:
+        """Check the files, and inside the ``with`` block keep other trainings away from them.
+
+        Parameters
+        ----------
+        inputs, resume
+            As those of `check`.
+
+        Raises
+        ------
+        ParameterError
+            As `check` does, and if another training writes these files.
+        """
+        _check_writable(self.network)
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self.checkpoint))
+            except InUseError as error:
+                raise ParameterError(
+                    f"{self.network} is being trained by {error.strerror}; wait until that has ended, or choose "
+                    "another name."
+                ) from error
+            except OSError as error:
+                raise ParameterError(f"{self.network} cannot be written ({error}); choose another name.") from error
+            self.check(inputs, resume)
+            yield
 
     def check(self, inputs: Iterable[Path], resume: bool) -> None:
         """Check that all files can be written without loss.

@@ -191,34 +191,34 @@ def _train(
     progress: bool,
 ) -> Training:
     """Train a network, and write it with its learning curves; see `train_classifier`."""
-    outputs.check(data.files(source, settings.classes), resume)
-    train, test = data.read(
-        source, side=settings.side, classes=settings.classes, held_out=settings.held_out, seed=settings.seed
-    )
-    if settings.batch > len(train.labels):
-        raise ParameterError(
-            f"batch is {settings.batch}, but there are only {len(train.labels)} pictures to train on; reduce it."
+    with outputs.reserved(data.files(source, settings.classes), resume):
+        train, test = data.read(
+            source, side=settings.side, classes=settings.classes, held_out=settings.held_out, seed=settings.seed
         )
-    settings = replace(settings, side=train.side, classes=train.classes)  # As the data have them.
-    model = make_model(train)
-    check_memory(model, settings.batch, settings.side)
-    scaling = measure(train)
-    run = _Run(model, make_task(scaling), train, test, scaling, settings)
-    identity = Identity(network, settings, data.digest(train, test))
-    if outputs.checkpoint.exists():
-        run.history = checkpoints.load(outputs.checkpoint, identity, run.arrays())
-    while len(run.history) < settings.epochs:
-        run.epoch(progress)
-        write(outputs.checkpoint, checkpoints.dump(identity, run.history, run.arrays()))
-        write(outputs.curves, curves.table(run.history, run.task.score))
-        if callback is not None:
-            callback(run.history[-1])
-    weights = _weights(network, run, Path(source).name)
-    write_weights(weights, outputs.network, "float16" if half else "float32")
-    if outputs.plot is not None:
-        write(outputs.plot, curves.plot(run.history, run.task.score, outputs.plot.suffix.removeprefix(".")))
-    outputs.checkpoint.unlink(missing_ok=True)
-    return Training(weights, run.history, run.task.score)
+        if settings.batch > len(train.labels):
+            raise ParameterError(
+                f"batch is {settings.batch}, but there are only {len(train.labels)} pictures to train on; reduce it."
+            )
+        settings = replace(settings, side=train.side, classes=train.classes)  # As the data have them.
+        model = make_model(train)
+        check_memory(model, settings.batch, settings.side)
+        scaling = measure(train)
+        run = _Run(model, make_task(scaling), train, test, scaling, settings)
+        identity = Identity(network, settings, data.digest(train, test))
+        if outputs.checkpoint.exists():
+            run.history = checkpoints.load(outputs.checkpoint, identity, run.arrays())
+        while len(run.history) < settings.epochs:
+            run.epoch(progress)
+            write(outputs.checkpoint, checkpoints.dump(identity, run.history, run.arrays()))
+            write(outputs.curves, curves.table(run.history, run.task.score))
+            if callback is not None:
+                callback(run.history[-1])
+        weights = _weights(network, run, Path(source).name)
+        write_weights(weights, outputs.network, "float16" if half else "float32")
+        if outputs.plot is not None:
+            write(outputs.plot, curves.plot(run.history, run.task.score, outputs.plot.suffix.removeprefix(".")))
+        outputs.checkpoint.unlink(missing_ok=True)
+        return Training(weights, run.history, run.task.score)
 
 
 def check_memory(model: Model, batch: int, side: int) -> None:

@@ -4,6 +4,7 @@ from math import prod
 
 import numpy as np
 import pytest
+from numba import typeof
 
 from stylecore.kernels import EPSILON, cpu, reference
 from stylecore.kernels.cpu import winograd
@@ -105,9 +106,10 @@ def test_winograd_gradient_transforms_are_the_transposes():
     """<A^T m A, d> = <m, A d A^T> and <G g G^T, m> = <g, G^T m G>."""
     rng = np.random.default_rng(2)
     m, d, g = rng.standard_normal((6, 6)), rng.standard_normal((4, 4)), rng.standard_normal((3, 3))
+    _, of_filter, of_output = winograd._TRANSFORMS[typeof(winograd.F4)]
     pairs = [
-        (winograd._output_transform_4, m, winograd._output_gradient_transform, d),
-        (winograd._filter_transform_4, g, winograd._filter_gradient_transform, m),
+        (of_output, m, winograd._output_gradient_transform, d),
+        (of_filter, g, winograd._filter_gradient_transform, m),
     ]
     for forward, x, backward, y in pairs:
         there, back = (np.array(winograd._transform_2d(t, a)) for t, a in ((forward, x), (backward, y)))

@@ -1,7 +1,5 @@
 """The compilation of the kernels while the network is downloaded."""
 
-import subprocess
-import sys
 import time
 
 import pytest
@@ -59,27 +57,3 @@ def test_an_error_of_the_compilation_is_left_to_the_transfer(monkeypatch):
     monkeypatch.setattr(warming, "Objective", Failing)
     with warming.compiling():
         pass
-
-
-COUNT = """
-import numpy as np
-from stylecore import Objective, warming
-from stylecore.kernels.compilation import each_compiled
-
-functions, later = [], []
-with each_compiled(functions.append), warming.compiling(progress=False):
-    pass
-picture = np.random.default_rng(0).random((48, 40, 3))
-with each_compiled(later.append):
-    Objective(picture, picture, network="small")(picture)
-print(len(functions), len(later), warming.FUNCTIONS)
-"""
-
-
-@pytest.mark.slow
-def test_a_first_evaluation_compiles_nothing_more(tmp_path, monkeypatch):
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    output = subprocess.run([sys.executable, "-c", COUNT], check=True, capture_output=True, text=True).stdout
-    compiled, later, expected = map(int, output.split())
-    assert compiled == expected
-    assert later == 0

@@ -34,6 +34,23 @@ def test_what_the_user_names_and_an_earlier_training_wrote_may_be_replaced(netwo
     Outputs(network).check([], resume=True)
 
 
+def test_two_trainings_do_not_write_the_same_files(network):
+    with Outputs(network).reserved([], resume=False):
+        for resume in (False, True):
+            with (
+                pytest.raises(
+                    ParameterError, match=rf"cnn\.h5 is being trained by stylecore, process {os.getpid()} on"
+                ),
+                Outputs(network).reserved([], resume=resume),
+            ):
+                pass
+        with Outputs(network.with_name("other.h5")).reserved([], resume=False):
+            pass
+    with Outputs(network).reserved([], resume=False):
+        assert os.listdir(network.parent) == ["cnn.checkpoint.npz.lock"]
+    assert os.listdir(network.parent) == []
+
+
 @pytest.mark.parametrize("resume", [False, True])
 @pytest.mark.parametrize("content", ["name,grade\nAda,1\n", "", "epoch,loss,accuracy\n"])
 def test_a_table_of_something_else_is_not_replaced(network, content, resume):
