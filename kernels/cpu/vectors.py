@@ -39,6 +39,10 @@ BFLOAT16 = VECTOR_BYTES == 64 and bool(llvm.get_host_cpu_features().get("avx512b
 """Whether the processor multiplies numbers in bfloat16; elsewhere that is computed in float32, bit by bit the same."""
 
 
+# LLVM rounds to bfloat, and multiplies vectors of it, since version 16; before, the latter were of integers.
+_HAS_BFLOAT = llvm.llvm_version_info >= (16,)
+
+
 class _BFloat(ir.Type):
     """The type bfloat of LLVM, which llvmlite has not."""
 
@@ -127,8 +131,16 @@ class Vector:
         return self.builder.fcmp_ordered(">", self.value, other.value)
 
     def rounded(self):
-        """The elements rounded to bfloat16, as a value of LLVM."""
-        return self.builder.fptrunc(self.value, ir.VectorType(_BFloat(), self.value.type.count))
+        """The bits of the elements rounded to bfloat16, as a value of LLVM."""
+        builder, count = self.builder, self.value.type.count
+        halves = ir.VectorType(ir.IntType(16), count)
+        if _HAS_BFLOAT:
+            return builder.bitcast(builder.fptrunc(self.value, ir.VectorType(_BFloat(), count)), halves)
+        words = ir.VectorType(ir.IntType(32), count)
+        one, sixteen, below_half = (ir.Constant(words, [value] * count) for value in (1, 16, 0x7FFF))
+        bits = builder.bitcast(self.value, words)
+        odd = builder.and_(builder.lshr(bits, sixteen), one)
+        return builder.trunc(builder.lshr(builder.add(bits, builder.add(below_half, odd)), sixteen), halves)
 
     def where(self, chosen, other):
         """The elements of this vector where a bit is set, and those of the other elsewhere."""
@@ -263,7 +275,7 @@ class Code:
         That is how processors with an instruction for it round, too, unless a number is subnormal.
         """
         if BFLOAT16:
-            kind = ir.VectorType(_BFloat(), 2 * self.lanes)
+            kind = ir.VectorType(_BFloat(), 2 * self.lanes) if _HAS_BFLOAT else self._pairs
             function = get_or_insert_function(
                 self.builder.module,
                 ir.FunctionType(self._vector, [self._vector, kind, kind]),
