@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
+from numba import config
 from numba.core.cgutils import alloca_once, for_range, get_or_insert_function
 from numba.extending import overload
 from numba.np.numpy_support import as_dtype
@@ -35,7 +36,12 @@ def _vector_registers():
 
 VECTOR_BYTES, REGISTERS = _vector_registers()
 
-BFLOAT16 = VECTOR_BYTES == 64 and bool(llvm.get_host_cpu_features().get("avx512bf16"))
+BFLOAT16 = (
+    VECTOR_BYTES == 64
+    and bool(llvm.get_host_cpu_features().get("avx512bf16"))
+    # Numba may be told to compile for another processor.
+    and not (config.CPU_NAME or config.CPU_FEATURES)
+)
 """Whether the processor multiplies numbers in bfloat16; elsewhere that is computed in float32, bit by bit the same."""
 
 
