@@ -177,8 +177,8 @@ class Backend(Protocol[Array, Conv]):
         bias : ndarray, (K,)
         stride, padding : int
         dtype : dtype
-            Of the feature maps: float32 or float64, as far as the backend computes in it. "bfloat16" stands for maps in
-            float32, and products in bfloat16 where the backend has them.
+            Of the feature maps: float32 or float64, as far as the backend computes in it. Only `cpu` takes "bfloat16",
+            which stands for maps in float32 and products in bfloat16.
         """
         ...
 

@@ -42,7 +42,8 @@ class Network:
     pooling : {"max", "average"}
         What the pooling layers compute from each window.
     dtype : {"float32", "float64", "bfloat16"}
-        Of the features; with "bfloat16" they are float32, and the products of 3 x 3 convolutions are in bfloat16.
+        Of the features; with "bfloat16", for the CPU backend only, they are float32, and the products of 3 x 3
+        convolutions are in bfloat16.
     layers : collection of str, optional
         The layers that will be used; the filters after the deepest of them are not kept.
 
@@ -70,7 +71,7 @@ class Network:
         self.architecture = weights.network
         self.backend = backend
         self.pooling = pooling
-        self.dtype: np.dtype = np.dtype("float32" if dtype == "bfloat16" else dtype)
+        self.dtype: np.dtype = np.dtype("float32" if str(dtype) == "bfloat16" else dtype)
         self.layers: Sequence[Conv | Pool] = weights.layers
         self.preprocessing = weights.preprocessing
         if layers is not None:
@@ -402,6 +403,11 @@ def load_network(
         If a setting is not known, or the device does not support the dtype.
     WeightsError
         If the weights cannot be fetched or read.
+
+    Warns
+    -----
+    UserWarning
+        If the dtype is "bfloat16", and the processor has no instructions for it.
     """
     if isinstance(network, Network):
         return network
@@ -412,15 +418,11 @@ def load_network(
     # The kernels for GPUs have no float64.
     device = "cpu" if device == "auto" and dtype != "float32" else device
     if device == "cpu" and dtype == "bfloat16":
-        _warn_without_bfloat16()
+        from stylecore.kernels.cpu.vectors import BFLOAT16
+
+        if not BFLOAT16:
+            warnings.warn(
+                'this processor has no instructions for bfloat16; dtype "bfloat16" takes longer than "float32" on it.',
+                stacklevel=2,
+            )
     return Network(network, load_backend(device), pooling, "float64" if device == "reference" else dtype, layers)
-
-
-def _warn_without_bfloat16() -> None:
-    from stylecore.kernels.cpu.vectors import BFLOAT16
-
-    if not BFLOAT16:
-        warnings.warn(
-            'this processor has no instructions for bfloat16; dtype "bfloat16" takes longer than "float32" on it.',
-            stacklevel=3,
-        )

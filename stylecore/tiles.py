@@ -32,7 +32,7 @@ Key = tuple[str, str]
 """A style term: its layer, and the name of its region."""
 
 REFLECTED = 32
-"""Pixels by which a picture is continued by its reflection; a multiple of the strides of all networks."""
+"""Least width in pixels by which a picture is continued by its reflection, unless the halo is narrower."""
 
 SIDE = 1024
 """Sides of the tiles in pixels, unless the user names others."""
@@ -172,7 +172,7 @@ def continued_by(network: Network, layers: Collection[str], edges: str) -> int:
     """Width in pixels by which a picture is continued beyond its edges.
 
     What wraps around has no edge, so it is continued by the whole halo. A reflection needs less: beyond `REFLECTED`
-    pixels the network sees zeros, of which little reaches the picture.
+    pixels, or the next multiple of the stride, the network sees zeros, of which little reaches the picture.
 
     Parameters
     ----------
@@ -188,7 +188,10 @@ def continued_by(network: Network, layers: Collection[str], edges: str) -> int:
     if edges == "zeros":
         return 0
     wide = halo(network, layers)
-    return wide if edges == "wrap" else min(wide, REFLECTED)
+    if edges == "wrap":
+        return wide
+    stride = max(reach.stride for reach in reaches(network, layers).values())
+    return min(wide, -(-REFLECTED // stride) * stride)
 
 
 def divide(

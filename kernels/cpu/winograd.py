@@ -248,7 +248,6 @@ def _filter_step(reverse):
             number = signature.args[1].dtype
             code = Code(context, builder, number, native_lanes(str(number)))
             taps = code.at(code.data(signature.args[1], filters), start)
-            following = code.at(taps, 1 if reverse else 9 * WIDTH)
             u = code.at(code.data(signature.args[3], u), u_start)
 
             def reads(taps):
@@ -269,7 +268,8 @@ def _filter_step(reverse):
                     first = code.load(code.at(room, code.multiply(k, code.lanes)))
                     code.store_pairs(first, value, code.at(u, code.multiply(k, u_step)))
 
-                _generate_2d(code, transform, reads(following), _each(code, store))
+                of_next_channel = code.at(taps, 1 if reverse else 9 * WIDTH)
+                _generate_2d(code, transform, reads(of_next_channel), _each(code, store))
             else:
                 _generate_2d(code, transform, reads(taps), _writes(code, u, u_step))
             return context.get_dummy_value()

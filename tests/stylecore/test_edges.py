@@ -71,7 +71,8 @@ def test_tiles_change_nothing(edges):
 
 def test_a_reflection_may_be_narrower_than_the_halo(monkeypatch):
     whole_loss, _ = objective("reflect")(X)
-    monkeypatch.setattr(tiles, "REFLECTED", 8)
+    monkeypatch.setattr(tiles, "REFLECTED", 6)
+    assert tiles.continued_by(small(), ["relu3_1"], "reflect") == 8  # A multiple of the stride, 4.
     (loss, gradient, _), (tiled_loss, tiled, _) = (objective("reflect", tile=tile).evaluate(X) for tile in (None, 24))
     assert loss != whole_loss and loss == pytest.approx(whole_loss, rel=0.05)
     assert tiled_loss == pytest.approx(loss, rel=1e-12)

@@ -22,7 +22,7 @@ NAMES = ["content-only", "dark-style", "style-layers", "style-weights"]
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("experiments") / "new" / "folder"
     with pytest.warns(UserWarning, match="one dark tone"):
-        sheets = list(experiments.experiments(folder, PHOTOGRAPH, PAINTING, size=64, iterations=25))
+        sheets = list(experiments.experiments(folder, PHOTOGRAPH, PAINTING, size=96, iterations=40))
     assert sorted(sheets) == [folder / f"{name}.png" for name in NAMES]
     return folder
 
@@ -41,9 +41,9 @@ def test_files(folder):
     assert sorted(os.listdir(folder)) == sorted(f"{name}.{kind}" for name in NAMES for kind in ("json", "png"))
     for name, pictures in {"content-only": 3, "style-layers": 5, "style-weights": 5, "dark-style": 4}.items():
         sheet, _ = read_image(folder / f"{name}.png")
-        assert sheet.shape[0] > 48 + 20 and sheet.shape[1] > pictures * 48
+        assert sheet.shape[0] > 72 + 20 and sheet.shape[1] > pictures * 72
         for run in runs(folder, name).values():
-            assert run["settings"]["iterations"] == len(run["losses"]["loss"]) == 25
+            assert run["settings"]["iterations"] == len(run["losses"]["loss"]) == 40
             assert run["losses"]["loss"][-1] < 0.8 * run["losses"]["loss"][0]
 
 
@@ -54,10 +54,10 @@ def test_content_comes_back_out_of_noise(folder):
         assert losses[-1] < 0.1 * losses[0]
         assert not any(name.startswith("style") for name in run["losses"])
     sheet, _ = read_image(folder / "content-only.png")
-    content = resize(read_image(PHOTOGRAPH)[0], (48, 64))
-    top = next(i for i in range(len(sheet)) if np.abs(sheet[i : i + 48, :64] - content).mean() < 0.01)
-    early = sheet[top : top + 48, 65 : 65 + 64]
-    assert np.corrcoef(early.ravel(), content.ravel())[0, 1] > 0.9
+    content = resize(read_image(PHOTOGRAPH)[0], (72, 96))
+    top = next(i for i in range(len(sheet)) if np.abs(sheet[i : i + 72, :96] - content).mean() < 0.01)
+    early = sheet[top : top + 72, 97 : 97 + 96]
+    assert np.corrcoef(early.ravel(), content.ravel())[0, 1] > 0.95
 
 
 def test_the_first_layer_alone_moves_colour_and_not_texture(folder):

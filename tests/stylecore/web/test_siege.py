@@ -29,7 +29,7 @@ from stylecore.web import dials
 
 pytestmark = pytest.mark.slow
 
-KILLS = int(os.environ.get("STYLECORE_KILLS", "1"))
+KILLS = int(os.environ.get("STYLECORE_KILLS", "2"))
 """How often the server is killed."""
 
 TABS, UPLOADS = 50, 20
