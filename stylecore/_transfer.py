@@ -292,7 +292,8 @@ def paint(
             optimizer = OPTIMIZERS[settings.optimizer](x, count, settings.averaging)
             finish = partial(colours.restore, settings.colour, content=inputs.content_at(shape))
             tile = budget.tile(shape, settings.optimizer) if client is None else _tile_on_workers(settings, shape)
-            at_scale = replace(settings, tile=tile)
+            share = settings.style_share(max(shape), max(inputs.shape))
+            at_scale = replace(settings, tile=tile, style_weight=style_weight * share)
             x = run.minimize(objective_at(shape, inputs, at_scale, network, make_tiles), optimizer, finish)
             if run.stopped:
                 break

@@ -15,6 +15,9 @@ from stylecore.pictures.geometry import fit
 PRINT = 1536
 """Longer side in pixels above which a picture is for print: there, the work is done at smaller scales."""
 
+COARSEST = 128
+"""Longer side in pixels below which "auto" makes no scale: there, a head is a single position of the deeper layers."""
+
 Scale = tuple[tuple[int, int], int]
 """(height, width) and number of evaluations."""
 
@@ -36,8 +39,9 @@ def schedule(
     pyramid : int, "auto" or sequence of int
         Number of scales, each twice the size of the one before it; scales that are too small for the network are left
         out, and so are the smallest ones if there are fewer evaluations than scales. "auto" is three scales up to
-        `PRINT`, and as many more as it takes to halve a larger picture down to it. Or the longer sides, in pixels, of
-        all scales but the last.
+        `PRINT`, and as many more as it takes to halve a larger picture down to it. For a result of less than four times
+        `COARSEST` pixels, their sizes lie closer together, so that the first has `COARSEST` pixels; and there are only
+        as many as are a factor of the root of two apart. Or the longer sides, in pixels, of all scales but the last.
     smallest : int
         Shorter side, in pixels, of the smallest image that reaches the network's deepest layer.
 
@@ -72,7 +76,7 @@ def _sizes(shape: tuple[int, int], pyramid: int | str | Sequence[int], smallest:
     """Sizes of the scales, from the largest to the smallest."""
     longer = max(shape)
     if isinstance(pyramid, str):
-        count = 3 + max(0, math.ceil(math.log2(longer / PRINT)))
+        count, ratio = _spacing(longer)
     elif isinstance(pyramid, Sequence):
         if any(larger <= smaller for smaller, larger in pairwise([*pyramid, longer])):
             sides = ", ".join(map(str, pyramid))
@@ -82,10 +86,18 @@ def _sizes(shape: tuple[int, int], pyramid: int | str | Sequence[int], smallest:
         return [shape, *(fit(shape, cast(int, side)) for side in reversed(pyramid))]
     else:
         # More halvings than the size has binary digits would leave no pixel.
-        count = min(pyramid, int(longer).bit_length())
-    sizes = (fit(shape, round(longer / 2**i)) for i in range(1, count))
+        count, ratio = min(pyramid, int(longer).bit_length()), 2.0
+    sizes = (fit(shape, round(longer / ratio**i)) for i in range(1, count))
     # If the deepest layer is only a few positions wide, its statistics do not describe the style.
     return [shape, *(size for size in sizes if min(size) >= 4 * smallest)]
+
+
+def _spacing(longer: int) -> tuple[int, float]:
+    """Number of scales of "auto" for this longer side in pixels, and the ratio of their sizes."""
+    halvings = 2 + max(0, math.ceil(math.log2(longer / PRINT)))
+    octaves = math.log2(max(1.0, longer / COARSEST))
+    steps = min(halvings, math.floor(2 * octaves))
+    return steps + 1, 2 ** min(1.0, octaves / max(1, steps))
 
 
 def style_shape(

@@ -23,6 +23,7 @@ from stylecore.network import DTYPES, POOLINGS, default_layers
 from stylecore.optimizers import OPTIMIZERS
 from stylecore.pictures import colour as colours
 from stylecore.regions import NOT
+from stylecore.schedule import PRINT
 from stylecore.version import __version__
 from stylecore.weights.architectures import CONTENT_DETAILS, with_detail
 
@@ -299,8 +300,8 @@ style_weight, regularization_weight, tv_weight, layer_weights, pooling, device, 
         Random seed of the white noise.
     pyramid : int, "auto" or sequence of int
         Number of scales, each twice the size of the one before it (1 uses the final size only); or the longer sides of
-        the scales before the final one, in pixels. "auto" is 3, and more for print sizes (see
-        `stylecore.schedule.schedule`).
+        the scales before the final one, in pixels. "auto" is 3 from 256 px on, the first with at least 128 px, and more
+        for print sizes (see `stylecore.schedule.schedule`).
     optimizer : {"lbfgsb", "lbfgs", "adam"}
         SciPy's L-BFGS-B; the project's own limited-memory BFGS, whose state can be stored in a checkpoint and which
         needs less memory for large pictures; or Adam. If no optimizer is named, `transfer` uses "lbfgs" in place of
@@ -320,6 +321,11 @@ style_weight, regularization_weight, tv_weight, layer_weights, pooling, device, 
     style_pyramid : {"scaled", "full"}
         Whether the style image is scaled down with the picture at the smaller scales, so that all scales paint the
         same strokes, or keeps its full size at all scales, so that the small scales lay out large strokes.
+    style_growth : float
+        Not negative: the style's weight is multiplied by the scale's size, relative to that of the result or to
+        `stylecore.schedule.PRINT`, whichever is smaller, to this power, but at most by 1. With 1, the first of three
+        scales has a quarter of the style's weight, so that the photograph's shapes hold before the style's large forms,
+        such as a sun, can take their place. With 0, it is the same at all scales.
     method : {"statistics", "neighbours"}
         How the picture is painted: so that its features have the style's statistics, as in the paper; or so that each
         is like the nearest feature of the style (see `stylecore.neighbours`). The latter keeps the content's shapes,
@@ -350,6 +356,7 @@ style_weight, regularization_weight, tv_weight, layer_weights, pooling, device, 
     stroke: float | str | None = None
     dpi: float | None = None
     style_pyramid: str = "scaled"
+    style_growth: float = 1.0
     method: str = "statistics"
     colour: str = "style"
 
@@ -370,6 +377,7 @@ style_weight, regularization_weight, tv_weight, layer_weights, pooling, device, 
             raise ParameterError(f"averaging is {self.averaging!r}; it must be a number from zero to below one.")
         if not (isinstance(self.style_scale, Real) and 0 < self.style_scale < np.inf):
             raise ParameterError(f"style_scale is {self.style_scale!r}; it must be a number above zero.")
+        checked_weight("style_growth", self.style_growth)
         self._check_stroke()
         _check_choice("style_pyramid", self.style_pyramid, STYLE_PYRAMIDS)
         _check_choice("method", self.method, METHODS)
@@ -408,6 +416,21 @@ style_weight, regularization_weight, tv_weight, layer_weights, pooling, device, 
         if isinstance(stroke, str):
             stroke = (_millimetres(stroke) or 0) / 25.4 * (self.dpi or 0)
         return float(stroke) * side / final
+
+    def style_share(self, side: float, final: float) -> float:
+        """Factor of the style's weight at a scale, from `style_growth`.
+
+        Parameters
+        ----------
+        side, final : float
+            Longer sides of the picture at the scale and of the result, in pixels.
+
+        Returns
+        -------
+        float
+            In (0, 1]; 1 at the size of the result, and at all above `stylecore.schedule.PRINT`.
+        """
+        return min(1.0, side / min(final, PRINT)) ** self.style_growth
 
     @classmethod
     def of(cls: type[_Self], given: Mapping[str, Any]) -> _Self:

@@ -16,7 +16,7 @@ from stylecore.settings import Settings
 from stylecore.tiles import reaches
 
 # As many scales as the network allows: large forms emerge at the smallest.
-TEXTURE: dict[str, Any] = {"iterations": 400, "pyramid": 8, "tv_weight": 5.0, "edges": "reflect"}
+TEXTURE: dict[str, Any] = {"iterations": 400, "pyramid": 8, "tv_weight": 5.0, "edges": "reflect", "style_growth": 0.0}
 """Settings whose defaults differ from those of `Settings`."""
 
 _FIXED = ("content_layers", "content_weight", "init", "regions", "labels", "colour")

@@ -13,7 +13,7 @@ from stylecore.kernels.compilation import each_compiled
 from stylecore.objective import Objective
 
 FUNCTIONS = 38
-"""Functions that the first evaluation of a picture compiles."""
+"""Functions that the first evaluation of a picture in single precision compiles."""
 
 _SIDE = 32
 
@@ -23,7 +23,7 @@ class _Cancelled(Exception):
 
 
 @contextmanager
-def compiling(progress: bool = True) -> Iterator[None]:
+def compiling(progress: bool = True, dtype: str = "float32") -> Iterator[None]:
     """Compile the kernels of the CPU in a thread of their own, while the ``with`` block is executed.
 
     The block ends when they are compiled; if it raises an error, when the function being compiled is.
@@ -32,9 +32,11 @@ def compiling(progress: bool = True) -> Iterator[None]:
     ----------
     progress : bool
         Whether to show a progress bar, as soon as a function has to be compiled.
+    dtype : {"float32", "float64", "bfloat16"}
+        The precision for which they are compiled, as in `stylecore.transfer`.
     """
     cancelled = threading.Event()
-    thread = threading.Thread(target=_compile, args=(progress, cancelled), daemon=True)
+    thread = threading.Thread(target=_compile, args=(progress, dtype, cancelled), daemon=True)
     thread.start()
     try:
         yield
@@ -45,7 +47,7 @@ def compiling(progress: bool = True) -> Iterator[None]:
         thread.join()
 
 
-def _compile(progress: bool, cancelled: threading.Event) -> None:
+def _compile(progress: bool, dtype: str, cancelled: threading.Event) -> None:
     """Evaluate a small picture with the network that needs no download; it uses the same kernels as the others."""
     from tqdm import tqdm
 
@@ -64,7 +66,7 @@ def _compile(progress: bool, cancelled: threading.Event) -> None:
     picture = np.linspace(0, 1, _SIDE * _SIDE * 3).reshape(_SIDE, _SIDE, 3)
     try:
         with each_compiled(count):
-            Objective(picture, picture, network="small")(picture)
+            Objective(picture, picture, network="small", dtype=dtype)(picture)
     except Exception:
         # An error that is not due to the small picture will be raised, and reported, when the transfer begins.
         pass

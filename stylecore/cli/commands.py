@@ -104,7 +104,7 @@ def _transfer(given: Namespace, watch: Watch) -> int:
     inputs = read_inputs(_opened(given.content), [_opened(style) for style in given.style], settings)
     _check_output(given, inputs.shape)
     views = _views(given, files, settings.iterations)
-    _fetch_once(settings.network, watch, settings.device)
+    _fetch_once(settings.network, watch, settings.device, settings.dtype)
     checkpoint = None
     if given.checkpoint:
         output = None if given.output == STREAM else given.output
@@ -210,7 +210,7 @@ def _video(given: Namespace, watch: Watch) -> int:
     settings = {**DEFAULTS, **given_settings(given)}
     open_source(given.film)
     _check_readable(given.style)
-    _fetch_once(settings["network"], watch, settings["device"])
+    _fetch_once(settings["network"], watch, settings["device"], settings["dtype"])
 
     def report(painted: PaintedFrame, picture: np.ndarray) -> bool:
         return watch.count(painted.number, painted.count, painted.seconds, painted.seconds_left)
@@ -429,7 +429,7 @@ def _check_readable(paths: Iterable[str]) -> None:
         read_image(path)
 
 
-def _fetch_once(network: Any, watch: Watch, device: str = DEFAULTS["device"]) -> None:
+def _fetch_once(network: Any, watch: Watch, device: str = DEFAULTS["device"], dtype: str = DEFAULTS["dtype"]) -> None:
     """Download the network, with a report, if it is in the catalogue and not yet in the cache.
 
     Meanwhile the kernels of the CPU are compiled, if they will be needed and have not been.
@@ -438,7 +438,7 @@ def _fetch_once(network: Any, watch: Watch, device: str = DEFAULTS["device"]) ->
         return
     size = weights.CATALOGUE[network].megabytes
     watch.say(f"Downloading the network {network} ({size} MB) to {weights.cache_folder()}, once.")
-    with compiling(progress=watch.bar) if device == "cpu" else nullcontext():
+    with compiling(watch.bar, dtype) if device == "cpu" else nullcontext():
         weights.fetch(network, progress=watch.bar)
 
 

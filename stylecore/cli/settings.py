@@ -259,8 +259,8 @@ def add_size(group: Group) -> None:
         "pyramid",
         """number of sizes at which the picture is painted, one after the other, each twice the one before it. The
         small sizes add large shapes and broad strokes; with 1, the picture is painted only at full size, and the style
-        is finer. auto is 3, and more above 1536 pixels. Or the longer sides of the small sizes in pixels, as in
-        128 300""",
+        is finer. auto is 3, and more above 1536 pixels, but none below 128 pixels. Or the longer sides of the small
+        sizes in pixels, as in 128 300""",
         type=_pyramid,
         metavar="SIZES",
         nargs="+",
@@ -272,6 +272,13 @@ def add_size(group: Group) -> None:
         """size of the painting while the small sizes are painted: scaled, reduced together with the picture, so that
         all sizes have the same strokes; full, not reduced, so that the small sizes lay out large strokes""",
         choices=STYLE_PYRAMIDS,
+    )
+    add_picture_setting(
+        group,
+        "style_growth",
+        """the style's weight at the small sizes is that at full size times their relative size to this power: with 1, a
+        picture painted at three sizes has a quarter of it at the first; with 0, all of it, so that large forms of the
+        painting may take the place of the photograph's""",
     )
 
 

@@ -122,6 +122,21 @@ def test_longer_side_of_the_style_images(given, side):
 
 
 @pytest.mark.parametrize(
+    ("growth", "side", "final", "share"),
+    [
+        (1, 128, 512, 0.25),
+        (1, 512, 512, 1),
+        (2, 128, 512, 0.0625),
+        (0, 128, 512, 1),
+        (1, 384, 6000, 0.25),
+        (1, 3000, 6000, 1),
+    ],
+)
+def test_share_of_the_style_at_a_scale(growth, side, final, share):
+    assert Settings(style_growth=growth).style_share(side, final) == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
     ("given", "words"),
     [
         ({"stroke": 0}, "stroke is 0; it must be a number above zero"),

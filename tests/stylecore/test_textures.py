@@ -19,7 +19,14 @@ def seam(picture):
 def test_a_texture_is_a_transfer_without_content():
     made = texture(PAINTING, **QUICK)
     blank = np.full((64, 64, 3), 0.5, np.float32)
-    same = {"content_layers": [], "content_weight": 0, "init": "noise", "tv_weight": 5.0, "edges": "reflect"}
+    same = {
+        "content_layers": [],
+        "content_weight": 0,
+        "init": "noise",
+        "tv_weight": 5.0,
+        "edges": "reflect",
+        "style_growth": 0,
+    }
     np.testing.assert_array_equal(made.array, transfer(blank, PAINTING, **{**QUICK, "size": (64, 64)}, **same).array)
     assert made.settings["content"] is None and made.history[-1].loss < made.history[0].loss
 

@@ -1,6 +1,7 @@
 """Whole transfers, at the smallest sizes that show what is to be shown."""
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -23,7 +24,7 @@ from stylecore.pictures.colour import grey
 from stylecore.pictures.geometry import resize
 from stylecore.pictures.reading import read_image, read_settings
 from stylecore.samples import PAINTING, PHOTOGRAPH
-from stylecore.schedule import PRINT, schedule, style_shape
+from stylecore.schedule import COARSEST, PRINT, schedule, style_shape
 from stylecore.settings import without_folders
 
 network = cache(load_network)
@@ -175,17 +176,34 @@ def test_schedule_gives_most_to_the_small_scales():
 
 
 @settings(deadline=None)
-@given(longer=st.integers(100, 20000), iterations=st.integers(20, 500))
+@given(longer=st.integers(1, 20000), iterations=st.integers(20, 500))
 def test_automatic_scales(longer, iterations):
-    sizes, counts = zip(*schedule((longer // 2, longer), iterations, "auto", 4), strict=True)
-    assert sum(counts) == iterations and sizes[-1] == (longer // 2, longer) and min(counts) >= 1
-    if longer <= PRINT:
-        assert schedule((longer // 2, longer), iterations, 3, 4) == list(zip(sizes, counts, strict=True))
-    else:
-        sides = [max(size) for size in sizes]
+    sizes, counts = zip(*schedule((max(1, longer // 2), longer), iterations, "auto", 1), strict=True)
+    sides = [max(size) for size in sizes]
+    assert sum(counts) == iterations and sides[-1] == longer and min(counts) >= 1
+    assert all(before >= after for before, after in pairwise(counts[:-1]))
+    assert all(math.sqrt(2) - 0.02 < larger / smaller < 2.02 for smaller, larger in pairwise(sides))
+    assert min(sides) >= min(longer, COARSEST)
+    if 2 * COARSEST <= longer <= PRINT:
+        assert len(sides) == 3
+    if longer > PRINT:
         assert len([side for side in sides if side <= PRINT]) == min(3, iterations - len(sides) + 3)
         assert max(side for side in sides if side <= PRINT) >= PRINT / 2
-        assert all(before >= after for before, after in pairwise(counts[:-1]))
+
+
+@pytest.mark.parametrize(
+    ("longer", "sides"),
+    [
+        (128, [128]),
+        (181, [181]),
+        (182, [128, 182]),
+        (256, [128, 181, 256]),
+        (400, [128, 226, 400]),
+        (512, [128, 256, 512]),
+    ],
+)
+def test_no_automatic_scale_is_too_small_for_a_head(longer, sides):
+    assert [max(size) for size, _ in schedule((longer, longer // 2), 200, "auto", 1)] == sides
 
 
 def test_a_print_is_painted_at_the_small_scales():
@@ -317,6 +335,7 @@ def test_settings_are_stored(tmp_path):
         "tile": "auto",
         "method": "statistics",
         "style_pyramid": "scaled",
+        "style_growth": 1.0,
         "colour": "style",
         "pooling": "max",
         "device": "cpu",
@@ -443,6 +462,15 @@ def test_full_style_is_seen_at_its_final_size_at_every_scale(monkeypatch):
     shallow(pyramid=2, iterations=2, style_scale=0.75, style_pyramid="full")
     shallow(pyramid=2, iterations=2, style_scale=0.75)
     assert seen == [(36, 48, 3), (36, 48, 3), (18, 24, 3), (36, 48, 3)]
+
+
+def test_the_style_grows_with_the_scales():
+    def style_terms(growth):
+        losses = shallow(pyramid=2, iterations=[1, 1], style_growth=growth, tv_weight=0.0).history
+        return [evaluation.loss for evaluation in losses]
+
+    # The loss of the content image itself, at the first scale, is its style's.
+    assert style_terms(0.0)[0] == pytest.approx(2 * style_terms(1.0)[0])
 
 
 @pytest.mark.parametrize("size", [(50, 48), "50x48"])
@@ -591,6 +619,8 @@ def test_memory_stays_within_the_prediction(optimizer, dtype, style_loss, region
         ({"colour": "contents"}, 'colour "contents" is not known .did you mean content'),
         *[({"style_scale": value}, f"style_scale is {value!r}; .*above zero")
           for value in (0, -1.0, float("nan"), float("inf"), "2", None)],
+        *[({"style_growth": value}, f"style_growth is {value!r}; .*zero or more")
+          for value in (-1.0, float("nan"), "1")],
         ({"seed": -1, "init": "noise"}, "seed is -1; .*zero or more"),
         ({"seed": 1.5, "init": "noise"}, r"seed is 1\.5"),
         *[({name: value}, f"{name} is {bad}; .*one or more") for name in ("iterations", "pyramid")

@@ -8,12 +8,12 @@ from stylecore import warming
 from stylecore.kernels.compilation import report
 
 
-def compile_functions(count, compiled):
+def compile_functions(count, compiled, expected="float32"):
     """A class in place of `Objective`, whose evaluation seems to compile some functions, one in a millisecond."""
 
     class Compiling:
-        def __init__(self, content, style, network):
-            assert network == "small"
+        def __init__(self, content, style, network, dtype):
+            assert (network, dtype) == ("small", expected)
 
         def __call__(self, x):
             for number in range(count):
@@ -26,8 +26,8 @@ def compile_functions(count, compiled):
 
 def test_the_block_ends_when_everything_is_compiled(monkeypatch, capsys):
     compiled = []
-    monkeypatch.setattr(warming, "Objective", compile_functions(20, compiled))
-    with warming.compiling():
+    monkeypatch.setattr(warming, "Objective", compile_functions(20, compiled, "bfloat16"))
+    with warming.compiling(dtype="bfloat16"):
         pass
     assert len(compiled) == 20
     assert "compiling the kernels" in capsys.readouterr().err
