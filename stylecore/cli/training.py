@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from stylecore.cli.arguments import add_command, add_quiet, add_setting
 from stylecore.errors import ParameterError
-from stylecore.painter.settings import PainterSettings
+from stylecore.painter.settings import WHEN_ADDED, PainterSettings
 from stylecore.painter.training import PainterTraining, train_styles
 from stylecore.training.curves import Epoch
 from stylecore.training.optimizers import OPTIMIZERS
@@ -161,7 +161,7 @@ def _add_styles(kinds: Commands) -> None:
         metavar="PAINTER.h5",
         help="add the styles to this painter: only their scales and shifts are fitted, which takes minutes",
     )
-    add_setting(basic, "steps", "updates of the painter", defaults)
+    add_setting(basic, "steps", f"updates of the painter; with --add, {WHEN_ADDED['steps']} by default", defaults)
     add_setting(
         basic,
         "style_weight",
@@ -190,7 +190,12 @@ def _add_styles(kinds: Commands) -> None:
         optimisation, "crop", "side length in pixels of the squares that are painted, a multiple of 4", defaults
     )
     add_setting(optimisation, "batch", "number of squares in a step", defaults)
-    add_setting(optimisation, "learning_rate", "peak learning rate of Adam", defaults)
+    add_setting(
+        optimisation,
+        "learning_rate",
+        f"peak learning rate of Adam; with --add, {WHEN_ADDED['learning_rate']:g} by default",
+        defaults,
+    )
     add_setting(optimisation, "warm_up", "steps in which the learning rate rises to its peak", defaults)
     add_setting(optimisation, "held_out", "fraction of the photographs that the loss is measured on", defaults)
     add_setting(optimisation, "seed", "random seed; the same seed gives the same painter", defaults)

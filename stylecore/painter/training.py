@@ -20,7 +20,7 @@ from stylecore.network import load_network
 from stylecore.painter.files import PainterWeights, read, shapes, write
 from stylecore.painter.loss import PainterLoss
 from stylecore.painter.model import PainterModel
-from stylecore.painter.settings import PainterSettings
+from stylecore.painter.settings import WHEN_ADDED, PainterSettings
 from stylecore.pictures.arrays import to_pil
 from stylecore.pictures.geometry import fit, resize
 from stylecore.pictures.reading import read_image
@@ -125,7 +125,9 @@ def train_styles(
     >>> stylecore.train_styles("photographs", ["a.jpg", "b.jpg"], "painter.h5", steps=4000)  # doctest: +SKIP
     """
     base = None if add is None else read(add)
-    chosen = PainterSettings.of({**settings, **({} if base is None else {"architecture": base.table})})
+    if base is not None:
+        settings = {**WHEN_ADDED, **settings, "architecture": base.table}
+    chosen = PainterSettings.of(settings)
     new = _names(styles, names, base)
     outputs = Outputs(output, plot, has_samples=True)
     if Path(photographs).resolve() in outputs.network.resolve().parents:

@@ -35,14 +35,15 @@ SETTINGS = {
 @pytest.fixture(autouse=True)
 def short_rounds(monkeypatch):
     monkeypatch.setattr(module, "ROUND", 8)
+    monkeypatch.setitem(module.WHEN_ADDED, "steps", 8)
 
 
 def train(pictures, output, **settings):
     add = {"architecture": settings.pop("architecture")} if "architecture" in settings else {}
     styles = settings.pop("styles", [pictures / "stripes.png", pictures / "noise.png"])
     given = {**SETTINGS, **add, **settings}
-    if "add" in given:
-        del given["architecture"]
+    if "add" in settings:
+        given = {name: value for name, value in given.items() if name not in {"architecture", *module.WHEN_ADDED}}
     return stylecore.train_styles(pictures / "photographs", styles, output, **given)
 
 
@@ -90,7 +91,8 @@ def test_a_resumed_training_makes_the_same_painter(trained, pictures, tmp_path):
 
 def test_an_added_style_leaves_the_others_as_they_are(trained, pictures, tmp_path):
     done, output = trained
-    added = train(pictures, tmp_path / "more.h5", styles=[pictures / "noise.png"], names=["grain"], add=output, steps=8)
+    added = train(pictures, tmp_path / "more.h5", styles=[pictures / "noise.png"], names=["grain"], add=output)
+    assert len(added.history) == 1 and '"learning_rate": 0.03' in added.weights.source
     assert added.weights.styles == ("stripes", "noise", "grain")
     for (stage, name), array in done.weights.arrays.items():
         stored = added.weights.arrays[stage, name]
