@@ -323,9 +323,9 @@ style_weight, regularization_weight, tv_weight, layer_weights, pooling, device, 
         same strokes, or keeps its full size at all scales, so that the small scales lay out large strokes.
     style_growth : float
         Not negative: the style's weight is multiplied by the scale's size, relative to that of the result or to
-        `stylecore.schedule.PRINT`, whichever is smaller, to this power, but at most by 1. With 1, the first of three
-        scales has a quarter of the style's weight, so that the photograph's shapes hold before the style's large forms,
-        such as a sun, can take their place. With 0, it is the same at all scales.
+        `stylecore.schedule.PRINT`, whichever is smaller, to this power, but at most by 1. With 1.5, the first of
+        three scales has an eighth of the style's weight, so that the photograph's shapes hold before the style's large
+        forms, such as a sun, can take their place. With 0, it is the same at all scales.
     method : {"statistics", "neighbours"}
         How the picture is painted: so that its features have the style's statistics, as in the paper; or so that each
         is like the nearest feature of the style (see `stylecore.neighbours`). The latter keeps the content's shapes,
@@ -356,7 +356,7 @@ style_weight, regularization_weight, tv_weight, layer_weights, pooling, device, 
     stroke: float | str | None = None
     dpi: float | None = None
     style_pyramid: str = "scaled"
-    style_growth: float = 1.0
+    style_growth: float = 1.5
     method: str = "statistics"
     colour: str = "style"
 

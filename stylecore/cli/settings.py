@@ -276,8 +276,8 @@ def add_size(group: Group) -> None:
     add_picture_setting(
         group,
         "style_growth",
-        """the style's weight at the small sizes is that at full size times their relative size to this power: with 1, a
-        picture painted at three sizes has a quarter of it at the first; with 0, all of it, so that large forms of the
+        """the style's weight at the small sizes is that at full size times their relative size to this power: with 1.5,
+        a picture painted at three sizes has an eighth of it at the first; with 0, all of it, so that large forms of the
         painting may take the place of the photograph's""",
     )
 

@@ -335,7 +335,7 @@ def test_settings_are_stored(tmp_path):
         "tile": "auto",
         "method": "statistics",
         "style_pyramid": "scaled",
-        "style_growth": 1.0,
+        "style_growth": 1.5,
         "colour": "style",
         "pooling": "max",
         "device": "cpu",
