@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from numbers import Real
 
 import numpy as np
 
@@ -54,7 +53,7 @@ def dark_share(picture: np.ndarray, alpha: np.ndarray | None = None) -> float:
 
 def suited_style_weight(
     style_weight: float | str, styles: Sequence[np.ndarray], alphas: Sequence[np.ndarray | None] | None = None
-) -> float | str:
+) -> float:
     """Resolve the style weight, and warn of one that is too high for dark style images.
 
     Parameters
@@ -77,9 +76,9 @@ def suited_style_weight(
     shares = [dark_share(*pair) for pair in zip(styles, alphas or [None] * len(styles), strict=True)]
     share = float(np.mean(shares))
     suited = auto_style_weight(share)
-    if isinstance(style_weight, str) and style_weight == "auto":
+    if isinstance(style_weight, str):
         return suited
-    if share > MOST and isinstance(style_weight, Real) and style_weight > suited:
+    if share > MOST and style_weight > suited:
         warnings.warn(
             f"{share:.0%} of the style image is nearly one dark tone, which will cover the picture in dark patches; "
             f'lower the style weight ("auto" chooses {suited:.2g} here), or crop the style image to what is lit.',
