@@ -75,7 +75,6 @@ def test_warns_of_what_is_too_high_only():
         assert suited_style_weight(1000.0, [BRIGHT]) == 1000.0
         assert suited_style_weight("auto", [BRIGHT]) == 20.0
         assert suited_style_weight("auto", [BRIGHT, partly(1)]) == 20.0  # half of the two
-        assert suited_style_weight("much", [dark]) == "much"  # for others to refuse
 
 
 @pytest.mark.slow
